@@ -1,0 +1,292 @@
+//! What a session is told before it starts.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use posthaste_reply::{Limits, Mechanism};
+use zeroize::Zeroizing;
+
+use crate::domain::ClientName;
+use crate::stage::Stage;
+
+/// Settings of one session.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the client calls itself.
+    pub client_name: ClientName,
+    /// Whether STARTTLS is used.
+    pub tls: TlsPolicy,
+    /// Whom to log in as, if at all.
+    pub credentials: Option<Credentials>,
+    /// How far ahead of the replies commands are sent.
+    pub pipelining: Pipelining,
+    /// How long each reply may take.
+    pub timeouts: Timeouts,
+    /// Bounds of the server's replies.
+    pub limits: Limits,
+    /// Keywords of the EHLO reply that are treated as if they had not been offered.
+    pub ignored_keywords: Vec<String>,
+    /// Whether a transcript is made of everything said, with secrets redacted.
+    pub transcript: bool,
+}
+
+impl Config {
+    /// Settings with the defaults of RFC 5321 and opportunistic TLS.
+    pub fn new(client_name: ClientName) -> Self {
+        Self {
+            client_name,
+            tls: TlsPolicy::default(),
+            credentials: None,
+            pipelining: Pipelining::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            ignored_keywords: Vec::new(),
+            transcript: false,
+        }
+    }
+}
+
+/// When a session asks for TLS by STARTTLS (RFC 3207).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TlsPolicy {
+    /// Never.
+    Off,
+    /// Where the server offers it. Anybody in between can take the offer away.
+    #[default]
+    May,
+    /// Always: without it no credentials and no mail are sent.
+    Require,
+}
+
+/// How far ahead of the replies commands are sent (RFC 2920).
+///
+/// Every mode but `Off` needs a server that offers PIPELINING, and is `Off` where it does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pipelining {
+    /// One command at a time: 3 round trips a mail and one more for each recipient.
+    Off,
+    /// MAIL, RCPT and DATA in one flight: 2 round trips a mail.
+    #[default]
+    Envelope,
+    /// The next mail's envelope behind the content of the one before: 1 round trip a mail.
+    Cross,
+}
+
+impl Pipelining {
+    /// The next mode down.
+    pub fn lower(self) -> Self {
+        match self {
+            Self::Off | Self::Envelope => Self::Off,
+            Self::Cross => Self::Envelope,
+        }
+    }
+
+    /// Its name, e.g. `cross`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Envelope => "envelope",
+            Self::Cross => "cross",
+        }
+    }
+}
+
+impl fmt::Display for Pipelining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How long each reply may take, from the moment it is the next one due (RFC 5321 section 4.5.3.2).
+///
+/// These are deadlines for whole replies: a server that sends an octet now and then does not extend them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The greeting. RFC: 5 minutes.
+    pub greeting: Duration,
+    /// EHLO, HELO, STARTTLS, each step of AUTH, RSET. RFC names none; as for MAIL.
+    pub command: Duration,
+    /// The TLS handshake.
+    pub tls: Duration,
+    /// MAIL. RFC: 5 minutes.
+    pub mail: Duration,
+    /// RCPT. RFC: 5 minutes.
+    pub rcpt: Duration,
+    /// DATA. RFC: 2 minutes.
+    pub data: Duration,
+    /// Content that makes no progress. RFC: 3 minutes.
+    pub content: Duration,
+    /// The final reply. RFC: 10 minutes, because giving up early delivers twice.
+    pub finish: Duration,
+    /// QUIT. Short: nothing depends on it.
+    pub quit: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let minutes = |count| Duration::from_secs(60 * count);
+        Self {
+            greeting: minutes(5),
+            command: minutes(5),
+            tls: minutes(1),
+            mail: minutes(5),
+            rcpt: minutes(5),
+            data: minutes(2),
+            content: minutes(3),
+            finish: minutes(10),
+            quit: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Timeouts {
+    /// The same short time for everything, as measuring a server wants it.
+    pub fn uniform(timeout: Duration) -> Self {
+        Self {
+            greeting: timeout,
+            command: timeout,
+            tls: timeout,
+            mail: timeout,
+            rcpt: timeout,
+            data: timeout,
+            content: timeout,
+            finish: timeout,
+            quit: timeout.min(Self::default().quit),
+        }
+    }
+
+    pub(crate) fn of(&self, stage: Stage) -> Duration {
+        match stage {
+            Stage::Greeting => self.greeting,
+            Stage::Connect | Stage::Tls => self.tls,
+            Stage::Hello | Stage::StartTls | Stage::Auth | Stage::Reset | Stage::Idle => self.command,
+            Stage::Mail => self.mail,
+            Stage::Rcpt => self.rcpt,
+            Stage::Data => self.data,
+            Stage::Content => self.content,
+            Stage::Final => self.finish,
+            Stage::Quit => self.quit,
+        }
+    }
+}
+
+/// Longest user name or password in octets (RFC 4616 section 2).
+const MAX_CREDENTIAL: usize = 255;
+
+/// A user name, a password, and the mechanisms they may be used with.
+///
+/// The password is wiped from memory when dropped and shows in no `Debug` output.
+#[derive(Clone)]
+pub struct Credentials {
+    user: String,
+    password: Zeroizing<String>,
+    mechanisms: Vec<Mechanism>,
+    plaintext: PlaintextAuth,
+}
+
+/// Whether credentials may be sent on a connection without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PlaintextAuth {
+    /// Never: the session ends instead.
+    #[default]
+    Forbidden,
+    /// Yes, also where everybody in between can read them. For loopback and tests.
+    Allowed,
+}
+
+/// Why credentials cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// NUL separates the fields of PLAIN, and CR and LF end lines.
+    #[error("user name or password contains a control character")]
+    Control,
+    /// Empty, or longer than 255 octets.
+    #[error("user name or password is empty or longer than {MAX_CREDENTIAL} octets")]
+    Length,
+    /// No mechanism that this crate can use.
+    #[error("no usable mechanism is allowed")]
+    Mechanism,
+}
+
+impl Credentials {
+    /// Mechanisms that are implemented, the preferred one first.
+    pub const MECHANISMS: &[Mechanism] = &[Mechanism::Plain, Mechanism::Login];
+
+    /// Credentials for any implemented mechanism, only under TLS.
+    ///
+    /// # Errors
+    ///
+    /// Refuses control characters and lengths outside 1 to 255 octets (RFC 4616 section 2).
+    pub fn new(user: impl Into<String>, password: impl Into<String>) -> Result<Self, CredentialsError> {
+        let (user, password) = (user.into(), Zeroizing::new(password.into()));
+        for field in [user.as_str(), password.as_str()] {
+            if field.chars().any(|c| matches!(c, '\0' | '\r' | '\n')) {
+                return Err(CredentialsError::Control);
+            }
+            if field.is_empty() || field.len() > MAX_CREDENTIAL {
+                return Err(CredentialsError::Length);
+            }
+        }
+        let mechanisms = Self::MECHANISMS.to_vec();
+        Ok(Self { user, password, mechanisms, plaintext: PlaintextAuth::default() })
+    }
+
+    /// Allows only these mechanisms, the preferred one first.
+    ///
+    /// # Errors
+    ///
+    /// When none of them is implemented.
+    pub fn with_mechanisms(mut self, allowed: &[Mechanism]) -> Result<Self, CredentialsError> {
+        self.mechanisms = allowed.iter().copied().filter(|m| Self::MECHANISMS.contains(m)).collect();
+        if self.mechanisms.is_empty() {
+            return Err(CredentialsError::Mechanism);
+        }
+        Ok(self)
+    }
+
+    /// Says whether they may be sent without TLS.
+    pub fn with_plaintext(mut self, plaintext: PlaintextAuth) -> Self {
+        self.plaintext = plaintext;
+        self
+    }
+
+    /// The user name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The mechanisms that may be used, the preferred one first.
+    pub fn mechanisms(&self) -> &[Mechanism] {
+        &self.mechanisms
+    }
+
+    pub(crate) fn plaintext(&self) -> PlaintextAuth {
+        self.plaintext
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, mechanisms, .. } = self;
+        f.debug_struct("Credentials").field("user", user).field("mechanisms", mechanisms).finish_non_exhaustive()
+    }
+}
+
+impl FromStr for Pipelining {
+    type Err = UnknownMode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Off, Self::Envelope, Self::Cross].into_iter().find(|m| m.as_str() == text).ok_or(UnknownMode)
+    }
+}
+
+/// The text names no pipelining mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected off, envelope or cross")]
+pub struct UnknownMode;

@@ -1,0 +1,459 @@
+//! The content of a mail, checked once and made transparent without copying it.
+
+use std::fmt;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use memchr::{memchr, memchr_iter, memmem};
+
+/// Longest text line without its CRLF (RFC 5321 section 4.5.3.1.6 allows 1000 octets with it).
+pub const MAX_LINE: usize = 998;
+/// More line-initial dots than one in this many octets, and a stuffed copy is cheaper than slices:
+/// below it a slice would be smaller than what a system call spends on handling it.
+const OCTETS_PER_SLICE: usize = 256;
+/// What ends content (RFC 5321 section 4.1.1.4), where the content has its own final CRLF.
+const TERMINATOR: &[u8] = b".\r\n";
+/// The same where the final CRLF is missing.
+const TERMINATOR_WITH_CRLF: &[u8] = b"\r\n.\r\n";
+
+/// Why octets cannot be the content of a mail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContentError {
+    /// A line feed without a carriage return before it: receivers disagree whether it ends a line.
+    #[error("bare line feed at octet {at}; lines must end in CRLF")]
+    BareLf {
+        /// Offset of the line feed in octets.
+        at: usize,
+    },
+    /// A carriage return without a line feed behind it.
+    #[error("bare carriage return at octet {at}; lines must end in CRLF")]
+    BareCr {
+        /// Offset of the carriage return in octets.
+        at: usize,
+    },
+    /// A NUL octet, which only BINARYMIME could carry.
+    #[error("NUL at octet {at}")]
+    Nul {
+        /// Offset of the NUL in octets.
+        at: usize,
+    },
+    /// A line longer than [`MAX_LINE`].
+    #[error("line {line} has {octets} octets, and at most {MAX_LINE} are allowed")]
+    LongLine {
+        /// Number of the line, from 1.
+        line: usize,
+        /// Its length in octets without the CRLF.
+        octets: usize,
+    },
+}
+
+/// The content of a mail: header section and body in RFC 5322 form, every line ended by CRLF.
+///
+/// It is checked and searched for line-initial dots once, when it is made. Clones share everything, so that
+/// one content can go out under any number of envelopes.
+///
+/// The octets are given *before* transparency (RFC 5321 section 4.5.2): dots must not be doubled already.
+///
+/// ```
+/// use posthaste_session::Content;
+///
+/// let content = Content::new("Subject: hi\r\n\r\n.hidden\r\n")?;
+/// assert_eq!(content.len(), 24);
+/// assert!(Content::new("Subject: hi\n").is_err());
+/// assert_eq!(Content::normalized("Subject: hi\n")?.as_bytes(), &b"Subject: hi\r\n"[..]);
+/// # Ok::<(), posthaste_session::ContentError>(())
+/// ```
+#[derive(Clone)]
+pub struct Content {
+    octets: Bytes,
+    transparency: Transparency,
+    has_8bit: bool,
+    header_needs_smtputf8: bool,
+}
+
+/// How the dots at line starts are doubled.
+#[derive(Clone)]
+enum Transparency {
+    /// There are none.
+    Clean,
+    /// Offsets of the few there are.
+    Sparse(Arc<[usize]>),
+    /// So many that a copy with all of them doubled is cheaper.
+    Dense(Bytes),
+}
+
+impl Content {
+    /// Takes octets as they are.
+    ///
+    /// # Errors
+    ///
+    /// Refuses bare CR, bare LF, NUL and lines over [`MAX_LINE`]: servers disagree about them, and that
+    /// disagreement is what lets a mail smuggle another one in (CVE-2023-51764).
+    pub fn new(octets: impl Into<Bytes>) -> Result<Self, ContentError> {
+        let octets = octets.into();
+        let dots = check(&octets)?;
+        let has_8bit = !octets.is_ascii();
+        let header_needs_smtputf8 = has_8bit && header_needs_smtputf8(&octets);
+        let transparency = Transparency::new(&octets, dots);
+        Ok(Self { octets, transparency, has_8bit, header_needs_smtputf8 })
+    }
+
+    /// Takes octets with any line ends (CRLF, LF or CR) and turns each into CRLF.
+    ///
+    /// # Errors
+    ///
+    /// Refuses NUL and lines over [`MAX_LINE`].
+    pub fn normalized(octets: impl Into<Bytes>) -> Result<Self, ContentError> {
+        let octets = octets.into();
+        match Self::new(octets.clone()) {
+            Err(ContentError::BareLf { .. } | ContentError::BareCr { .. }) => {
+                Self::new(with_crlf_line_ends(&octets))
+            }
+            result => result,
+        }
+    }
+
+    /// The octets that were given.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.octets
+    }
+
+    /// Length in octets as SIZE counts it (RFC 1870 section 5): CRLFs count, transparency does not.
+    pub fn len(&self) -> usize {
+        self.octets.len() + if self.has_final_crlf() { 0 } else { 2 }
+    }
+
+    /// Whether nothing was given. An empty content is still a mail.
+    pub fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// Whether any octet is above 127, so that the server must offer 8BITMIME (RFC 6152).
+    pub fn has_8bit(&self) -> bool {
+        self.has_8bit
+    }
+
+    /// Whether the header section has UTF-8 in it, so that the server must offer SMTPUTF8 (RFC 6531).
+    pub fn header_needs_smtputf8(&self) -> bool {
+        self.header_needs_smtputf8
+    }
+
+    fn has_final_crlf(&self) -> bool {
+        self.octets.is_empty() || self.octets.ends_with(b"\r\n")
+    }
+
+    /// Number of slices that the wire form consists of, the terminator included.
+    fn slice_count(&self) -> usize {
+        match &self.transparency {
+            Transparency::Clean | Transparency::Dense(_) => 2,
+            Transparency::Sparse(dots) => dots.len() + 2,
+        }
+    }
+
+    /// Slice `index` of the wire form. A dot is doubled by ending one slice with it and beginning the next with it.
+    fn slice(&self, index: usize) -> &[u8] {
+        if index + 1 == self.slice_count() {
+            return if self.has_final_crlf() { TERMINATOR } else { TERMINATOR_WITH_CRLF };
+        }
+        match &self.transparency {
+            Transparency::Clean => &self.octets,
+            Transparency::Dense(stuffed) => stuffed,
+            Transparency::Sparse(dots) => {
+                let start = index.checked_sub(1).and_then(|before| dots.get(before)).copied();
+                let end = dots.get(index).map_or(self.octets.len(), |dot| dot + 1);
+                &self.octets[start.unwrap_or(0)..end]
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Content {
+    /// Shows sizes only: content belongs in no log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("octets", &self.len()).field("has_8bit", &self.has_8bit).finish()
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        self.octets == other.octets
+    }
+}
+
+impl Eq for Content {}
+
+impl TryFrom<Bytes> for Content {
+    type Error = ContentError;
+
+    fn try_from(octets: Bytes) -> Result<Self, Self::Error> {
+        Self::new(octets)
+    }
+}
+
+impl Transparency {
+    fn new(octets: &Bytes, dots: Vec<usize>) -> Self {
+        if dots.is_empty() {
+            Self::Clean
+        } else if dots.len() > octets.len() / OCTETS_PER_SLICE {
+            Self::Dense(stuff(octets, &dots))
+        } else {
+            Self::Sparse(dots.into())
+        }
+    }
+}
+
+/// How far the wire form of a content (transparency applied, terminator behind it) has been sent.
+#[derive(Clone, Debug)]
+pub(crate) struct ContentCursor {
+    content: Content,
+    slice: usize,
+    offset: usize,
+}
+
+impl ContentCursor {
+    pub(crate) fn new(content: Content) -> Self {
+        Self { content, slice: 0, offset: 0 }
+    }
+
+    /// Octets of the whole wire form.
+    pub(crate) fn wire_len(content: &Content) -> usize {
+        (0..content.slice_count()).map(|index| content.slice(index).len()).sum()
+    }
+
+    /// Fills `out` with what is still to send and says how many slices were used.
+    pub(crate) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let mut used = 0;
+        let mut offset = self.offset;
+        for index in self.slice..self.content.slice_count() {
+            let Some(place) = out.get_mut(used) else { break };
+            let slice = &self.content.slice(index)[offset..];
+            offset = 0;
+            if !slice.is_empty() {
+                *place = IoSlice::new(slice);
+                used += 1;
+            }
+        }
+        used
+    }
+
+    /// Moves on by at most `octets` and returns how many of them belonged to something else behind.
+    pub(crate) fn advance(&mut self, mut octets: usize) -> usize {
+        while self.slice < self.content.slice_count() {
+            let rest = self.content.slice(self.slice).len() - self.offset;
+            if octets < rest {
+                self.offset += octets;
+                return 0;
+            }
+            octets -= rest;
+            self.slice += 1;
+            self.offset = 0;
+        }
+        octets
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.slice == self.content.slice_count()
+    }
+}
+
+/// Checks the octets at memory speed and returns the offsets of line-initial dots.
+fn check(octets: &[u8]) -> Result<Vec<usize>, ContentError> {
+    if let Some(at) = memchr(0, octets) {
+        return Err(ContentError::Nul { at });
+    }
+    let mut dots = Vec::new();
+    if octets.first() == Some(&b'.') {
+        dots.push(0);
+    }
+    let mut lines = 0;
+    let mut start = 0;
+    for lf in memchr_iter(b'\n', octets) {
+        // A slice ending in the LF always has the octet before it, unless the LF is the first of all.
+        let Some(b'\r') = lf.checked_sub(1).and_then(|before| octets.get(before)) else {
+            return Err(ContentError::BareLf { at: lf });
+        };
+        lines += 1;
+        check_line(lines, (lf - 1).saturating_sub(start))?;
+        start = lf + 1;
+        if octets.get(start) == Some(&b'.') {
+            dots.push(start);
+        }
+    }
+    // Each LF has its CR, so any surplus CR is a bare one.
+    if memchr_iter(b'\r', octets).count() != lines {
+        return Err(ContentError::BareCr { at: bare_cr(octets) });
+    }
+    check_line(lines + 1, octets.len() - start)?;
+    Ok(dots)
+}
+
+fn check_line(line: usize, octets: usize) -> Result<(), ContentError> {
+    if octets > MAX_LINE {
+        return Err(ContentError::LongLine { line, octets });
+    }
+    Ok(())
+}
+
+fn bare_cr(octets: &[u8]) -> usize {
+    memchr_iter(b'\r', octets).find(|cr| octets.get(cr + 1) != Some(&b'\n')).unwrap_or(octets.len())
+}
+
+fn header_needs_smtputf8(octets: &[u8]) -> bool {
+    let header = match memmem::find(octets, b"\r\n\r\n") {
+        Some(end) => octets.get(..end).unwrap_or(octets),
+        None => octets,
+    };
+    // Other 8-bit octets in a header are no SMTPUTF8 either; they travel as 8BITMIME does.
+    !header.is_ascii() && std::str::from_utf8(header).is_ok()
+}
+
+fn stuff(octets: &[u8], dots: &[usize]) -> Bytes {
+    let mut stuffed = Vec::with_capacity(octets.len() + dots.len());
+    let mut start = 0;
+    for &dot in dots {
+        stuffed.extend_from_slice(&octets[start..=dot]);
+        start = dot;
+    }
+    stuffed.extend_from_slice(&octets[start..]);
+    stuffed.into()
+}
+
+fn with_crlf_line_ends(octets: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(octets.len() + octets.len() / 32);
+    let mut rest = octets;
+    while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
+        let (line, behind) = rest.split_at(end);
+        out.extend_from_slice(line);
+        out.extend_from_slice(b"\r\n");
+        let line_end = if behind.starts_with(b"\r\n") { 2 } else { 1 };
+        rest = &behind[line_end..];
+    }
+    out.extend_from_slice(rest);
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wire(content: &Content) -> Vec<u8> {
+        let mut cursor = ContentCursor::new(content.clone());
+        let mut out = Vec::new();
+        while !cursor.is_done() {
+            let mut slices = [IoSlice::new(&[]); 3];
+            let used = cursor.slices(&mut slices);
+            let before = out.len();
+            slices[..used].iter().for_each(|slice| out.extend_from_slice(slice));
+            let octets = out.len() - before;
+            assert_eq!(cursor.advance(octets), 0);
+        }
+        assert_eq!(out.len(), ContentCursor::wire_len(content));
+        out
+    }
+
+    #[track_caller]
+    fn check_wire(octets: &str, expected: &str) {
+        let content = Content::new(octets.to_owned()).unwrap();
+        assert_eq!(String::from_utf8(wire(&content)).unwrap(), expected);
+        // The sparse and the dense form must not differ: pad until slices pay, then take the padding off again.
+        let pad = "x".repeat(900) + "\r\n";
+        let padded = Content::new(pad.repeat(9) + octets).unwrap();
+        let sent = String::from_utf8(wire(&padded)).unwrap();
+        assert_eq!(sent.strip_prefix(&pad.repeat(9)).unwrap(), expected);
+    }
+
+    #[test]
+    fn transparency() {
+        check_wire("", ".\r\n"); // TX-07
+        check_wire("x", "x\r\n.\r\n"); // TX-07
+        check_wire("x\r\n", "x\r\n.\r\n"); // TX-07
+        check_wire("x\r\n\r\n", "x\r\n\r\n.\r\n"); // TX-07
+        check_wire(".", "..\r\n.\r\n"); // SM-04
+        check_wire(".x\r\n", "..x\r\n.\r\n"); // SM-04
+        check_wire("\r\n\r\n.\r\n", "\r\n\r\n..\r\n.\r\n"); // TX-09, SM-02
+        check_wire("x\r\n.", "x\r\n..\r\n.\r\n"); // SM-05
+        check_wire(".\r\n..\r\n...\r\n", "..\r\n...\r\n....\r\n.\r\n"); // TX-08
+        check_wire("a\r\n. \r\n", "a\r\n.. \r\n.\r\n"); // SM-11
+        check_wire("a.b\r\nc.", "a.b\r\nc.\r\n.\r\n");
+    }
+
+    #[test]
+    fn smuggling_sequences_are_refused() {
+        // SM-01, TX-10
+        for octets in [
+            "a\n.\n", "a\n.\r", "a\r.\n", "a\r.\r", "a\n.\r\n", "a\r.\r\n", "a\r\n.\r\r\n", "a\r\r\n.\r\r\n",
+            "a\r\n\0.\r\n", "\n", "\r", "a\n\r",
+        ] {
+            assert!(Content::new(octets).is_err(), "{octets:?}");
+        }
+        assert_eq!(Content::new("ab\ncd\r\n").unwrap_err(), ContentError::BareLf { at: 2 });
+        assert_eq!(Content::new("ab\rcd\r\n").unwrap_err(), ContentError::BareCr { at: 2 });
+        assert_eq!(Content::new("ab\0").unwrap_err(), ContentError::Nul { at: 2 }); // TX-14
+    }
+
+    #[test]
+    fn line_lengths() {
+        // TX-12
+        let line = |octets: usize| Content::new(format!("a\r\n{}\r\n", "x".repeat(octets)));
+        assert!(line(MAX_LINE).is_ok());
+        assert_eq!(line(999).unwrap_err(), ContentError::LongLine { line: 2, octets: 999 });
+        assert!(Content::new("x".repeat(999)).is_err());
+        assert!(Content::new(format!(".{}\r\n", "x".repeat(997))).is_ok(), "the doubled dot does not count");
+    }
+
+    #[test]
+    fn line_ends_are_normalized() {
+        for (octets, expected) in [
+            ("a\nb", "a\r\nb"),
+            ("a\r\nb\n", "a\r\nb\r\n"),
+            ("a\rb", "a\r\nb"),
+            ("a\r\r\n.\r\r\n", "a\r\n\r\n.\r\n\r\n"),
+            ("\n\n", "\r\n\r\n"),
+        ] {
+            assert_eq!(Content::normalized(octets).unwrap().as_bytes(), expected.as_bytes(), "{octets:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_must_offer() {
+        let flags = |octets: &'static [u8]| {
+            let content = Content::new(Bytes::from_static(octets)).unwrap();
+            (content.has_8bit(), content.header_needs_smtputf8())
+        };
+        assert_eq!(flags(b"Subject: a\r\n\r\nb"), (false, false));
+        assert_eq!(flags("Subject: a\r\n\r\nü".as_bytes()), (true, false)); // 8BIT-01
+        assert_eq!(flags("Subject: ü\r\n\r\nb".as_bytes()), (true, true)); // UTF8-01
+        assert_eq!(flags(b"Subject: \xfc\r\n\r\nb"), (true, false));
+    }
+
+    #[test]
+    fn size_counts_line_ends_but_not_transparency() {
+        // SIZE-01
+        assert_eq!(Content::new(".a\r\n").unwrap().len(), 4);
+        assert_eq!(Content::new(".a").unwrap().len(), 4);
+        assert_eq!(Content::new("").unwrap().len(), 0);
+    }
+
+    proptest::proptest! {
+        /// A lenient receiver that takes any of the usual forms of "dot alone on a line" as the end of content.
+        #[test]
+        fn no_receiver_sees_an_early_end(octets in "[.\r\na]{0,40}") {
+            let content = Content::normalized(octets).unwrap();
+            let sent = wire(&content);
+            let body = sent.strip_suffix(b"\r\n.\r\n").or(sent.strip_suffix(b".\r\n")).unwrap();
+            for end in ["\n.\n", "\n.\r", "\r.\n", "\r.\r"] {
+                proptest::prop_assert!(memmem::find(body, end.as_bytes()).is_none());
+            }
+            proptest::prop_assert!(!body.starts_with(b".\r") && !body.starts_with(b".\n"));
+            let mut expected = content.as_bytes().to_vec();
+            if !content.has_final_crlf() { expected.extend_from_slice(b"\r\n"); }
+            let unstuffed: Vec<u8> = {
+                let text = String::from_utf8(sent[..sent.len() - 3].to_vec()).unwrap();
+                text.split_inclusive("\r\n").flat_map(|line| line.strip_prefix('.').unwrap_or(line).bytes()).collect()
+            };
+            proptest::prop_assert_eq!(unstuffed, expected);
+        }
+    }
+}

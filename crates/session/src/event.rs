@@ -1,0 +1,149 @@
+//! What a session reports.
+
+use posthaste_reply::{FrameError, ReplyBuf, ReplyError};
+
+use crate::config::Pipelining;
+use crate::outcome::Finished;
+use crate::stage::Stage;
+
+/// Something that happened in a session.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The session takes mails now. [`Session::extensions`](crate::Session::extensions) says what the server offers.
+    Ready,
+    /// Start the TLS handshake now, then call [`Session::tls_established`](crate::Session::tls_established).
+    StartTls,
+    /// A mail is done with.
+    Finished(Box<Finished>),
+    /// The server answered a mail that was sent in this mode as usual, for the first time on this connection.
+    PipeliningProven(Pipelining),
+    /// The server did not bear a pipelining mode.
+    PipeliningLowered(PipeliningLowered),
+    /// A reply to nothing that was asked; [`Event::Closed`] follows.
+    Unsolicited(ReplyBuf),
+    /// A line of the transcript, where one was asked for.
+    Transcript(Box<TranscriptLine>),
+    /// The session is over; always the last event, and every mail has been reported before.
+    Closed(CloseReason),
+}
+
+/// A server that objected to a pipelining mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PipeliningLowered {
+    /// The mode it did not bear.
+    pub from: Pipelining,
+    /// The mode used from now on.
+    pub to: Pipelining,
+    /// What it did.
+    pub objection: Objection,
+}
+
+/// How a server shows that it does not bear a pipelining mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Objection {
+    /// 503 to a command that had come in the same flight as others.
+    BadSequence,
+    /// A reply that speaks of synchronisation or pipelining.
+    Synchronization,
+    /// It closed the connection on the first flight of the kind.
+    Close,
+    /// It fell silent with a flight unanswered.
+    Stall,
+    /// It sent more replies than it was asked for.
+    Surplus,
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// It was asked to quit, and did.
+    Quit,
+    /// The server refused to begin: greeting, EHLO, STARTTLS or AUTH was answered negatively.
+    Refused {
+        /// What was refused.
+        stage: Stage,
+        /// The server's words.
+        reply: ReplyBuf,
+    },
+    /// The server said 421 (RFC 5321 section 3.8).
+    Shutdown {
+        /// What the reply answered.
+        stage: Stage,
+        /// The server's words.
+        reply: ReplyBuf,
+    },
+    /// The connection ended without a word.
+    Lost {
+        /// What was awaited.
+        stage: Stage,
+    },
+    /// A reply did not come in time.
+    Timeout {
+        /// What was awaited.
+        stage: Stage,
+    },
+    /// The server broke the protocol.
+    Violation {
+        /// What was awaited.
+        stage: Stage,
+        /// How.
+        violation: Violation,
+    },
+    /// What the policy demands, the server does not offer.
+    Unavailable(Requirement),
+    /// [`Session::abort`](crate::Session::abort) was called.
+    Aborted {
+        /// What was awaited.
+        stage: Stage,
+    },
+}
+
+/// How a server broke the protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Octets that are no reply.
+    Malformed(FrameError),
+    /// A framed reply that does not follow the grammar.
+    Grammar(ReplyError),
+    /// A reply that this command cannot have.
+    UnexpectedReply(ReplyBuf),
+    /// Octets that answer nothing.
+    Surplus,
+    /// Octets in the clear between the reply to STARTTLS and the handshake (RFC 3207 section 6).
+    BeforeTls,
+    /// A SASL exchange without end.
+    EndlessAuth,
+    /// A SASL challenge that is not base64.
+    AuthChallenge,
+}
+
+/// What a policy can demand of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Requirement {
+    /// TLS, where the server does not offer STARTTLS.
+    Tls,
+    /// A SASL mechanism in common.
+    AuthMechanism,
+    /// TLS before credentials.
+    TlsForAuth,
+}
+
+/// One line of a transcript, without line end and with secrets redacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TranscriptLine {
+    /// Who said it.
+    pub speaker: Speaker,
+    /// What was said, control characters escaped.
+    pub text: String,
+}
+
+/// The two sides of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Speaker {
+    /// This side.
+    Client,
+    /// The other side.
+    Server,
+}

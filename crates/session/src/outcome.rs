@@ -1,0 +1,124 @@
+//! What became of a mail, recipient by recipient, and how sure that is.
+
+use std::time::Instant;
+
+use posthaste_reply::{ReplyBuf, Severity};
+
+use crate::mail::Mail;
+use crate::session::TransactionId;
+use crate::stage::Stage;
+
+/// What became of one recipient of one submitted mail. Each recipient gets exactly one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server took responsibility (RFC 5321 section 4.2.5): never send this again.
+    Delivered(ReplyBuf),
+    /// The server said no.
+    Refused(Refusal),
+    /// No server can have accepted the mail: sending it again is safe.
+    NotSent(NotSent),
+    /// The end of content was written and no final reply came: sending again may deliver twice
+    /// (RFC 5321 section 4.5.3.2.6).
+    InDoubt,
+}
+
+impl Outcome {
+    /// Whether the server took the mail for this recipient.
+    pub fn is_delivered(&self) -> bool {
+        matches!(self, Self::Delivered(_))
+    }
+
+    /// The server's words, where it said any about this recipient.
+    pub fn reply(&self) -> Option<&ReplyBuf> {
+        match self {
+            Self::Delivered(reply) | Self::Refused(Refusal { reply, .. }) => Some(reply),
+            Self::NotSent(_) | Self::InDoubt => None,
+        }
+    }
+}
+
+/// A negative reply and where in the transaction it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the reply answered: [`Stage::Mail`], [`Stage::Rcpt`], [`Stage::Data`] or [`Stage::Final`].
+    pub stage: Stage,
+    /// The server's words.
+    pub reply: ReplyBuf,
+}
+
+impl Refusal {
+    /// Whether the same may succeed later (4yz).
+    pub fn is_transient(&self) -> bool {
+        self.reply.code().severity() == Severity::TransientNegative
+    }
+}
+
+/// Why a recipient's mail was certainly not accepted, although nobody refused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotSent {
+    /// No command of its transaction was written.
+    NeverStarted,
+    /// The connection was lost in its transaction, before the end of content.
+    Interrupted(Stage),
+    /// Another recipient was refused, and the mail was for all or nobody.
+    AllOrNothing,
+    /// The server did not bear the pipelining mode; the mode is lower now, and the mail is as good as before.
+    Pipelining,
+}
+
+/// A mail that is done with, handed back with one outcome for each forward-path, in their order.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// What [`Session::submit`](crate::Session::submit) returned.
+    pub id: TransactionId,
+    /// The mail itself.
+    pub mail: Mail,
+    /// One for each of the envelope's forward-paths.
+    pub outcomes: Vec<Outcome>,
+    /// When the transaction passed which point.
+    pub timing: Timing,
+}
+
+/// When a transaction passed which point; `None` where it did not get there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// MAIL was handed to the writer.
+    pub mail: Option<Instant>,
+    /// The reply to DATA came.
+    pub data: Option<Instant>,
+    /// The last octet of the content was written.
+    pub content: Option<Instant>,
+    /// The final reply came.
+    pub finished: Option<Instant>,
+}
+
+/// Why this server, with the extensions it offers, cannot be given this mail. Another server might.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unsendable {
+    /// The content is larger than the server's SIZE (RFC 1870).
+    #[error("mail has {octets} octets, and the server takes at most {limit}")]
+    TooLarge {
+        /// The mail's size in octets.
+        octets: u64,
+        /// The server's limit in octets.
+        limit: u64,
+    },
+    /// 8-bit content and no 8BITMIME (RFC 6152).
+    #[error("content is 8-bit, and the server does not offer 8BITMIME")]
+    EightBit,
+    /// An internationalised address or header and no SMTPUTF8 (RFC 6531).
+    #[error("address or header is internationalised, and the server does not offer SMTPUTF8")]
+    SmtpUtf8,
+}
+
+impl Unsendable {
+    /// The enhanced status code that a server would have given, e.g. `5.6.3`.
+    pub fn enhanced(self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "5.3.4",
+            Self::EightBit => "5.6.3",
+            Self::SmtpUtf8 => "5.6.7",
+        }
+    }
+}
