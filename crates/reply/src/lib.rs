@@ -1,1 +1,53 @@
+//! SMTP replies: bytes in, typed replies out.
+//!
+//! Three steps, each usable alone, none of which does I/O, reads a clock or allocates on success:
+//!
+//! 1. [`Framer`] finds where a reply ends in a growing buffer and refuses what cannot be one;
+//! 2. [`Reply`] reads one framed reply: its [`ReplyCode`], its [`EnhancedStatusCode`], its lines;
+//! 3. [`Extensions`] reads what the reply to EHLO offers.
+//!
+//! [`ReplyBuf`] is the owned form, for outcomes and logs.
+//!
+//! # Examples
+//!
+//! Two replies that arrived in one read:
+//!
+//! ```
+//! use posthaste_reply::{Framer, Limits, Reply, ReplyCode};
+//!
+//! let mut input: &[u8] = b"250 2.1.0 Ok\r\n550 5.1.1 <bob@example.org>: no such user\r\n250 2.";
+//! let mut framer = Framer::new(Limits::default());
+//! let mut codes = Vec::new();
+//! while let Some(length) = framer.frame(input)? {
+//!     let (framed, rest) = input.split_at(length);
+//!     codes.push(Reply::parse(framed)?.code());
+//!     input = rest;
+//! }
+//! assert_eq!(codes, [ReplyCode::OK, ReplyCode::MAILBOX_UNAVAILABLE]);
+//! assert_eq!(input, b"250 2.");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
 #![forbid(unsafe_code)]
+
+mod code;
+mod enhanced;
+mod extensions;
+mod framer;
+mod grammar;
+mod keyword;
+mod mechanism;
+mod owned;
+mod parameters;
+mod reply;
+mod text;
+
+pub use code::{InvalidReplyCode, ReplyCode, Severity};
+pub use enhanced::{EnhancedStatusCode, InvalidEnhancedStatusCode};
+pub use extensions::Extensions;
+pub use framer::{FrameError, Framer, Limits, Protocol};
+pub use mechanism::{AuthMechanisms, Mechanism, UnknownMechanism};
+pub use owned::ReplyBuf;
+pub use parameters::{DeliverBy, FutureRelease, Limits9422, Size};
+pub use reply::{Lines, Reply, ReplyError};
+pub use text::Text;

@@ -1,0 +1,89 @@
+//! Enhanced status codes (RFC 2034, RFC 3463).
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::code::{ReplyCode, Severity};
+use crate::grammar;
+
+/// An enhanced status code such as `5.7.1`.
+///
+/// The class is 2, 4 or 5, subject and detail are 0 to 999. Which combinations mean something is
+/// the business of the IANA registry and of whoever classifies replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EnhancedStatusCode {
+    class: u8,
+    subject: u16,
+    detail: u16,
+}
+
+impl EnhancedStatusCode {
+    /// 2 (success), 4 (persistent transient failure) or 5 (permanent failure).
+    pub const fn class(self) -> u8 {
+        self.class
+    }
+
+    /// The second number: what the code is about, 0 to 999.
+    pub const fn subject(self) -> u16 {
+        self.subject
+    }
+
+    /// The third number: the condition itself, 0 to 999.
+    pub const fn detail(self) -> u16 {
+        self.detail
+    }
+
+    /// Whether the class says the same as the code of the reply that carries it.
+    ///
+    /// Servers contradict themselves (`450 5.1.1`). The reply code wins, so decide by an enhanced
+    /// code only where this holds (RFC 2034, 4).
+    pub const fn agrees_with(self, code: ReplyCode) -> bool {
+        match code.severity() {
+            Severity::PositiveCompletion => self.class == 2,
+            Severity::PositiveIntermediate => false,
+            Severity::TransientNegative => self.class == 4,
+            Severity::PermanentNegative => self.class == 5,
+        }
+    }
+}
+
+impl TryFrom<(u8, u16, u16)> for EnhancedStatusCode {
+    type Error = InvalidEnhancedStatusCode;
+
+    fn try_from((class, subject, detail): (u8, u16, u16)) -> Result<Self, Self::Error> {
+        match (class, subject, detail) {
+            (2 | 4 | 5, 0..1000, 0..1000) => Ok(Self { class, subject, detail }),
+            _ => Err(InvalidEnhancedStatusCode),
+        }
+    }
+}
+
+impl FromStr for EnhancedStatusCode {
+    type Err = InvalidEnhancedStatusCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match grammar::status_code(text.as_bytes()) {
+            Ok((b"", code)) => Ok(code),
+            Ok(_) | Err(_) => Err(InvalidEnhancedStatusCode),
+        }
+    }
+}
+
+impl fmt::Display for EnhancedStatusCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+    }
+}
+
+/// A text or numbers that are not an [`EnhancedStatusCode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidEnhancedStatusCode;
+
+impl fmt::Display for InvalidEnhancedStatusCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected class 2, 4 or 5, then subject and detail of one to three digits")
+    }
+}
+
+impl std::error::Error for InvalidEnhancedStatusCode {}

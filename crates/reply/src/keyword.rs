@@ -1,0 +1,92 @@
+//! The EHLO keywords that are known here.
+
+/// A registered EHLO keyword.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keyword {
+    Flag(Flag),
+    Auth,
+    DeliverBy,
+    FutureRelease,
+    Limits,
+    Size,
+}
+
+/// A keyword without parameters, or without any that matter to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flag {
+    BinaryMime,
+    Chunking,
+    Dsn,
+    EightBitMime,
+    EnhancedStatusCodes,
+    Etrn,
+    Expn,
+    Help,
+    MtPriority,
+    Pipelining,
+    RequireTls,
+    SmtpUtf8,
+    StartTls,
+    Vrfy,
+}
+
+impl Keyword {
+    /// The keyword of this name, in any case (RFC 5321, 2.4).
+    #[inline]
+    pub(crate) fn named(name: &[u8]) -> Option<Self> {
+        let mut known = KEYWORDS.iter();
+        let (_, keyword) = known.find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))?;
+        Some(*keyword)
+    }
+}
+
+/// A set of flags.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Flags(u16);
+
+impl Flags {
+    pub(crate) const fn contains(self, flag: Flag) -> bool {
+        self.0 & Self::bit(flag) != 0
+    }
+
+    pub(crate) const fn insert(&mut self, flag: Flag) {
+        self.0 |= Self::bit(flag);
+    }
+
+    pub(crate) const fn remove(&mut self, flag: Flag) {
+        self.0 &= !Self::bit(flag);
+    }
+
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        let offered =
+            move |&keyword: &Keyword| matches!(keyword, Keyword::Flag(flag) if self.contains(flag));
+        KEYWORDS.iter().filter(move |(_, keyword)| offered(keyword)).map(|(name, _)| *name)
+    }
+
+    const fn bit(flag: Flag) -> u16 {
+        1 << flag as u16
+    }
+}
+
+/// The frequent ones first.
+const KEYWORDS: [(&str, Keyword); 19] = [
+    ("PIPELINING", Keyword::Flag(Flag::Pipelining)),
+    ("SIZE", Keyword::Size),
+    ("8BITMIME", Keyword::Flag(Flag::EightBitMime)),
+    ("STARTTLS", Keyword::Flag(Flag::StartTls)),
+    ("ENHANCEDSTATUSCODES", Keyword::Flag(Flag::EnhancedStatusCodes)),
+    ("AUTH", Keyword::Auth),
+    ("CHUNKING", Keyword::Flag(Flag::Chunking)),
+    ("DSN", Keyword::Flag(Flag::Dsn)),
+    ("SMTPUTF8", Keyword::Flag(Flag::SmtpUtf8)),
+    ("HELP", Keyword::Flag(Flag::Help)),
+    ("VRFY", Keyword::Flag(Flag::Vrfy)),
+    ("ETRN", Keyword::Flag(Flag::Etrn)),
+    ("LIMITS", Keyword::Limits),
+    ("EXPN", Keyword::Flag(Flag::Expn)),
+    ("BINARYMIME", Keyword::Flag(Flag::BinaryMime)),
+    ("REQUIRETLS", Keyword::Flag(Flag::RequireTls)),
+    ("DELIVERBY", Keyword::DeliverBy),
+    ("FUTURERELEASE", Keyword::FutureRelease),
+    ("MT-PRIORITY", Keyword::Flag(Flag::MtPriority)),
+];
