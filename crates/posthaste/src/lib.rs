@@ -1,1 +1,4 @@
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "compose")]
+pub mod compose;
