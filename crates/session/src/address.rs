@@ -246,7 +246,9 @@ impl fmt::Display for ForwardPath {
 
 /// `atext` of RFC 5322 section 3.2.3, with the non-ASCII characters of RFC 6531 section 3.3.
 fn is_atext(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control())
+    c.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(c)
+        || (!c.is_ascii() && !c.is_control())
 }
 
 /// `Dot-string = Atom *("." Atom)` (RFC 5321 section 4.1.2).

@@ -172,7 +172,10 @@ impl Content {
 impl fmt::Debug for Content {
     /// Shows sizes only: content belongs in no log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("octets", &self.len()).field("has_8bit", &self.has_8bit).finish()
+        f.debug_struct("Content")
+            .field("octets", &self.len())
+            .field("has_8bit", &self.has_8bit)
+            .finish()
     }
 }
 
@@ -383,8 +386,18 @@ mod tests {
     fn smuggling_sequences_are_refused() {
         // SM-01, TX-10
         for octets in [
-            "a\n.\n", "a\n.\r", "a\r.\n", "a\r.\r", "a\n.\r\n", "a\r.\r\n", "a\r\n.\r\r\n", "a\r\r\n.\r\r\n",
-            "a\r\n\0.\r\n", "\n", "\r", "a\n\r",
+            "a\n.\n",
+            "a\n.\r",
+            "a\r.\n",
+            "a\r.\r",
+            "a\n.\r\n",
+            "a\r.\r\n",
+            "a\r\n.\r\r\n",
+            "a\r\r\n.\r\r\n",
+            "a\r\n\0.\r\n",
+            "\n",
+            "\r",
+            "a\n\r",
         ] {
             assert!(Content::new(octets).is_err(), "{octets:?}");
         }
@@ -400,7 +413,10 @@ mod tests {
         assert!(line(MAX_LINE).is_ok());
         assert_eq!(line(999).unwrap_err(), ContentError::LongLine { line: 2, octets: 999 });
         assert!(Content::new("x".repeat(999)).is_err());
-        assert!(Content::new(format!(".{}\r\n", "x".repeat(997))).is_ok(), "the doubled dot does not count");
+        assert!(
+            Content::new(format!(".{}\r\n", "x".repeat(997))).is_ok(),
+            "the doubled dot does not count"
+        );
     }
 
     #[test]
@@ -412,7 +428,11 @@ mod tests {
             ("a\r\r\n.\r\r\n", "a\r\n\r\n.\r\n\r\n"),
             ("\n\n", "\r\n\r\n"),
         ] {
-            assert_eq!(Content::normalized(octets).unwrap().as_bytes(), expected.as_bytes(), "{octets:?}");
+            assert_eq!(
+                Content::normalized(octets).unwrap().as_bytes(),
+                expected.as_bytes(),
+                "{octets:?}"
+            );
         }
     }
 

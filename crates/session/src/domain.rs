@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn idn_becomes_a_labels() {
         check("bücher.example", Ok("xn--bcher-kva.example")); // UTF8-03
-        check("a\u{760d}\u{760a}.example", Ok("xn--a-jh8eq5i.example")); // IN-06
+        check("a\u{760d}\u{760a}.example", Ok("xn--a-qe3ci.example")); // IN-06
     }
 
     #[test]
@@ -183,7 +183,10 @@ mod tests {
     #[test]
     fn client_names() {
         assert_eq!("mail.example".parse::<ClientName>().unwrap().as_str(), "mail.example");
-        assert_eq!("bücher.example".parse::<ClientName>().unwrap().as_str(), "xn--bcher-kva.example"); // EHLO-08
+        assert_eq!(
+            "bücher.example".parse::<ClientName>().unwrap().as_str(),
+            "xn--bcher-kva.example"
+        ); // EHLO-08
         for bad in ["a_b", "a b", "x\r\nMAIL FROM:<e@e>", ""] {
             assert!(bad.parse::<ClientName>().is_err(), "{bad:?}"); // EHLO-07, IN-03
         }

@@ -90,6 +90,13 @@ pub enum CloseReason {
         /// How.
         violation: Violation,
     },
+    /// The server did not bear the pipelining mode and cannot be talked to any further on this connection.
+    Objected {
+        /// What was awaited.
+        stage: Stage,
+        /// What the server did.
+        objection: Objection,
+    },
     /// What the policy demands, the server does not offer.
     Unavailable(Requirement),
     /// [`Session::abort`](crate::Session::abort) was called.
@@ -97,6 +104,40 @@ pub enum CloseReason {
         /// What was awaited.
         stage: Stage,
     },
+}
+
+impl CloseReason {
+    /// What was awaited when the session ended.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Quit => Stage::Quit,
+            Self::Unavailable(Requirement::Tls) => Stage::StartTls,
+            Self::Unavailable(Requirement::AuthMechanism | Requirement::TlsForAuth) => Stage::Auth,
+            Self::Refused { stage, .. }
+            | Self::Shutdown { stage, .. }
+            | Self::Lost { stage }
+            | Self::Timeout { stage }
+            | Self::Violation { stage, .. }
+            | Self::Objected { stage, .. }
+            | Self::Aborted { stage } => *stage,
+        }
+    }
+
+    /// The server's words, where it said any.
+    pub fn reply(&self) -> Option<&ReplyBuf> {
+        match self {
+            Self::Refused { reply, .. }
+            | Self::Shutdown { reply, .. }
+            | Self::Violation { violation: Violation::UnexpectedReply(reply), .. } => Some(reply),
+            Self::Quit
+            | Self::Lost { .. }
+            | Self::Timeout { .. }
+            | Self::Violation { .. }
+            | Self::Objected { .. }
+            | Self::Unavailable(_)
+            | Self::Aborted { .. } => None,
+        }
+    }
 }
 
 /// How a server broke the protocol.
@@ -115,8 +156,6 @@ pub enum Violation {
     BeforeTls,
     /// A SASL exchange without end.
     EndlessAuth,
-    /// A SASL challenge that is not base64.
-    AuthChallenge,
 }
 
 /// What a policy can demand of a server.

@@ -2,26 +2,34 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod command;
 mod config;
 mod content;
 mod domain;
 mod event;
 mod mail;
 mod outcome;
+mod sasl;
 mod session;
+mod setup;
 mod stage;
+mod transaction;
+mod transfer;
+mod transmit;
 
 pub use address::{AddressError, ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use config::{
-    Config, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts, TlsPolicy, UnknownMode,
+    Config, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts, TlsPolicy,
+    UnknownMode,
 };
 pub use content::{Content, ContentError, MAX_LINE};
 pub use domain::{ClientName, Domain, MAX_DOMAIN};
 pub use event::{
-    CloseReason, Event, Objection, PipeliningLowered, Requirement, Speaker, TranscriptLine, Violation,
+    CloseReason, Event, Objection, PipeliningLowered, Requirement, Speaker, TranscriptLine,
+    Violation,
 };
 pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal};
 pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, Unsendable};
 pub use posthaste_reply as reply;
-pub use session::TransactionId;
+pub use session::{ImplicitTls, Session, SubmitError, SubmitErrorReason, TransactionId};
 pub use stage::Stage;

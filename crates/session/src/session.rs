@@ -1,5 +1,449 @@
-//! The session machine.
+//! The session machine: its state, its inputs, its outputs.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Instant;
+
+use posthaste_reply::{Extensions, Framer, Reply, ReplyBuf};
+
+use crate::config::{Config, Pipelining};
+use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
+use crate::mail::Mail;
+use crate::outcome::Unsendable;
+use crate::sasl::Exchange;
+use crate::stage::Stage;
+use crate::transfer::Transfer;
+use crate::transmit::Transmit;
 
 /// Names a submitted mail within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransactionId(pub(crate) u64);
+
+impl TransactionId {
+    /// The number of the mail in its session, counted from 0.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+/// Why a mail was not taken, and the mail itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct SubmitError {
+    /// The mail, unchanged.
+    pub mail: Box<Mail>,
+    /// What speaks against it.
+    pub reason: SubmitErrorReason,
+}
+
+/// Why a mail was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitErrorReason {
+    /// The session is not ready, is ending, or has as many mails as its mode allows; see [`Session::room`].
+    #[error("session has no room for a mail")]
+    NoRoom,
+    /// This server cannot be given this mail.
+    #[error(transparent)]
+    Unsendable(Unsendable),
+}
+
+/// Octets of a stored reply that are kept for an outcome; a server may say up to 64 KiB to each of
+/// thousands of recipients.
+pub(crate) const MAX_STORED_REPLY: usize = 1024;
+
+/// An SMTP session from the client's side, without I/O (RFC 5321 section 3).
+///
+/// # The law
+///
+/// After *each* input or command
+///
+/// 1. write what [`poll_transmit`](Self::poll_transmit) gives, and call [`transmitted`](Self::transmitted) with what
+///    was written, until it gives nothing or the writer is full;
+/// 2. drain [`poll_event`](Self::poll_event);
+/// 3. read [`poll_deadline`](Self::poll_deadline), and call [`handle_timeout`](Self::handle_timeout) when it has passed.
+///
+/// Always read while something is being written, or a server that answers before it reads on blocks both sides.
+///
+/// # What it keeps
+///
+/// * Every submitted mail yields exactly one [`Event::Finished`] with exactly one outcome for each recipient,
+///   whatever the server does, before [`Event::Closed`].
+/// * [`Outcome::Delivered`](crate::Outcome::Delivered) is only said on a positive reply that was counted to the end of
+///   that mail's content.
+/// * After a violation, a timeout, a 421 or surplus octets the session is closed for good.
+///
+/// # Phases
+///
+/// ```text
+///            .---------------- STARTTLS 220 + handshake ----------------.
+///            v                                                          |
+/// greeting -> EHLO --> (HELO) -----------------.                        |
+///               |--> STARTTLS -----------------|------------------------'
+///               |--> AUTH --> ... --> 235 -----|--> ready --> QUIT --> closed
+///               '------------------------------'      '---- trouble ------^
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use std::{io::IoSlice, time::Instant};
+/// use posthaste_session::{Config, Content, Envelope, Event, ForwardPath, Mail, Mailbox, Session};
+///
+/// let now = Instant::now();
+/// let mut session = Session::new(now, Config::new("client.example".parse()?));
+/// let say = |session: &mut Session| {
+///     let mut slices = [IoSlice::new(&[]); 8];
+///     let used = session.poll_transmit(&mut slices);
+///     let octets: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
+///     session.transmitted(now, octets.len());
+///     String::from_utf8(octets).unwrap()
+/// };
+///
+/// session.handle_input(now, b"220 mx.example ESMTP\r\n");
+/// assert_eq!(say(&mut session), "EHLO client.example\r\n");
+/// session.handle_input(now, b"250-mx.example\r\n250 PIPELINING\r\n");
+/// assert!(matches!(session.poll_event(), Some(Event::Ready)));
+///
+/// let from: Mailbox = "a@client.example".parse()?;
+/// let to: ForwardPath = "b@mx.example".parse()?;
+/// session.submit(now, Mail::new(Envelope::new(from, [to])?, Content::new("Subject: hi\r\n")?))?;
+/// assert_eq!(say(&mut session), "MAIL FROM:<a@client.example>\r\nRCPT TO:<b@mx.example>\r\nDATA\r\n");
+/// session.handle_input(now, b"250 ok\r\n250 ok\r\n354 go\r\n");
+/// assert_eq!(say(&mut session), "Subject: hi\r\n.\r\n");
+/// session.handle_input(now, b"250 queued\r\n");
+/// let Some(Event::Finished(finished)) = session.poll_event() else { panic!() };
+/// assert!(finished.outcomes[0].is_delivered());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Session {
+    pub(crate) config: Config,
+    pub(crate) phase: Phase,
+    framer: Framer,
+    /// Octets of a reply that has not ended yet.
+    partial: Vec<u8>,
+    pub(crate) transmit: Transmit,
+    pub(crate) transfer: Transfer,
+    events: VecDeque<Event>,
+    deadline: Option<Instant>,
+    /// What is awaited has changed, so the deadline has to be set anew.
+    pub(crate) rearm: bool,
+    pub(crate) extensions: Extensions,
+    pub(crate) is_tls: bool,
+    pub(crate) quits: bool,
+}
+
+/// Where the session stands.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    Greeting,
+    Ehlo,
+    Helo,
+    StartTls,
+    Handshake,
+    Auth(Exchange),
+    Ready,
+    /// QUIT is out; the reason is reported when it is answered, or not.
+    Quitting(CloseReason),
+    Closed,
+}
+
+/// Whether a connection has TLS from its first octet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ImplicitTls {
+    /// No: plaintext, perhaps with STARTTLS.
+    #[default]
+    No,
+    /// Yes, and the handshake is done.
+    Established,
+}
+
+impl Session {
+    /// Begins a session on a plaintext connection that was just opened.
+    pub fn new(now: Instant, config: Config) -> Self {
+        Self::with_tls(now, config, ImplicitTls::No)
+    }
+
+    /// Begins a session on a connection that was just opened.
+    pub fn with_tls(now: Instant, config: Config, tls: ImplicitTls) -> Self {
+        let mut session = Self {
+            framer: Framer::new(config.limits),
+            transfer: Transfer::new(config.pipelining),
+            config,
+            phase: Phase::Greeting,
+            partial: Vec::new(),
+            transmit: Transmit::default(),
+            events: VecDeque::new(),
+            deadline: None,
+            rearm: true,
+            extensions: Extensions::default(),
+            is_tls: tls == ImplicitTls::Established,
+            quits: false,
+        };
+        session.settle(now);
+        session
+    }
+
+    /// Hands in a mail to be sent as soon as the mode allows.
+    ///
+    /// # Errors
+    ///
+    /// Gives the mail back when there is no [`room`](Self::room) for it, or when this server cannot be given it.
+    pub fn submit(&mut self, now: Instant, mail: Mail) -> Result<TransactionId, SubmitError> {
+        let refuse = |mail, reason| Err(SubmitError { mail: Box::new(mail), reason });
+        if self.room() == 0 {
+            return refuse(mail, SubmitErrorReason::NoRoom);
+        }
+        if let Err(unsendable) = self.check_sendable(&mail) {
+            return refuse(mail, SubmitErrorReason::Unsendable(unsendable));
+        }
+        let id = self.transfer.add(mail);
+        self.settle(now);
+        Ok(id)
+    }
+
+    /// How many more mails can be submitted now without being held up here.
+    pub fn room(&self) -> usize {
+        match self.phase {
+            Phase::Ready if !self.quits => self.transfer.room(self.pipelining()),
+            _ => 0,
+        }
+    }
+
+    /// How many submitted mails have no outcome yet.
+    pub fn in_flight(&self) -> usize {
+        self.transfer.in_flight()
+    }
+
+    /// Ends the session politely once every submitted mail has its outcome. No more mails are taken.
+    pub fn quit(&mut self, now: Instant) {
+        self.quits = true;
+        self.settle(now);
+    }
+
+    /// Ends the session at once. Mails whose content was written completely are in doubt, all others not sent.
+    pub fn abort(&mut self, now: Instant) {
+        let stage = self.stage();
+        self.close(now, CloseReason::Aborted { stage });
+    }
+
+    /// Changes the pipelining mode; it takes effect from the next command on.
+    pub fn set_pipelining(&mut self, now: Instant, mode: Pipelining) {
+        self.transfer.set_mode(mode);
+        self.settle(now);
+    }
+
+    /// Takes octets that the server sent.
+    pub fn handle_input(&mut self, now: Instant, octets: &[u8]) {
+        let mut kept = std::mem::take(&mut self.partial);
+        let mut rest = if kept.is_empty() {
+            octets
+        } else {
+            kept.extend_from_slice(octets);
+            &kept
+        };
+        while !rest.is_empty() && !self.is_closed() {
+            if matches!(self.phase, Phase::Handshake) {
+                return self.violate(now, Violation::BeforeTls);
+            }
+            match self.framer.frame(rest) {
+                Ok(None) => break,
+                Ok(Some(octets)) => {
+                    let (framed, behind) = rest.split_at(octets);
+                    rest = behind;
+                    match Reply::parse(framed) {
+                        Ok(reply) => self.handle_reply(now, reply),
+                        Err(error) => self.violate(now, Violation::Grammar(error)),
+                    }
+                }
+                Err(error) => self.violate(now, Violation::Malformed(error)),
+            }
+        }
+        if !self.is_closed() && !rest.is_empty() {
+            if kept.is_empty() {
+                self.partial.extend_from_slice(rest);
+            } else {
+                let done = kept.len() - rest.len();
+                kept.drain(..done);
+                self.partial = kept;
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Takes note that the server sends no more, or that the connection broke.
+    pub fn handle_eof(&mut self, now: Instant) {
+        let stage = self.stage();
+        self.close(now, CloseReason::Lost { stage });
+    }
+
+    /// Ends the session if the [deadline](Self::poll_deadline) has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let stage = self.stage();
+            self.close(now, CloseReason::Timeout { stage });
+        }
+    }
+
+    /// Takes note that the handshake asked for by [`Event::StartTls`] is done.
+    ///
+    /// All that the server had said before is forgotten (RFC 3207 section 4.2).
+    pub fn tls_established(&mut self, now: Instant) {
+        debug_assert!(matches!(self.phase, Phase::Handshake), "no handshake was asked for");
+        self.is_tls = true;
+        self.extensions = Extensions::default();
+        self.framer.reset();
+        self.start_hello();
+        self.settle(now);
+    }
+
+    /// Fills `slices` with what is to be written next, in order, and says how many were used. Nothing is copied.
+    pub fn poll_transmit<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.transmit.slices(slices)
+    }
+
+    /// Whether there is anything to be written.
+    pub fn has_transmit(&self) -> bool {
+        !self.transmit.is_empty()
+    }
+
+    /// Takes note that the first `octets` octets of what [`poll_transmit`](Self::poll_transmit) gave were written.
+    pub fn transmitted(&mut self, now: Instant, octets: usize) {
+        self.transmit.advance(octets);
+        if self.transfer.handle_progress(now, self.transmit.written()) {
+            self.rearm = true;
+            self.settle(now);
+        }
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, unless something else happens before.
+    pub fn poll_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What the server offers, as far as it is used; empty before [`Event::Ready`].
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// The mode in use: what was asked for, as far as the server offers PIPELINING and has borne it.
+    pub fn pipelining(&self) -> Pipelining {
+        if self.extensions.pipelining() { self.transfer.mode() } else { Pipelining::Off }
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Whether [`Event::Closed`] has been reported or waits to be.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// What is awaited at the moment.
+    pub fn stage(&self) -> Stage {
+        match &self.phase {
+            Phase::Greeting => Stage::Greeting,
+            Phase::Ehlo | Phase::Helo => Stage::Hello,
+            Phase::StartTls => Stage::StartTls,
+            Phase::Handshake => Stage::Tls,
+            Phase::Auth(_) => Stage::Auth,
+            Phase::Ready => self.transfer.stage(self.transmit.written()),
+            Phase::Quitting(_) | Phase::Closed => Stage::Quit,
+        }
+    }
+
+    fn handle_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        if self.config.transcript {
+            reply.lines().for_each(|line| {
+                let text = format!("{} {}", reply.code(), line.escape_ascii());
+                self.record(Speaker::Server, text);
+            });
+        }
+        self.rearm = true;
+        if matches!(self.phase, Phase::Ready) {
+            self.handle_transfer_reply(now, reply);
+        } else {
+            self.handle_setup_reply(now, reply);
+        }
+    }
+
+    /// Does what has become possible, and sets the deadline for what is now awaited.
+    fn settle(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Ready) {
+            self.fill(now);
+        }
+        if std::mem::take(&mut self.rearm) {
+            let stage = self.stage();
+            let awaits = !matches!(stage, Stage::Idle) && !self.is_closed();
+            self.deadline = awaits.then(|| now + self.config.timeouts.of(stage));
+        }
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Queues a command, and says where it ends.
+    pub(crate) fn command(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let before = self.transmit.queued();
+        let end = self.transmit.push_command(write);
+        self.record_command(end - before);
+        end
+    }
+
+    /// Puts the last command, which has so many octets, into the transcript.
+    pub(crate) fn record_command(&mut self, octets: u64) {
+        if self.config.transcript {
+            let line = self.transmit.last_command(octets).trim_ascii_end();
+            self.record(Speaker::Client, line.escape_ascii().to_string());
+        }
+    }
+
+    pub(crate) fn record(&mut self, speaker: Speaker, text: String) {
+        self.emit(Event::Transcript(Box::new(TranscriptLine { speaker, text })));
+    }
+
+    pub(crate) fn violate(&mut self, now: Instant, violation: Violation) {
+        let stage = self.stage();
+        self.close(now, CloseReason::Violation { stage, violation });
+    }
+
+    pub(crate) fn unexpected(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+        let violation = Violation::UnexpectedReply(stored(reply));
+        self.close(now, CloseReason::Violation { stage, violation });
+    }
+
+    /// Says QUIT and ends the session for `reason` whatever comes back (RFC 5321 section 4.1.1.10).
+    pub(crate) fn close_politely(&mut self, reason: CloseReason) {
+        self.command(|out| out.extend_from_slice(crate::command::QUIT));
+        self.phase = Phase::Quitting(reason);
+        self.rearm = true;
+    }
+
+    /// Ends the session at once, gives every mail its outcome, and stays closed for ever.
+    pub(crate) fn close(&mut self, now: Instant, reason: CloseReason) {
+        let reason = match std::mem::replace(&mut self.phase, Phase::Closed) {
+            Phase::Closed => return,
+            Phase::Quitting(reason) => reason,
+            _ => reason,
+        };
+        self.cut_transactions(now, &reason);
+        self.transmit.discard();
+        self.partial = Vec::new();
+        self.deadline = None;
+        self.rearm = false;
+        self.emit(Event::Closed(reason));
+    }
+}
+
+/// A bounded copy of a reply, for outcomes and reasons.
+pub(crate) fn stored(reply: Reply<'_>) -> ReplyBuf {
+    reply.to_owned_bounded(MAX_STORED_REPLY)
+}

@@ -1,0 +1,211 @@
+//! From the greeting to readiness: EHLO, STARTTLS, AUTH.
+
+use std::time::Instant;
+
+use posthaste_reply::{Extensions, Mechanism, Reply, ReplyCode, Severity};
+
+use crate::command;
+use crate::config::{PlaintextAuth, TlsPolicy};
+use crate::event::{CloseReason, Event, Requirement, Speaker, Violation};
+use crate::sasl::{Exchange, Secret};
+use crate::session::{Phase, Session, stored};
+use crate::stage::Stage;
+
+impl Session {
+    /// One reply before the session is ready, or after QUIT.
+    pub(crate) fn handle_setup_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        if self.transmit.written() < self.transmit.queued() {
+            // An answer before the question was written is an answer to something else.
+            return self.violate(now, Violation::Surplus);
+        }
+        let is_shutdown = reply.code() == ReplyCode::NOT_AVAILABLE;
+        if is_shutdown && !matches!(self.phase, Phase::Quitting(_)) {
+            let (stage, reply) = (self.stage(), stored(reply));
+            return self.close(now, CloseReason::Shutdown { stage, reply });
+        }
+        match &self.phase {
+            Phase::Greeting => self.handle_greeting(now, reply),
+            Phase::Ehlo => self.handle_ehlo(now, reply),
+            Phase::Helo => self.handle_helo(now, reply),
+            Phase::StartTls => self.handle_starttls(now, reply),
+            Phase::Auth(_) => self.handle_auth(now, reply),
+            // Whatever comes back for QUIT ends the session.
+            Phase::Quitting(_) => self.close(now, CloseReason::Quit),
+            Phase::Handshake | Phase::Ready | Phase::Closed => {
+                self.unexpected(now, self.stage(), reply)
+            }
+        }
+    }
+
+    /// RFC 5321 section 4.3.1: only 220 opens a session.
+    fn handle_greeting(&mut self, now: Instant, reply: Reply<'_>) {
+        match (reply.code(), reply.code().severity()) {
+            (ReplyCode::READY, _) => self.start_hello(),
+            (_, Severity::TransientNegative | Severity::PermanentNegative) => {
+                self.refuse(Stage::Greeting, reply);
+            }
+            (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
+                self.unexpected(now, Stage::Greeting, reply)
+            }
+        }
+    }
+
+    pub(crate) fn start_hello(&mut self) {
+        let name = self.config.client_name.clone();
+        self.command(|out| command::ehlo(out, &name));
+        self.phase = Phase::Ehlo;
+        self.rearm = true;
+    }
+
+    fn handle_ehlo(&mut self, now: Instant, reply: Reply<'_>) {
+        match (reply.code().value(), reply.code().severity()) {
+            (250, _) => {
+                self.extensions = Extensions::parse(reply);
+                for keyword in &self.config.ignored_keywords {
+                    self.extensions.ignore(keyword);
+                }
+                self.after_hello();
+            }
+            // RFC 5321 section 3.2; but HELO can neither encrypt nor authenticate.
+            (500 | 501 | 502 | 504 | 550, _) if !self.needs_extensions() => {
+                let name = self.config.client_name.clone();
+                self.command(|out| command::helo(out, &name));
+                self.phase = Phase::Helo;
+            }
+            (_, Severity::TransientNegative | Severity::PermanentNegative) => {
+                self.refuse(Stage::Hello, reply)
+            }
+            (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
+                self.unexpected(now, Stage::Hello, reply)
+            }
+        }
+    }
+
+    fn needs_extensions(&self) -> bool {
+        let needs_tls = self.config.tls == TlsPolicy::Require && !self.is_tls;
+        needs_tls || self.config.credentials.is_some()
+    }
+
+    fn handle_helo(&mut self, now: Instant, reply: Reply<'_>) {
+        match (reply.code(), reply.code().severity()) {
+            (ReplyCode::OK, _) => self.become_ready(),
+            (_, Severity::TransientNegative | Severity::PermanentNegative) => {
+                self.refuse(Stage::Hello, reply)
+            }
+            (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
+                self.unexpected(now, Stage::Hello, reply)
+            }
+        }
+    }
+
+    fn after_hello(&mut self) {
+        if self.is_tls || self.config.tls == TlsPolicy::Off {
+            self.start_auth(None);
+        } else if self.extensions.starttls() {
+            self.command(|out| out.extend_from_slice(command::STARTTLS));
+            self.phase = Phase::StartTls;
+        } else if self.config.tls == TlsPolicy::Require {
+            self.close_politely(CloseReason::Unavailable(Requirement::Tls));
+        } else {
+            self.start_auth(None);
+        }
+    }
+
+    /// RFC 3207 section 4: only 220 starts TLS.
+    fn handle_starttls(&mut self, now: Instant, reply: Reply<'_>) {
+        match (reply.code(), reply.code().severity()) {
+            (ReplyCode::READY, _) => {
+                self.phase = Phase::Handshake;
+                self.emit(Event::StartTls);
+            }
+            (_, Severity::TransientNegative | Severity::PermanentNegative) => {
+                if self.config.tls == TlsPolicy::Require {
+                    self.refuse(Stage::StartTls, reply);
+                } else {
+                    self.start_auth(None);
+                }
+            }
+            (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
+                self.unexpected(now, Stage::StartTls, reply)
+            }
+        }
+    }
+
+    /// Authenticates where credentials were given, with the mechanism behind `refused` in the order of preference.
+    fn start_auth(&mut self, refused: Option<Mechanism>) {
+        let Some(credentials) = &self.config.credentials else {
+            return self.become_ready();
+        };
+        if !self.is_tls && credentials.plaintext() == PlaintextAuth::Forbidden {
+            return self.close_politely(CloseReason::Unavailable(Requirement::TlsForAuth));
+        }
+        let Some(mechanism) = self.next_mechanism(refused) else {
+            return self.close_politely(CloseReason::Unavailable(Requirement::AuthMechanism));
+        };
+        let mut exchange = Exchange::new(mechanism);
+        let response = exchange.initial_response(credentials);
+        if self.config.transcript {
+            let initial = if response.is_some() { " [redacted]" } else { "" };
+            self.record(Speaker::Client, format!("AUTH {}{initial}", mechanism.name()));
+        }
+        let response = response.as_ref().map(|response| response.as_slice());
+        self.transmit.push_secret(|out| command::auth(out, mechanism, response));
+        self.phase = Phase::Auth(exchange);
+    }
+
+    fn next_mechanism(&self, refused: Option<Mechanism>) -> Option<Mechanism> {
+        let allowed = self.config.credentials.as_ref()?.mechanisms();
+        let tried =
+            refused.and_then(|refused| allowed.iter().position(|&mechanism| mechanism == refused));
+        let untried = allowed.get(tried.map_or(0, |index| index + 1)..)?;
+        untried.iter().copied().find(|&mechanism| self.extensions.auth().contains(mechanism))
+    }
+
+    /// RFC 4954 section 4.
+    fn handle_auth(&mut self, now: Instant, reply: Reply<'_>) {
+        let Phase::Auth(exchange) = &mut self.phase else { return };
+        match (reply.code().value(), reply.code().severity()) {
+            (235, _) if exchange.is_complete() => self.become_ready(),
+            (334, _) => {
+                let Some(credentials) = &self.config.credentials else { return };
+                let response = exchange.handle_challenge(credentials);
+                self.respond_to_challenge(now, response);
+            }
+            // The mechanism was refused, not the credentials: another one may do.
+            (504 | 534, _) => {
+                let refused = exchange.mechanism();
+                match self.next_mechanism(Some(refused)) {
+                    Some(_) => self.start_auth(Some(refused)),
+                    None => self.refuse(Stage::Auth, reply),
+                }
+            }
+            (_, Severity::TransientNegative | Severity::PermanentNegative) => {
+                self.refuse(Stage::Auth, reply)
+            }
+            (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
+                self.unexpected(now, Stage::Auth, reply)
+            }
+        }
+    }
+
+    fn respond_to_challenge(&mut self, now: Instant, response: Option<Secret>) {
+        let Some(response) = response else {
+            return self.violate(now, Violation::EndlessAuth);
+        };
+        if self.config.transcript {
+            self.record(Speaker::Client, "[redacted]".to_owned());
+        }
+        self.transmit.push_secret(|out| command::auth_response(out, &response));
+    }
+
+    fn become_ready(&mut self) {
+        self.phase = Phase::Ready;
+        self.emit(Event::Ready);
+    }
+
+    /// The server does not want to begin.
+    fn refuse(&mut self, stage: Stage, reply: Reply<'_>) {
+        let reply = stored(reply);
+        self.close_politely(CloseReason::Refused { stage, reply });
+    }
+}
