@@ -1,0 +1,152 @@
+//! What all sessions of a sink share: its configuration, counters, limits and mails.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::config::{Config, Keyword, Protocol};
+use crate::fault::engine::Faults;
+use crate::limits::LimitState;
+use crate::mail::Mail;
+use crate::stats::{Counters, Stats};
+use crate::store::{Duplicates, Store};
+
+/// The server that [`Session`](crate::Session)s belong to: no sockets, no clock, no task. The
+/// listener has one, a simulation makes its own.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    pub(crate) faults: Faults,
+    pub(crate) limits: LimitState,
+    pub(crate) store: Store,
+    pub(crate) duplicates: Option<Duplicates>,
+    plain: Hello,
+    inside_tls: Hello,
+    started: Instant,
+    connections: AtomicU64,
+}
+
+/// What is offered in reply to EHLO.
+#[derive(Debug)]
+pub(crate) struct Hello {
+    /// The reply itself.
+    pub(crate) reply: Vec<u8>,
+    pub(crate) pipelining: bool,
+    pub(crate) chunking: bool,
+    pub(crate) binary: bool,
+    pub(crate) eight_bit: bool,
+    pub(crate) utf8: bool,
+    pub(crate) size: bool,
+    pub(crate) dsn: bool,
+    pub(crate) enhanced: bool,
+    pub(crate) start_tls: bool,
+    /// The mechanisms behind AUTH; empty if it is not offered.
+    pub(crate) mechanisms: String,
+    /// The names of all keywords.
+    names: Vec<String>,
+}
+
+impl Server {
+    /// A server that starts `now`.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be opened.
+    pub fn new(config: Config, now: Instant) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            counters: Counters::default(),
+            faults: Faults::new(&config.faults),
+            limits: LimitState::new(&config.limits),
+            store: Store::open(&config.store)?,
+            duplicates: config.count_duplicates.then(Duplicates::default),
+            plain: Hello::new(&config, config.keywords(false)),
+            inside_tls: Hello::new(&config, config.keywords(true)),
+            started: now,
+            connections: AtomicU64::new(0),
+            config,
+        }))
+    }
+
+    /// What was counted so far.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.counters.snapshot();
+        for (rule, applied) in self.faults.applied() {
+            *stats.refusals.entry(rule.to_owned()).or_default() += applied;
+        }
+        stats
+    }
+
+    /// The mails kept in memory, in the order they came; none with another store.
+    pub fn mails(&self) -> Vec<Mail> {
+        self.store.mails()
+    }
+
+    /// The number of mails accepted so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.counters.mails()
+    }
+
+    pub(crate) fn next_connection(&self) -> u64 {
+        self.connections.fetch_add(1, Relaxed)
+    }
+
+    pub(crate) fn hello(&self, tls_active: bool) -> &Hello {
+        if tls_active { &self.inside_tls } else { &self.plain }
+    }
+
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    /// Whether LMTP is spoken.
+    pub(crate) fn is_lmtp(&self) -> bool {
+        self.config.protocol == Protocol::Lmtp
+    }
+}
+
+impl Hello {
+    fn new(config: &Config, keywords: Vec<Keyword>) -> Self {
+        let has = |name: &str| keywords.iter().any(|keyword| keyword.name == name);
+        let mechanisms = keywords.iter().find(|keyword| keyword.name == "AUTH");
+        let lines: Vec<String> = std::iter::once(config.hostname.clone())
+            .chain(keywords.iter().map(|keyword| match keyword.parameters.as_str() {
+                "" => keyword.name.clone(),
+                parameters => format!("{} {parameters}", keyword.name),
+            }))
+            .collect();
+        let last = lines.len() - 1;
+        let reply = lines.iter().enumerate().flat_map(|(index, line)| {
+            let separator = if index == last { ' ' } else { '-' };
+            format!("250{separator}{line}\r\n").into_bytes()
+        });
+        Self {
+            reply: reply.collect(),
+            pipelining: has("PIPELINING"),
+            chunking: has("CHUNKING"),
+            binary: has("BINARYMIME"),
+            eight_bit: has("8BITMIME"),
+            utf8: has("SMTPUTF8"),
+            size: has("SIZE"),
+            dsn: has("DSN"),
+            enhanced: has("ENHANCEDSTATUSCODES"),
+            start_tls: has("STARTTLS"),
+            mechanisms: mechanisms.map(|keyword| keyword.parameters.clone()).unwrap_or_default(),
+            names: keywords.into_iter().map(|keyword| keyword.name).collect(),
+        }
+    }
+
+    /// Whether a keyword is offered that this type does not know by a field.
+    pub(crate) fn offers(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+/// A hash of an address without regard to case, the same in each run.
+pub(crate) fn address_hash(address: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    address.bytes().for_each(|b| b.to_ascii_lowercase().hash(&mut hasher));
+    hasher.finish()
+}

@@ -1,0 +1,506 @@
+//! Mail transactions: MAIL, RCPT, DATA, BDAT and their content.
+
+use bytes::Bytes;
+
+use super::answer::About;
+use super::{Close, Phase, Session};
+use crate::command::{Chunk, Path};
+use crate::config::RefusedChunk;
+use crate::content::{ChunkInspector, Decoded, Decoder, EightBit, Receive, inspect_octets};
+use crate::fault::Action;
+use crate::mail::{Envelope, Mail};
+use crate::reply::{self, QueueId, Reply};
+use crate::server::Hello;
+use crate::stage::Stage;
+use crate::stats::{Refusal, Violation};
+use crate::store::Duplicates;
+
+/// The mail transaction at hand. Its buffers are used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    pub(super) envelope: Envelope,
+    progress: Progress,
+    declared: Declared,
+    content: Content,
+    inspector: ChunkInspector,
+    /// The reply to the chunk that is being read, if it is refused.
+    refusal: Option<Reply<'static>>,
+    /// What a rule does when so many more octets of content have come.
+    content_fault: Option<(u64, Action)>,
+}
+
+/// How far a transaction has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Closed,
+    Envelope,
+    /// A chunk was accepted: only chunks may follow.
+    Chunks,
+}
+
+/// What the parameters of MAIL said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Declared {
+    size: Option<u64>,
+    eight_bit: bool,
+    binary: bool,
+    utf8: bool,
+}
+
+/// The octets of content: all counted, some kept.
+#[derive(Debug, Default)]
+struct Content {
+    received: u64,
+    /// How many to keep.
+    room: usize,
+    kept: Vec<u8>,
+}
+
+impl Receive for Content {
+    fn receive(&mut self, octets: &[u8]) {
+        self.received += octets.len() as u64;
+        if self.room > 0 {
+            let kept = &octets[..octets.len().min(self.room)];
+            self.room -= kept.len();
+            self.kept.extend_from_slice(kept);
+        }
+    }
+}
+
+impl Transaction {
+    pub(super) fn is_open(&self) -> bool {
+        self.progress != Progress::Closed
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.progress = Progress::Closed;
+        self.refusal = None;
+        self.content_fault = None;
+    }
+
+    fn begin(&mut self, reverse_path: &str, declared: Declared) {
+        self.progress = Progress::Envelope;
+        self.declared = declared;
+        self.envelope.begin(reverse_path);
+        self.content.received = 0;
+        self.inspector = ChunkInspector::default();
+    }
+}
+
+impl Session {
+    pub(super) fn mail(&mut self, path: Path<'_>) {
+        self.mail_commands += 1;
+        let checked = self.check_mail(path);
+        let usual = checked.err().unwrap_or(reply::SENDER_OK);
+        // A path that is no UTF-8 was refused by the check.
+        let reverse_path = std::str::from_utf8(path.mailbox).unwrap_or_default();
+        let about = About { reverse_path: Some(reverse_path), recipient: None };
+        let given = self.answer(Stage::Mail, about, usual);
+        if given.code.is_positive_completion() {
+            self.transaction.begin(reverse_path, checked.unwrap_or_default());
+        } else if usual == reply::TOO_MANY_MAILS {
+            self.end(Close::Fin);
+        }
+    }
+
+    /// What MAIL declared, or why it is refused.
+    fn check_mail(&mut self, path: Path<'_>) -> Result<Declared, Reply<'static>> {
+        if self.transaction.is_open() {
+            self.violation(Violation::NestedMail);
+            return Err(reply::NESTED_MAIL);
+        }
+        if !self.server.config.users.is_empty() && !self.authenticated {
+            return Err(reply::AUTH_REQUIRED);
+        }
+        let limits = self.server.config.limits;
+        if limits.max_per_conn.is_some_and(|limit| self.mail_commands > limit) {
+            self.refusal(Refusal::MaxPerConnection);
+            return Err(reply::TOO_MANY_MAILS);
+        }
+        let mut declared = Declared::default();
+        for (keyword, value) in path.parameters {
+            if !declared.set(keyword, value, self.offer()) {
+                self.violation(Violation::UnofferedExtension);
+                return Err(reply::UNKNOWN_PARAMETER);
+            }
+        }
+        self.check_path(path.mailbox, declared.utf8)?;
+        if declared.size.is_some_and(|size| size > limits.max_size) {
+            self.refusal(Refusal::MaxSize);
+            return Err(reply::TOO_BIG);
+        }
+        if !self.server.limits.admits_mail(self.now) {
+            self.refusal(Refusal::Capacity);
+            return Err(reply::NO_RESOURCES);
+        }
+        Ok(declared)
+    }
+
+    pub(super) fn rcpt(&mut self, path: Path<'_>) {
+        let usual = self.check_rcpt(path).err().unwrap_or(reply::RECIPIENT_OK);
+        let forward_path = std::str::from_utf8(path.mailbox).unwrap_or_default();
+        let about = About { reverse_path: None, recipient: Some(forward_path) };
+        let given = self.answer(Stage::Rcpt, about, usual);
+        let room = self.transaction.envelope.len() < MAX_RECIPIENTS;
+        if given.code.is_positive_completion() && self.transaction.is_open() && room {
+            self.transaction.envelope.push(forward_path);
+        }
+    }
+
+    fn check_rcpt(&mut self, path: Path<'_>) -> Result<(), Reply<'static>> {
+        if !self.transaction.is_open() {
+            self.violation(Violation::Sequence);
+            return Err(reply::MAIL_FIRST);
+        }
+        if self.transaction.progress == Progress::Chunks {
+            self.violation(Violation::Sequence);
+            return Err(reply::CHUNKS_BEGUN);
+        }
+        for (keyword, _) in path.parameters {
+            let dsn =
+                keyword.eq_ignore_ascii_case(b"NOTIFY") || keyword.eq_ignore_ascii_case(b"ORCPT");
+            if !(dsn && self.offer().dsn || self.offer().offers(keyword)) {
+                self.violation(Violation::UnofferedExtension);
+                return Err(reply::UNKNOWN_PARAMETER);
+            }
+        }
+        let forward_path = self.check_path(path.mailbox, self.transaction.declared.utf8)?;
+        let limit = self.server.config.limits.max_rcpts.unwrap_or(MAX_RECIPIENTS);
+        if self.transaction.envelope.len() >= limit.min(MAX_RECIPIENTS) {
+            self.refusal(Refusal::MaxRecipients);
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        let reverse_path = self.transaction.envelope.reverse_path();
+        if self.server.limits.is_greylisted(self.now, reverse_path, forward_path) {
+            self.refusal(Refusal::Greylist);
+            return Err(reply::GREYLISTED);
+        }
+        Ok(())
+    }
+
+    /// The mailbox as text, if this transaction may have it.
+    fn check_path<'a>(&mut self, mailbox: &'a [u8], utf8: bool) -> Result<&'a str, Reply<'static>> {
+        let Ok(text) = std::str::from_utf8(mailbox) else {
+            self.violation(Violation::Syntax);
+            return Err(reply::SYNTAX);
+        };
+        if !utf8 && !text.is_ascii() {
+            self.violation(Violation::Utf8Address);
+        }
+        Ok(text)
+    }
+
+    pub(super) fn data(&mut self) {
+        let usual = self.check_data().err().unwrap_or(reply::SEND_CONTENT);
+        let given = self.answer(Stage::Data, About::default(), usual);
+        if given.code.is_positive_intermediate() {
+            self.begin_content();
+            self.phase = Phase::Data(Decoder::new());
+        }
+    }
+
+    fn check_data(&mut self) -> Result<(), Reply<'static>> {
+        match self.transaction.progress {
+            Progress::Closed => {
+                self.violation(Violation::Sequence);
+                Err(reply::MAIL_FIRST)
+            }
+            Progress::Chunks => {
+                self.violation(Violation::Sequence);
+                Err(reply::CHUNKS_BEGUN)
+            }
+            Progress::Envelope if self.transaction.declared.binary => {
+                self.violation(Violation::Sequence);
+                Err(reply::CHUNKS_BEGUN)
+            }
+            Progress::Envelope if self.transaction.envelope.is_empty() => Err(reply::NO_RECIPIENTS),
+            Progress::Envelope => Ok(()),
+        }
+    }
+
+    /// Makes ready for the first octet of content.
+    fn begin_content(&mut self) {
+        let store = &self.server.store;
+        let content = &mut self.transaction.content;
+        content.received = 0;
+        content.kept.clear();
+        content.room = if store.wants_content() {
+            usize::try_from(self.server.config.limits.max_size).unwrap_or(usize::MAX)
+        } else if self.server.duplicates.is_some() {
+            Duplicates::HEADER
+        } else {
+            0
+        };
+        let declared = self.transaction.declared.size.unwrap_or_default();
+        // A client's word is taken for so much memory and no more.
+        content.kept.reserve(content.room.min(declared.min(MAX_RESERVED) as usize));
+        self.transaction.content_fault =
+            self.fault(Stage::Content, About::default()).map(|action| (action.bytes, action));
+    }
+
+    /// Reads content of DATA. Returns what is behind its end.
+    pub(super) fn read_data<'a>(&mut self, input: &'a [u8]) -> &'a [u8] {
+        let part = self.until_fault(input);
+        let Phase::Data(decoder) = &mut self.phase else { return input };
+        let decoded = decoder.decode(part, &mut self.tally, &mut self.transaction.content);
+        let length = match decoded {
+            Decoded::More => part.len(),
+            Decoded::End(length) => length,
+        };
+        self.inspect(&part[..length]);
+        match decoded {
+            Decoded::More => self.meet_content_fault(length),
+            Decoded::End(_) => self.final_reply(),
+        }
+        &input[length..]
+    }
+
+    pub(super) fn bdat(&mut self, chunk: Chunk) {
+        match self.check_chunk() {
+            Err(refusal) => self.refuse_chunk(chunk, refusal),
+            Ok(()) => {
+                if self.transaction.progress == Progress::Envelope {
+                    self.begin_content();
+                    self.transaction.progress = Progress::Chunks;
+                }
+                self.begin_chunk(chunk);
+            }
+        }
+    }
+
+    fn check_chunk(&mut self) -> Result<(), Reply<'static>> {
+        if !self.offer().chunking {
+            self.violation(Violation::UnofferedExtension);
+            return Err(reply::NOT_IMPLEMENTED);
+        }
+        if !self.transaction.is_open() || self.transaction.envelope.is_empty() {
+            return Err(reply::RCPT_FIRST);
+        }
+        Ok(())
+    }
+
+    /// Reads a chunk whose reply is settled: its octets are discarded (RFC 3030 2).
+    pub(super) fn refuse_chunk(&mut self, chunk: Chunk, refusal: Reply<'static>) {
+        self.transaction.refusal = Some(refusal);
+        self.begin_chunk(chunk);
+    }
+
+    fn begin_chunk(&mut self, chunk: Chunk) {
+        self.phase = Phase::Chunk { left: chunk.size, last: chunk.last };
+        if chunk.size == 0 {
+            self.end_chunk();
+        }
+    }
+
+    /// Reads octets of a chunk. Returns what is behind it.
+    pub(super) fn read_chunk<'a>(&mut self, input: &'a [u8]) -> &'a [u8] {
+        let Phase::Chunk { left, last } = self.phase else { return input };
+        let part = self.until_fault(input);
+        let length = part.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let (part, rest) = input.split_at(length);
+        let left = left - length as u64;
+        self.phase = Phase::Chunk { left, last };
+        if self.transaction.refusal.is_none() {
+            self.transaction.content.receive(part);
+            if self.server.config.inspect_content && !self.transaction.declared.binary {
+                self.transaction.inspector.inspect(part, &mut self.tally);
+                self.inspect(part);
+            }
+        }
+        if left == 0 {
+            self.end_chunk();
+        } else {
+            self.meet_content_fault(length);
+        }
+        rest
+    }
+
+    fn end_chunk(&mut self) {
+        let Phase::Chunk { last, .. } = self.phase else { return };
+        self.phase = Phase::Command;
+        if let Some(refusal) = self.transaction.refusal.take() {
+            self.write(refusal);
+            if self.server.config.refused_chunk == RefusedChunk::Reset {
+                self.transaction.reset();
+            }
+            return;
+        }
+        if last {
+            self.transaction.inspector.finish(&mut self.tally);
+            return self.final_reply();
+        }
+        let given = self.answer(Stage::Data, About::default(), reply::CHUNK_OK);
+        if !given.code.is_positive_completion() {
+            // The chunks that follow are refused for want of a transaction.
+            self.transaction.reset();
+        }
+    }
+
+    fn inspect(&mut self, octets: &[u8]) {
+        if !self.server.config.inspect_content {
+            return;
+        }
+        let declared = self.transaction.declared;
+        let eight_bit = if declared.eight_bit { EightBit::Allowed } else { EightBit::Forbidden };
+        inspect_octets(octets, eight_bit, &mut self.tally);
+    }
+
+    /// Input up to the octet for which a rule waits.
+    fn until_fault<'a>(&self, input: &'a [u8]) -> &'a [u8] {
+        match &self.transaction.content_fault {
+            None => input,
+            Some((octets, _)) => {
+                // At least one octet, so that reading goes on.
+                let octets = usize::try_from(*octets).unwrap_or(usize::MAX).max(1);
+                &input[..input.len().min(octets)]
+            }
+        }
+    }
+
+    /// So many octets of content came: a rule that waited for them is obeyed.
+    fn meet_content_fault(&mut self, octets: usize) {
+        let Some((left, action)) = self.transaction.content_fault.take() else { return };
+        match left.checked_sub(octets as u64).filter(|&left| left > 0) {
+            Some(left) => self.transaction.content_fault = Some((left, action)),
+            None => self.act(&action, None),
+        }
+    }
+
+    /// The end of the content was read.
+    fn final_reply(&mut self) {
+        let declared = self.transaction.declared.size;
+        if declared.is_some_and(|size| self.transaction.content.received > size) {
+            self.violation(Violation::SizeExceeded);
+        }
+        self.final_replies += 1;
+        if self.server.is_lmtp() {
+            self.lmtp_replies();
+        } else {
+            let fault = self.fault(Stage::Final, About::default());
+            let id = QueueId::new(self.connection, self.final_replies);
+            let usual = self.keep_if(fault.as_ref(), id);
+            self.give_final(fault.as_ref(), usual, id);
+        }
+        self.end_content();
+    }
+
+    /// One reply for each recipient (RFC 2033 4.2). A recipient that is refused does not get the mail.
+    fn lmtp_replies(&mut self) {
+        let envelope = std::mem::take(&mut self.transaction.envelope);
+        let id = QueueId::new(self.connection, self.final_replies);
+        let mut accepted = Envelope::default();
+        accepted.begin(envelope.reverse_path());
+        let mut faults = Vec::with_capacity(envelope.len());
+        for recipient in envelope.recipients() {
+            let about =
+                About { reverse_path: Some(envelope.reverse_path()), recipient: Some(recipient) };
+            let fault = self.fault(Stage::Final, about);
+            if fault.as_ref().is_none_or(Action::keeps_mail) {
+                accepted.push(recipient);
+            }
+            faults.push(fault);
+        }
+        self.transaction.envelope = accepted;
+        let usual = self.keep(id);
+        for fault in &faults {
+            self.give_final(fault.as_ref(), usual, id);
+        }
+        self.transaction.envelope = envelope;
+    }
+
+    /// Keeps the mail unless the rule says no. Returns a refusal if it could not be kept.
+    fn keep_if(&mut self, fault: Option<&Action>, id: QueueId) -> Option<Reply<'static>> {
+        if fault.is_none_or(Action::keeps_mail) { self.keep(id) } else { None }
+    }
+
+    fn keep(&mut self, id: QueueId) -> Option<Reply<'static>> {
+        let received = self.transaction.content.received;
+        if received > self.server.config.limits.max_size {
+            self.refusal(Refusal::MaxSize);
+            return Some(reply::TOO_BIG);
+        }
+        let envelope = &self.transaction.envelope;
+        if envelope.is_empty() {
+            return None;
+        }
+        if let Some(duplicates) = &self.server.duplicates {
+            let count = duplicates.count(envelope, &self.transaction.content.kept);
+            self.tally.duplicates(count);
+        }
+        if self.server.store.wants_content() {
+            let mail = Mail {
+                queue_id: id.as_str().to_owned(),
+                reverse_path: envelope.reverse_path().to_owned(),
+                recipients: envelope.recipients().map(str::to_owned).collect(),
+                content: Bytes::from(std::mem::take(&mut self.transaction.content.kept)),
+            };
+            if self.server.store.keep(mail).is_err() {
+                self.refusal(Refusal::Storage);
+                return Some(reply::NO_STORAGE);
+            }
+        }
+        self.tally.mail(self.transaction.envelope.len(), received);
+        None
+    }
+
+    fn give_final(&mut self, fault: Option<&Action>, refusal: Option<Reply<'_>>, id: QueueId) {
+        let usual = refusal.unwrap_or(Reply::new(250, "2.0.0", id.reply_text()));
+        match fault {
+            None => self.write(usual),
+            Some(action) => self.act(action, Some(usual)),
+        }
+    }
+}
+
+impl Action {
+    /// Whether a mail is kept that this rule applies to at the final reply: as the rule says, or if
+    /// a positive reply is given.
+    fn keeps_mail(&self) -> bool {
+        let positive = || match self.code() {
+            Some(code) => code.is_positive_completion(),
+            None => !self.is_silent(),
+        };
+        self.store.unwrap_or_else(positive)
+    }
+}
+
+impl Declared {
+    /// Takes a parameter of MAIL; false if it was not offered or is not as it must be.
+    fn set(&mut self, keyword: &[u8], value: Option<&[u8]>, offer: &Hello) -> bool {
+        let is = |name: &str| keyword.eq_ignore_ascii_case(name.as_bytes());
+        let value_is = |name: &[u8]| value.is_some_and(|value| value.eq_ignore_ascii_case(name));
+        if is("SIZE") {
+            let digits = value.and_then(|value| std::str::from_utf8(value).ok());
+            self.size = digits.and_then(|digits| digits.parse().ok());
+            return offer.size && self.size.is_some();
+        }
+        if is("BODY") {
+            self.binary = value_is(b"BINARYMIME");
+            self.eight_bit = self.binary || value_is(b"8BITMIME");
+            return match (self.binary, self.eight_bit) {
+                (true, _) => offer.binary,
+                (false, true) => offer.eight_bit,
+                (false, false) => offer.eight_bit && value_is(b"7BIT"),
+            };
+        }
+        if is("SMTPUTF8") {
+            self.utf8 = true;
+            return offer.utf8 && value.is_none();
+        }
+        if is("AUTH") {
+            return !offer.mechanisms.is_empty();
+        }
+        if is("RET") || is("ENVID") {
+            return offer.dsn;
+        }
+        offer.offers(keyword)
+    }
+}
+
+/// Recipients of one mail, whatever the limits say: the tests of a client with a million recipients
+/// need no more.
+const MAX_RECIPIENTS: usize = 1 << 20;
+
+/// Octets reserved for content on the word of SIZE alone.
+const MAX_RESERVED: u64 = 1 << 20;

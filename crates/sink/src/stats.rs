@@ -1,0 +1,314 @@
+//! What a sink counts. Sessions count for themselves and add to the shared counters once per
+//! input, so that counting costs a busy sink nothing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use serde::Serialize;
+
+use crate::command::Verb;
+
+/// A snapshot of everything a sink has counted. Serializes to the JSON of `posthaste sink --stats`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Mails kept: those given a positive final reply, and those a fault kept all the same.
+    pub mails: u64,
+    /// Recipients of these mails.
+    pub recipients: u64,
+    /// Octets of their content, without transparency.
+    pub bytes: u64,
+    /// Connections.
+    pub connections: Connections,
+    /// Recipients that got a mail with a Message-ID they already had a mail with. Counted only when
+    /// the sink was told to.
+    pub duplicates: u64,
+    /// Refusals by the name of the limit or the text of the fault rule behind them.
+    pub refusals: BTreeMap<String, u64>,
+    /// What a strict server would have objected to, by name.
+    pub violations: BTreeMap<&'static str, u64>,
+    /// Commands by verb.
+    pub commands: BTreeMap<&'static str, u64>,
+}
+
+/// Connections of a sink.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Connections {
+    /// Connections that got a session.
+    pub opened: u64,
+    /// Connections turned away at the greeting by `max_conns`.
+    pub refused: u64,
+    /// Sessions open now.
+    pub open: u64,
+    /// The most sessions open at once.
+    pub open_max: u64,
+}
+
+/// Something a strict server would object to. The sink counts it and carries on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Violation {
+    /// Octets came before the greeting was sent.
+    BeforeGreeting,
+    /// Octets came in one flight behind EHLO, HELO or LHLO, which end a group (RFC 2920 3.1).
+    BehindHello,
+    /// Octets came in one flight behind DATA.
+    BehindData,
+    /// Octets came in one flight behind NOOP, VRFY or HELP.
+    BehindNoop,
+    /// Octets came in one flight behind QUIT.
+    BehindQuit,
+    /// Octets came in one flight behind STARTTLS (RFC 3207 4).
+    BehindStartTls,
+    /// Octets came in one flight behind AUTH or a line of its exchange.
+    BehindAuth,
+    /// A group of commands although PIPELINING was not offered.
+    UnofferedPipelining,
+    /// A keyword's command or parameter although the keyword was not offered.
+    UnofferedExtension,
+    /// An unknown verb, or arguments the grammar does not have.
+    Syntax,
+    /// A command where the session was in no state for it, answered 503.
+    Sequence,
+    /// MAIL during a mail transaction.
+    NestedMail,
+    /// A command line beyond the limit of RFC 5321 4.5.3.1.4 and what extensions add to it.
+    LongCommand,
+    /// A CR without LF in content or a command.
+    BareCr,
+    /// An LF without CR in content or a command.
+    BareLf,
+    /// A text line of more than 1000 octets.
+    LongLine,
+    /// Octets above 0x7f in content without `BODY=8BITMIME` (once per input).
+    EightBit,
+    /// NUL octets in content (once per input).
+    Nul,
+    /// A UTF-8 address without SMTPUTF8.
+    Utf8Address,
+    /// Content larger than the SIZE declared for it.
+    SizeExceeded,
+}
+
+impl Violation {
+    const ALL: [Self; 20] = [
+        Self::BeforeGreeting,
+        Self::BehindHello,
+        Self::BehindData,
+        Self::BehindNoop,
+        Self::BehindQuit,
+        Self::BehindStartTls,
+        Self::BehindAuth,
+        Self::UnofferedPipelining,
+        Self::UnofferedExtension,
+        Self::Syntax,
+        Self::Sequence,
+        Self::NestedMail,
+        Self::LongCommand,
+        Self::BareCr,
+        Self::BareLf,
+        Self::LongLine,
+        Self::EightBit,
+        Self::Nul,
+        Self::Utf8Address,
+        Self::SizeExceeded,
+    ];
+
+    /// The name in [`Stats::violations`].
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeGreeting => "before_greeting",
+            Self::BehindHello => "behind_hello",
+            Self::BehindData => "behind_data",
+            Self::BehindNoop => "behind_noop",
+            Self::BehindQuit => "behind_quit",
+            Self::BehindStartTls => "behind_starttls",
+            Self::BehindAuth => "behind_auth",
+            Self::UnofferedPipelining => "unoffered_pipelining",
+            Self::UnofferedExtension => "unoffered_extension",
+            Self::Syntax => "syntax",
+            Self::Sequence => "sequence",
+            Self::NestedMail => "nested_mail",
+            Self::LongCommand => "long_command",
+            Self::BareCr => "bare_cr",
+            Self::BareLf => "bare_lf",
+            Self::LongLine => "long_line",
+            Self::EightBit => "eight_bit",
+            Self::Nul => "nul",
+            Self::Utf8Address => "utf8_address",
+            Self::SizeExceeded => "size_exceeded",
+        }
+    }
+}
+
+/// A limit that refused something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    MaxConnections,
+    MaxPerConnection,
+    MaxRecipients,
+    MaxSize,
+    Greylist,
+    Capacity,
+    Credentials,
+    Storage,
+}
+
+impl Refusal {
+    const ALL: [Self; 8] = [
+        Self::MaxConnections,
+        Self::MaxPerConnection,
+        Self::MaxRecipients,
+        Self::MaxSize,
+        Self::Greylist,
+        Self::Capacity,
+        Self::Credentials,
+        Self::Storage,
+    ];
+
+    /// The name in [`Stats::refusals`]: that of the flag where there is one.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxConnections => "max-conns",
+            Self::MaxPerConnection => "max-per-conn",
+            Self::MaxRecipients => "max-rcpts",
+            Self::MaxSize => "max-size",
+            Self::Greylist => "greylist",
+            Self::Capacity => "capacity",
+            Self::Credentials => "credentials",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// The counts of one session since it last added them to [`Counters`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    mails: u32,
+    recipients: u32,
+    bytes: u64,
+    duplicates: u32,
+    commands: [u32; Verb::ALL.len()],
+    violations: [u32; Violation::ALL.len()],
+    refusals: [u32; Refusal::ALL.len()],
+}
+
+impl Tally {
+    pub(crate) fn mail(&mut self, recipients: usize, bytes: u64) {
+        self.mails += 1;
+        // Recipients per mail are bounded far below 2^32.
+        self.recipients += recipients as u32;
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn duplicates(&mut self, count: u32) {
+        self.duplicates += count;
+    }
+
+    pub(crate) fn command(&mut self, verb: Verb) {
+        self.commands[verb.index()] += 1;
+    }
+
+    pub(crate) fn violation(&mut self, violation: Violation) {
+        self.violations[violation as usize] += 1;
+    }
+
+    pub(crate) fn refusal(&mut self, refusal: Refusal) {
+        self.refusals[refusal as usize] += 1;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn violations(&self) -> impl Iterator<Item = (Violation, u32)> + '_ {
+        let counts = Violation::ALL.into_iter().zip(self.violations);
+        counts.filter(|(_, count)| *count > 0)
+    }
+}
+
+/// The counters that all sessions of a sink share.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    mails: AtomicU64,
+    recipients: AtomicU64,
+    bytes: AtomicU64,
+    duplicates: AtomicU64,
+    opened: AtomicU64,
+    open: AtomicU64,
+    open_max: AtomicU64,
+    commands: [AtomicU64; Verb::ALL.len()],
+    violations: [AtomicU64; Violation::ALL.len()],
+    refusals: [AtomicU64; Refusal::ALL.len()],
+}
+
+impl Counters {
+    /// Adds a session's counts and clears them.
+    pub(crate) fn add(&self, tally: &mut Tally) {
+        let add = |counter: &AtomicU64, count: u64| {
+            if count > 0 {
+                counter.fetch_add(count, Relaxed);
+            }
+        };
+        add(&self.recipients, tally.recipients.into());
+        add(&self.bytes, tally.bytes);
+        add(&self.duplicates, tally.duplicates.into());
+        let pairs = (self.commands.iter().zip(&tally.commands))
+            .chain(self.violations.iter().zip(&tally.violations))
+            .chain(self.refusals.iter().zip(&tally.refusals));
+        for (counter, count) in pairs {
+            add(counter, (*count).into());
+        }
+        // Last, so that who sees a mail counted sees the rest of it, too.
+        if tally.mails > 0 {
+            self.mails.fetch_add(tally.mails.into(), Release);
+        }
+        *tally = Tally::default();
+    }
+
+    /// Admits a session unless `limit` of them are open.
+    pub(crate) fn open(&self, limit: Option<u64>) -> bool {
+        let admitted = self.open.fetch_update(Relaxed, Relaxed, |open| {
+            limit.is_none_or(|limit| open < limit).then_some(open + 1)
+        });
+        if let Ok(before) = admitted {
+            self.open_max.fetch_max(before + 1, Relaxed);
+            self.opened.fetch_add(1, Relaxed);
+        }
+        admitted.is_ok()
+    }
+
+    /// An admitted session has ended.
+    pub(crate) fn close(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn mails(&self) -> u64 {
+        self.mails.load(Acquire)
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let load = |counter: &AtomicU64| counter.load(Relaxed);
+        let refused = &self.refusals[Refusal::MaxConnections as usize];
+        Stats {
+            mails: self.mails(),
+            recipients: load(&self.recipients),
+            bytes: load(&self.bytes),
+            connections: Connections {
+                opened: load(&self.opened),
+                refused: load(refused),
+                open: load(&self.open),
+                open_max: load(&self.open_max),
+            },
+            duplicates: load(&self.duplicates),
+            refusals: named(Refusal::ALL.map(|r| r.as_str().to_owned()), &self.refusals),
+            violations: named(Violation::ALL.map(Violation::as_str), &self.violations),
+            commands: named(Verb::ALL.map(Verb::as_str), &self.commands),
+        }
+    }
+}
+
+/// The counters that counted something, by name.
+fn named<K: Ord>(names: impl IntoIterator<Item = K>, counters: &[AtomicU64]) -> BTreeMap<K, u64> {
+    let counts = counters.iter().map(|counter| counter.load(Relaxed));
+    names.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect()
+}
