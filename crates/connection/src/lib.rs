@@ -1,1 +1,27 @@
+//! The tokio shell around one SMTP session: resolve, dial, TLS, drive.
+//!
+//! * [`Connector`] opens connections to one server and runs a session on each;
+//! * [`Dispatch`] is what a session's driver asks for mails and tells what became of them;
+//! * [`Connection`] is a handle for those who want one connection and nothing else.
+//!
+//! Policy (which server, when, how many) belongs to the scheduler, parsing to the session.
 #![forbid(unsafe_code)]
+
+mod connector;
+mod dial;
+mod dispatch;
+mod driver;
+mod error;
+mod handle;
+mod stream;
+mod tls;
+
+pub use connector::{Connector, Info, Security, Server};
+pub use dial::{DialSettings, Family};
+pub use dispatch::{Command, Dispatch};
+pub use driver::drive;
+pub use error::{Error, ErrorKind};
+pub use handle::{Connection, SendError};
+pub use posthaste_session as session;
+pub use stream::Stream;
+pub use tls::{PemError, TlsClient, TlsInfo, TlsSettings, TlsSetupError, Verification};

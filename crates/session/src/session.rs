@@ -57,9 +57,10 @@ pub(crate) const MAX_STORED_REPLY: usize = 1024;
 ///
 /// After *each* input or command
 ///
-/// 1. write what [`poll_transmit`](Self::poll_transmit) gives, and call [`transmitted`](Self::transmitted) with what
+/// 1. drain [`poll_event`](Self::poll_event), and [`submit`](Self::submit) the mails that there is now
+///    [`room`](Self::room) for: what comes of it shares a write with what there is to say already;
+/// 2. write what [`poll_transmit`](Self::poll_transmit) gives, and call [`transmitted`](Self::transmitted) with what
 ///    was written, until it gives nothing or the writer is full;
-/// 2. drain [`poll_event`](Self::poll_event);
 /// 3. read [`poll_deadline`](Self::poll_deadline), and call [`handle_timeout`](Self::handle_timeout) when it has passed.
 ///
 /// Always read while something is being written, or a server that answers before it reads on blocks both sides.

@@ -532,7 +532,7 @@ impl Session {
 
     fn lower(&mut self, from: Pipelining, objection: Objection) {
         let to = from.lower();
-        if self.transfer.mode > to {
+        if from > to && self.transfer.mode > to {
             self.transfer.mode = to;
             self.emit(Event::PipeliningLowered(PipeliningLowered { from, to, objection }));
         }

@@ -1,0 +1,234 @@
+//! The loop around one session: it reads, writes, watches the clock, and decides nothing.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use posthaste_session::{CloseReason, Event, Session};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Sleep, sleep_until, timeout};
+
+use crate::dispatch::{Command, Dispatch};
+
+/// Octets read at once: the replies to a flight of a few hundred commands. The buffer lives on the stack of
+/// one poll, so an idle connection holds none.
+const READ_SIZE: usize = 16 * 1024;
+/// Slices written at once. Two mails in one flight are four; the rest is for content with many doubled dots.
+const MAX_SLICES: usize = 32;
+/// Rounds of reading and writing before other tasks get their turn.
+const MAX_ROUNDS: usize = 32;
+/// How long a close may take that is only polite.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
+
+/// The runtime's clock, which stands still in tests that ask for it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Why the driver stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The session wants TLS.
+    StartTls,
+    /// The session is over.
+    Closed,
+}
+
+/// Runs a session on a stream that needs no STARTTLS (because it is not wanted, or TLS is there already).
+///
+/// Returns when the session is closed; the reason is in the last event, [`Event::Closed`].
+///
+/// # Cancel safety
+///
+/// When the future is dropped the session is aborted, and `dispatch` hears the outcome of every mail before
+/// that drop returns.
+pub async fn drive<S, D>(session: Session, stream: S, dispatch: D)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    D: Dispatch,
+{
+    let mut driver = Driver::new(session, dispatch);
+    driver.run(stream).await;
+}
+
+/// A session and whoever gives it its mails.
+pub(crate) struct Driver<D: Dispatch> {
+    pub(crate) session: Session,
+    pub(crate) dispatch: D,
+    wants_tls: bool,
+    ended_politely: bool,
+    needs_flush: bool,
+    write_failed: bool,
+}
+
+impl<D: Dispatch> Driver<D> {
+    pub(crate) fn new(session: Session, dispatch: D) -> Self {
+        Self {
+            session,
+            dispatch,
+            wants_tls: false,
+            ended_politely: false,
+            needs_flush: false,
+            write_failed: false,
+        }
+    }
+
+    /// Drives the session until it is over, or wants TLS and hands the stream back for it.
+    pub(crate) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        mut stream: S,
+    ) -> Option<S> {
+        let deadline = self.session.poll_deadline().unwrap_or_else(now);
+        let mut timer = std::pin::pin!(sleep_until(deadline.into()));
+        let stopped = poll_fn(|cx| self.poll(cx, &mut stream, timer.as_mut())).await;
+        match stopped {
+            Stopped::StartTls => Some(stream),
+            Stopped::Closed => {
+                if self.ended_politely {
+                    // The server has said its goodbye, or has been given the time for it.
+                    let _ = timeout(SHUTDOWN_TIME, stream.shutdown()).await;
+                }
+                None
+            }
+        }
+    }
+
+    fn poll<S: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Poll<Stopped> {
+        for _ in 0..MAX_ROUNDS {
+            self.handle_events();
+            if self.session.is_closed() {
+                return Poll::Ready(Stopped::Closed);
+            }
+            if std::mem::take(&mut self.wants_tls) {
+                return Poll::Ready(Stopped::StartTls);
+            }
+            let mut progress = self.obey(cx);
+            progress |= self.write(cx, stream);
+            progress |= self.read(cx, stream);
+            progress |= self.watch_clock(cx, timer.as_mut());
+            if !progress {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn handle_events(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            match &event {
+                Event::StartTls => self.wants_tls = true,
+                Event::Closed(reason) => self.ended_politely = *reason == CloseReason::Quit,
+                _ => {}
+            }
+            self.dispatch.handle_event(event, &self.session);
+        }
+    }
+
+    /// Takes mails while there is room for them.
+    fn obey(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        // Each mail takes room away, and the other commands are few.
+        while let Poll::Ready(command) = self.dispatch.poll_command(cx, self.session.room()) {
+            progress = true;
+            let now = now();
+            match command {
+                Command::Submit(mail) => {
+                    let result = self.session.submit(now, *mail);
+                    self.dispatch.handle_submitted(result);
+                }
+                Command::SetPipelining(mode) => self.session.set_pipelining(now, mode),
+                Command::Quit => self.session.quit(now),
+                Command::Abort => self.session.abort(now),
+            }
+            if self.session.is_closed() {
+                break;
+            }
+        }
+        progress
+    }
+
+    fn write<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> bool {
+        let mut progress = false;
+        while self.session.has_transmit() && !self.write_failed {
+            match self.poll_write(cx, stream) {
+                Poll::Pending => return progress,
+                Poll::Ready(Ok(octets)) if octets > 0 => {
+                    self.session.transmitted(now(), octets);
+                    self.needs_flush = true;
+                }
+                // What the server said before may explain it, so there is still something to be read.
+                Poll::Ready(_) => self.write_failed = true,
+            }
+            progress = true;
+        }
+        if self.needs_flush && !self.write_failed {
+            // TLS holds back what it could not write at once.
+            match Pin::new(stream).poll_flush(cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.needs_flush = false,
+                Poll::Ready(Err(_)) => (self.write_failed, progress) = (true, true),
+            }
+        }
+        progress
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let used = self.session.poll_transmit(&mut slices);
+        Pin::new(stream).poll_write_vectored(cx, &slices[..used])
+    }
+
+    fn read<S: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> bool {
+        let mut memory = [const { MaybeUninit::uninit() }; READ_SIZE];
+        let mut buffer = ReadBuf::uninit(&mut memory);
+        let result = match Pin::new(stream).poll_read(cx, &mut buffer) {
+            Poll::Pending if self.write_failed => Err(()),
+            Poll::Pending => return false,
+            Poll::Ready(result) => result.map_err(|_| ()),
+        };
+        match (result, buffer.filled()) {
+            (Ok(()), octets @ [_, ..]) => self.session.handle_input(now(), octets),
+            (Ok(()) | Err(()), _) => self.session.handle_eof(now()),
+        }
+        true
+    }
+
+    /// The timer is only ever moved when it fires or must fire earlier: a deadline that is put off with each
+    /// reply costs nothing.
+    fn watch_clock(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> bool {
+        let Some(deadline) = self.session.poll_deadline() else { return false };
+        if timer.deadline() > deadline.into() {
+            timer.as_mut().reset(deadline.into());
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = now();
+            if now >= deadline {
+                self.session.handle_timeout(now);
+                return true;
+            }
+            timer.as_mut().reset(deadline.into());
+        }
+        false
+    }
+}
+
+impl<D: Dispatch> Drop for Driver<D> {
+    /// Whatever ends the driver, every mail gets its outcome.
+    fn drop(&mut self) {
+        self.session.abort(now());
+        self.handle_events();
+    }
+}
