@@ -1,1 +1,23 @@
+//! Many mails over reused connections, with a back-off per server.
+//!
+//! The [`Planner`] decides and does no I/O; the engine obeys. A [`Ledger`] keeps the books of one
+//! mail, and [`failure`] says what follows from what.
+
 #![forbid(unsafe_code)]
+
+mod backoff;
+pub mod failure;
+mod ledger;
+pub mod planner;
+mod report;
+mod time;
+
+pub use backoff::{BackOff, RetryPolicy};
+pub use ledger::{InDoubtPolicy, Ledger};
+pub use planner::{
+    Action, Again, Answer, AttemptResult, Cancelled, ConnectionId, Exhausted, Fault, GiveUp, Hold,
+    JobId, NewJob, PipeliningPolicy, Planner, PlannerConfig, Pull, Record, ServerId, ServerLimits,
+    ServerStatus,
+};
+pub use report::{Cause, RecipientReport, RecipientState, Report, ReportTiming};
+pub use time::Time;

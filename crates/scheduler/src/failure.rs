@@ -1,0 +1,298 @@
+//! What follows from what: from outcomes and ends of connections to consequences.
+//!
+//! Three subjects, told apart here and nowhere else: the *recipient* (final or another attempt, and
+//! whether that one counts), the *connection* (the session closes what cannot be used any more),
+//! the *server* (left alone for a while or not). All functions are pure and their matches complete.
+
+use posthaste_session::reply::{ReplyBuf, ReplyCode};
+use posthaste_session::{CloseReason, NotSent, Outcome, Refusal, Stage};
+
+/// What one recipient's outcome means for this recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server took the mail.
+    Delivered,
+    /// The server will not take it, today or tomorrow.
+    Failed,
+    /// Nobody knows; sending again may deliver twice.
+    InDoubt,
+    /// Try again.
+    Again(Charge),
+}
+
+/// What another attempt costs a mail. The order is that of a mail with several recipients: what
+/// stands further down wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Charge {
+    /// Nothing of it was tried: it is first in the queue again.
+    Unsent,
+    /// The server takes fewer recipients a mail: those left over go at once, if others were taken.
+    Split,
+    /// The connection ended within its transaction. Free, unless this mail makes a habit of it.
+    Interrupted(Part),
+    /// The server has too much to do: free, but the server is left alone for a while.
+    Throttled,
+    /// The server deferred this mail: the attempt counts.
+    Counted,
+}
+
+/// Which part of a mail was on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// MAIL, RCPT, DATA.
+    Envelope,
+    /// The content.
+    Content,
+}
+
+/// What a recipient's outcome means for this recipient.
+pub fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Delivered(_) => Verdict::Delivered,
+        Outcome::Refused(refusal) => refused(refusal),
+        Outcome::InDoubt => Verdict::InDoubt,
+        Outcome::NotSent(not_sent) => Verdict::Again(match not_sent {
+            NotSent::NeverStarted | NotSent::Pipelining => Charge::Unsent,
+            NotSent::Interrupted(stage) => Charge::Interrupted(part(*stage)),
+            // Whoever was refused decides for all; alone it means nothing.
+            NotSent::AllOrNothing => Charge::Counted,
+        }),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Verdict {
+    let Refusal { stage, reply } = refusal;
+    if *stage == Stage::Rcpt && is_too_many_recipients(reply) {
+        return Verdict::Again(Charge::Split);
+    }
+    if !refusal.is_transient() {
+        return Verdict::Failed;
+    }
+    if is_shutdown(reply) {
+        return Verdict::Again(Charge::Interrupted(part(*stage)));
+    }
+    match stage {
+        Stage::Mail if is_throttle(reply) => Verdict::Again(Charge::Throttled),
+        _ => Verdict::Again(Charge::Counted),
+    }
+}
+
+fn part(stage: Stage) -> Part {
+    match stage {
+        Stage::Content | Stage::Final => Part::Content,
+        Stage::Connect
+        | Stage::Tls
+        | Stage::Greeting
+        | Stage::Hello
+        | Stage::StartTls
+        | Stage::Auth
+        | Stage::Mail
+        | Stage::Rcpt
+        | Stage::Data
+        | Stage::Reset
+        | Stage::Idle
+        | Stage::Quit => Part::Envelope,
+    }
+}
+
+/// What the end of a connection, or of the try to open one, means for its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It was closed from here, or ended while it had nothing to do: says nothing.
+    Unremarkable,
+    /// The server did not bear the pipelining mode. Costs it a mode, and nothing else.
+    Objected,
+    /// The server closes in good order, by 421 (RFC 5321 section 3.8). Says nothing if the
+    /// connection had been of use.
+    Shutdown,
+    /// The connection broke although something was expected of it. Says nothing if the connection
+    /// had been of use: a line can break.
+    Broken,
+    /// The server is in trouble.
+    Failure(Weight),
+    /// The server broke the protocol; twice is a failure.
+    Violation,
+    /// The server has as many connections as it wants.
+    TooManyConnections,
+    /// The server wants no mail from here: its greeting was a permanent refusal.
+    Unwelcome,
+    /// The server does not take the credentials.
+    Credentials,
+    /// The server does not have what the settings demand: TLS, a certificate, a mechanism.
+    Requirement,
+    /// This machine has no descriptors, ports or memory left, or no such source address.
+    Local,
+}
+
+/// How much a failure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Once.
+    Single,
+    /// Twice: finding it out took long.
+    Double,
+}
+
+/// Why no connection could be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectFailure {
+    /// The name did not resolve.
+    Resolve,
+    /// Nobody listens.
+    Refused,
+    /// No way there, or the connection broke before the greeting.
+    Unreachable,
+    /// No answer.
+    Timeout,
+    /// The TLS handshake failed.
+    Tls,
+    /// TLS would work, but the certificate does not prove who the server is.
+    Certificate,
+    /// No descriptors, ports or memory on this machine, or no such source address.
+    Local,
+}
+
+/// What a failed try to connect means for the server.
+pub fn connect_failed(failure: ConnectFailure) -> Closed {
+    match failure {
+        ConnectFailure::Resolve
+        | ConnectFailure::Refused
+        | ConnectFailure::Unreachable
+        | ConnectFailure::Tls => Closed::Failure(Weight::Single),
+        ConnectFailure::Timeout => Closed::Failure(Weight::Double),
+        ConnectFailure::Certificate => Closed::Requirement,
+        ConnectFailure::Local => Closed::Local,
+    }
+}
+
+/// What the end of a session means for the server.
+pub fn closed(reason: &CloseReason) -> Closed {
+    match reason {
+        CloseReason::Quit | CloseReason::Aborted { .. } => Closed::Unremarkable,
+        CloseReason::Objected { .. } => Closed::Objected,
+        CloseReason::Refused { stage, reply } => session_refused(*stage, reply),
+        CloseReason::Shutdown { reply, .. } if is_too_many_connections(reply) => {
+            Closed::TooManyConnections
+        }
+        CloseReason::Shutdown { .. } => Closed::Shutdown,
+        CloseReason::Lost { stage } => lost(*stage),
+        CloseReason::Timeout { stage } => timed_out(*stage),
+        CloseReason::Violation { .. } => Closed::Violation,
+        CloseReason::Unavailable(_) => Closed::Requirement,
+    }
+}
+
+fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
+    if is_too_many_connections(reply) {
+        return Closed::TooManyConnections;
+    }
+    let permanent = reply.code().is_permanent_negative();
+    match stage {
+        Stage::Greeting if permanent => Closed::Unwelcome,
+        Stage::Auth if permanent => Closed::Credentials,
+        Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
+        Stage::Connect
+        | Stage::Tls
+        | Stage::Greeting
+        | Stage::Hello
+        | Stage::StartTls
+        | Stage::Auth
+        | Stage::Mail
+        | Stage::Rcpt
+        | Stage::Data
+        | Stage::Content
+        | Stage::Final => Closed::Failure(Weight::Single),
+    }
+}
+
+fn lost(stage: Stage) -> Closed {
+    match stage {
+        Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
+        Stage::Final => Closed::Broken,
+        Stage::Connect
+        | Stage::Tls
+        | Stage::Greeting
+        | Stage::Hello
+        | Stage::StartTls
+        | Stage::Auth
+        | Stage::Mail
+        | Stage::Rcpt
+        | Stage::Data
+        | Stage::Content => Closed::Failure(Weight::Single),
+    }
+}
+
+fn timed_out(stage: Stage) -> Closed {
+    match stage {
+        Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
+        Stage::Connect => Closed::Failure(Weight::Double),
+        Stage::Tls
+        | Stage::Greeting
+        | Stage::Hello
+        | Stage::StartTls
+        | Stage::Auth
+        | Stage::Mail
+        | Stage::Rcpt
+        | Stage::Data
+        | Stage::Content
+        | Stage::Final => Closed::Failure(Weight::Single),
+    }
+}
+
+/// Whether the server is about to close the connection, whatever it was asked.
+pub(crate) fn is_shutdown(reply: &ReplyBuf) -> bool {
+    reply.code() == ReplyCode::NOT_AVAILABLE
+}
+
+/// What servers say when they have as many connections as they want from one client. In lower case.
+const TOO_MANY_CONNECTIONS: &[&str] = &[
+    "too many connections",
+    "too many concurrent",
+    "too many sessions",
+    "too many simultaneous",
+    "too many smtp sessions",
+    "too many open connections",
+    "concurrent connection",
+    "concurrent session",
+    "connection limit",
+    "connections limit",
+    "maximum number of connections",
+    "connection count exceeded",
+];
+
+/// What servers say when mail comes faster than they want it. In lower case.
+const THROTTLE: &[&str] = &[
+    "rate limit",
+    "rate exceeded",
+    "throttl",
+    "slow down",
+    "too many connections",
+    "too much mail",
+];
+
+/// Whether a reply, at whatever stage, says that there are too many connections.
+fn is_too_many_connections(reply: &ReplyBuf) -> bool {
+    says(reply, TOO_MANY_CONNECTIONS)
+}
+
+fn is_throttle(reply: &ReplyBuf) -> bool {
+    says(reply, THROTTLE) || is_too_many_connections(reply)
+}
+
+/// Whether a refused recipient is one too many for the mail (RFC 5321 section 4.5.3.1.10): 452 or
+/// 552 with x.5.3, or in words. A bare 452 or 552 is about storage as often.
+fn is_too_many_recipients(reply: &ReplyBuf) -> bool {
+    matches!(reply.code().value(), 451 | 452 | 552)
+        && match reply.enhanced() {
+            Some(enhanced) => (enhanced.subject(), enhanced.detail()) == (5, 3),
+            None => says(reply, &["too many recipients"]),
+        }
+}
+
+/// Whether one of the phrases, in lower case, stands in the reply.
+fn says(reply: &ReplyBuf, phrases: &[&str]) -> bool {
+    let text = reply.as_reply().as_bytes().to_ascii_lowercase();
+    phrases
+        .iter()
+        .any(|phrase| text.windows(phrase.len()).any(|window| window == phrase.as_bytes()))
+}

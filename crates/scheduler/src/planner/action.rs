@@ -1,0 +1,269 @@
+//! What a planner is told, and what it asks for.
+
+use std::time::Duration;
+
+use posthaste_session::Pipelining;
+
+use super::slots::Key;
+use crate::failure::{Charge, Closed};
+use crate::time::Time;
+
+/// A mail that a planner schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub(super) Key);
+
+/// A connection, from the wish to open it until it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub(super) Key);
+
+/// A server with its limits. Servers are never forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(pub(super) u32);
+
+impl JobId {
+    /// Small, and used again once the job is done with: for tables by job.
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+impl ConnectionId {
+    /// Small, and used again once the connection is closed: for tables by connection.
+    pub fn index(self) -> usize {
+        self.0.index as usize
+    }
+}
+
+impl ServerId {
+    /// Counts up from 0 in the order of [`Planner::add_server`](super::Planner::add_server).
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A mail to be scheduled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    /// Where it goes.
+    pub server: ServerId,
+    /// How many recipients it has.
+    pub recipients: u32,
+    /// When it is given up, wherever it waits; by default [`PlannerConfig::lifetime`](super::PlannerConfig) from now.
+    pub expires: Option<Time>,
+}
+
+/// What a connection is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Pull {
+    /// Send this mail.
+    Job(JobId),
+    /// Nothing to do: [`Action::Wake`] or [`Action::Quit`] will come.
+    Wait,
+    /// QUIT, once the mails it has are finished.
+    Quit,
+}
+
+/// What became of a job in one attempt, see [`Ledger::attempted`](crate::Ledger::attempted).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptResult {
+    /// `None` if every recipient has its final outcome.
+    pub again: Option<Again>,
+    /// What the attempt says about the server.
+    pub answer: Answer,
+}
+
+/// Another attempt for recipients that are left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// What it costs.
+    pub charge: Charge,
+    /// The shortest wait, where the attempt counts.
+    pub wait: Duration,
+}
+
+/// What an attempt says about the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It did not answer.
+    Nothing,
+    /// It took the mail, for somebody at least.
+    Accepted,
+    /// It refused.
+    Refused,
+    /// It deferred the mail at MAIL: one says something about the mail, several in a row about the
+    /// server.
+    Deferred,
+}
+
+/// What became of the wish to cancel a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Cancelled {
+    /// It is forgotten. No action follows.
+    Removed,
+    /// It is being sent; there will be no attempt after this one.
+    InFlight(ConnectionId),
+    /// There is no such job any more.
+    Unknown,
+}
+
+/// What a planner wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Action {
+    /// Open a connection. It ends with [`Planner::connection_closed`](super::Planner::connection_closed), come what may.
+    Open {
+        /// Where to.
+        server: ServerId,
+        /// What to call it.
+        connection: ConnectionId,
+        /// The pipelining mode to start with.
+        pipelining: Pipelining,
+    },
+    /// Let the connection pull: there is work.
+    Wake {
+        /// One that was told [`Pull::Wait`].
+        connection: ConnectionId,
+    },
+    /// Change a connection's pipelining mode.
+    SetPipelining {
+        /// Which.
+        connection: ConnectionId,
+        /// The mode from now on.
+        mode: Pipelining,
+    },
+    /// QUIT, once the mails that the connection has are finished.
+    Quit {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Close a connection at once, whatever it is doing.
+    Abort {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// A job ends here; the planner has forgotten it.
+    GiveUp {
+        /// Which.
+        job: JobId,
+        /// Why.
+        cause: GiveUp,
+        /// How many attempts it had that counted.
+        attempts: u32,
+    },
+    /// Something worth knowing happened; there is nothing to do.
+    Record(Record),
+}
+
+/// Why a job ends before each of its recipients has a final outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GiveUp {
+    /// It had all the attempts that the [`RetryPolicy`](crate::RetryPolicy) allows.
+    AttemptsUsedUp,
+    /// Its time is over.
+    Expired,
+    /// Its server failed too often in a row.
+    ServerExhausted,
+    /// Its server does not take the credentials.
+    Authentication,
+    /// Its server does not have what the settings demand.
+    Requirement,
+    /// Its server wants no mail from here.
+    Unwelcome,
+    /// The planner is drained.
+    Drained,
+    /// It was cancelled while it was being sent, and that attempt did not finish it.
+    Cancelled,
+    /// Its connection was closed without a word about it: nobody knows what became of it.
+    Unreported,
+}
+
+/// Something worth knowing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Record {
+    /// A server failed and is left alone.
+    BackOff {
+        /// Which.
+        server: ServerId,
+        /// How many failures in a row that makes.
+        failures: u32,
+        /// No connection is opened before.
+        until: Time,
+    },
+    /// A server that had failed works.
+    Recovered {
+        /// Which.
+        server: ServerId,
+        /// How many failures are held against it still.
+        failures: u32,
+    },
+    /// A server wants no mail, or not as fast; it is left alone, and that is no failure.
+    Held {
+        /// Which.
+        server: ServerId,
+        /// Why.
+        hold: Hold,
+        /// No connection is opened before, or, if it is throttled, no mail started.
+        until: Time,
+    },
+    /// A server's limit of connections was found.
+    CeilingLearned {
+        /// Which.
+        server: ServerId,
+        /// How many it bears.
+        connections: u32,
+        /// When one more is tried.
+        until: Time,
+    },
+    /// The pipelining mode of a server changed.
+    PipeliningLearned {
+        /// Which.
+        server: ServerId,
+        /// The mode from now on.
+        mode: Pipelining,
+    },
+    /// A connection could not be opened, or was closed.
+    Closed {
+        /// Of which server.
+        server: ServerId,
+        /// Which.
+        connection: ConnectionId,
+        /// How.
+        how: Closed,
+    },
+    /// A job waits for its next attempt.
+    Deferred {
+        /// Which.
+        job: JobId,
+        /// How many attempts it had that counted.
+        attempts: u32,
+        /// When the next one is due.
+        until: Time,
+    },
+    /// A job is back in its queue, free of charge.
+    Requeued {
+        /// Which.
+        job: JobId,
+        /// Why.
+        charge: Charge,
+    },
+}
+
+/// Why a server is left alone although it does not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hold {
+    /// It has as many connections as it wants, none of them ours.
+    Full,
+    /// It said that mail comes too fast, or deferred several mails in a row.
+    Throttled,
+    /// It does not take the credentials.
+    Credentials,
+    /// It does not have what the settings demand.
+    Requirement,
+    /// It wants no mail from here.
+    Unwelcome,
+    /// This machine lacks something.
+    Local,
+}

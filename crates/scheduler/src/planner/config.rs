@@ -1,0 +1,106 @@
+//! Settings of a planner and of its servers.
+
+use std::time::Duration;
+
+use posthaste_session::Pipelining;
+
+use crate::backoff::{BackOff, RetryPolicy};
+
+/// How a planner deals with mails and servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannerConfig {
+    /// When a deferred mail is tried again.
+    pub retry: RetryPolicy,
+    /// How long a mail may take from submission on, where [`NewJob`](super::NewJob) says nothing
+    /// else. It is what ends the wait for a server that never comes back.
+    pub lifetime: Duration,
+    /// How long a failing server is left alone.
+    pub back_off: BackOff,
+    /// How many failures in a row a server has before it counts as exhausted.
+    pub failures: u32,
+    /// What happens then.
+    pub exhausted: Exhausted,
+    /// What a server's refusal of the credentials, or its lack of what the settings demand, means.
+    pub credentials: Fault,
+    /// What a greeting with a permanent refusal means.
+    pub greeting: Fault,
+    /// How long a connection is used before a fresh one takes its place.
+    ///
+    /// A limit by time, not by count: otherwise slow servers collect all the connections.
+    pub reuse: Duration,
+    /// How long a server's objection to a pipelining mode is remembered.
+    pub pipelining_memory: Duration,
+}
+
+impl Default for PlannerConfig {
+    fn default() -> Self {
+        Self {
+            retry: RetryPolicy::default(),
+            lifetime: Duration::from_secs(4 * DAY), // RFC 5321 section 4.5.4.1: at least 4 to 5 days
+            back_off: BackOff::default(),
+            failures: 5,
+            exhausted: Exhausted::default(),
+            credentials: Fault::Fail,
+            greeting: Fault::Hold,
+            reuse: Duration::from_secs(300),
+            pipelining_memory: Duration::from_secs(DAY),
+        }
+    }
+}
+
+const DAY: u64 = 24 * 3600;
+
+/// What becomes of the mails for a server that failed too often in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Exhausted {
+    /// They wait while one connection at a time tries, for as long as they may live. The default: a
+    /// mail is not worth less because its server is restarted, and its lifetime bounds the wait.
+    #[default]
+    Wait,
+    /// They fail.
+    Fail,
+}
+
+/// What becomes of the mails for a server that will not serve, and says so for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// They fail, unless another connection to the server works.
+    Fail,
+    /// They wait; the server is asked again after a while, and ever more rarely.
+    Hold,
+}
+
+/// What one server is asked to bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Most connections at a time, those included that are being opened or closed. At least 1.
+    pub max_connections: u32,
+    /// Most mails over one connection. At least 1.
+    pub max_mails_per_connection: Option<u32>,
+    /// How long a connection is kept with nothing to do.
+    pub idle: Duration,
+    /// How the pipelining mode is found.
+    pub pipelining: PipeliningPolicy,
+}
+
+impl Default for ServerLimits {
+    /// What suits a smarthost: 50 connections, 30 s idle, the mode learned.
+    fn default() -> Self {
+        Self {
+            max_connections: 50,
+            max_mails_per_connection: None,
+            idle: Duration::from_secs(30),
+            pipelining: PipeliningPolicy::default(),
+        }
+    }
+}
+
+/// How the pipelining mode for a server is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum PipeliningPolicy {
+    /// It starts at [`Pipelining::Envelope`] and climbs to [`Pipelining::Cross`] once one connection has tried that.
+    #[default]
+    Auto,
+    /// It is this one at once, and a lower one only if the server objects.
+    Fixed(Pipelining),
+}

@@ -1,0 +1,172 @@
+//! What keeps a planner from a server for a while: failures, and wishes of the server.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::action::Hold;
+use crate::backoff::{BackOff, doubled};
+use crate::failure::Weight;
+use crate::time::Time;
+
+/// The failures of a server, and the rest it gets after each.
+///
+/// Closed (no failure), open until a time, then half-open: on trial, one connection at a time.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    /// Failures in a row, less those forgiven.
+    pub(super) failures: u32,
+    /// No connection is opened before.
+    pub(super) until: Time,
+    /// Since the last failure no connection was ready: only one at a time is opened.
+    pub(super) on_trial: bool,
+    /// When the last failure was counted.
+    since: Time,
+    /// Successes before this time forgive nothing.
+    forgives: Time,
+}
+
+/// What came of telling a [`Breaker`] of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    Failure,
+    /// It belongs to a failure that was counted already.
+    Known,
+}
+
+impl Breaker {
+    /// Counts a failure of a connection, unless it is of the same trouble as the last one: while
+    /// the server rests, or of a connection that was on its way before that.
+    pub(super) fn fail(
+        &mut self,
+        now: Time,
+        attempted: Option<Time>,
+        weight: Weight,
+        policy: &BackOff,
+        rng: &mut Rng,
+    ) -> Counted {
+        let old_news = attempted.is_some_and(|opened| opened < self.since);
+        if self.failures > 0 && (now < self.until || old_news) {
+            return Counted::Known;
+        }
+        let weight = match weight {
+            Weight::Single => 1,
+            Weight::Double => 2,
+        };
+        self.failures = self.failures.saturating_add(weight);
+        self.since = now;
+        self.forgives = now;
+        self.on_trial = true;
+        self.until = now + policy.after(self.failures, rng);
+        Counted::Failure
+    }
+
+    /// The server did what it is for. Halves the count, then not again before a full wait is over:
+    /// a server that goes up and down keeps a part of its record.
+    pub(super) fn succeed(&mut self, now: Time, policy: &BackOff) -> bool {
+        if self.failures == 0 || now < self.forgives {
+            return false;
+        }
+        self.failures /= 2;
+        self.forgives = now + policy.cap;
+        true
+    }
+}
+
+/// A closed gate, and how often it was closed in a row for the same reason.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    pub(super) until: Time,
+    reason: Option<Hold>,
+    level: u32,
+}
+
+impl Gate {
+    /// Closes the gate, for twice as long as the last time; not at all if it is closed for this
+    /// already.
+    pub(super) fn close(&mut self, now: Time, hold: Hold, rng: &mut Rng) -> Option<Time> {
+        if now < self.until && self.reason == Some(hold) {
+            return None;
+        }
+        self.level = if self.reason == Some(hold) { self.level.saturating_add(1) } else { 1 };
+        self.reason = Some(hold);
+        let (base, cap) = hold.waits();
+        let wait = doubled(base, self.level - 1).min(cap);
+        // At least the wait, since servers count; a little more, since others wait as well.
+        self.until = self.until.max(now + wait.mul_f64(1.0 + 0.2 * rng.f64()));
+        Some(self.until)
+    }
+
+    /// Forgets, once things went well after the gate was opened.
+    pub(super) fn forget(&mut self, now: Time) {
+        if now >= self.until {
+            (self.reason, self.level) = (None, 0);
+        }
+    }
+
+    /// Why it is closed.
+    pub(super) fn closed(&self, now: Time) -> Option<Hold> {
+        self.reason.filter(|_| now < self.until)
+    }
+}
+
+impl Hold {
+    /// The first wait, and the longest one.
+    fn waits(self) -> (Duration, Duration) {
+        let (base, cap) = match self {
+            Self::Full => (5, 60),
+            Self::Throttled => (1, 60),
+            // Accounts are locked after a few bad logins.
+            Self::Credentials | Self::Requirement => (300, 3600),
+            Self::Unwelcome => (900, 3600),
+            Self::Local => (10, 10),
+        };
+        (Duration::from_secs(base), Duration::from_secs(cap))
+    }
+}
+
+/// How many connections a server bears, as learned from its refusals.
+#[derive(Debug)]
+pub(super) struct Ceiling {
+    pub(super) limit: u32,
+    /// When one more is tried.
+    pub(super) probe_at: Time,
+    interval: Duration,
+}
+
+impl Ceiling {
+    /// Waits between tries of one more connection: measured on models of servers with a fixed and
+    /// a moving limit, where refusals stay under 1 % and the limit is in use all the time.
+    const INTERVAL: Duration = Duration::from_secs(5);
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    /// A server refused a connection while it bore `established` others.
+    pub(super) fn new(now: Time, established: u32) -> Self {
+        let interval = Self::INTERVAL;
+        Self { limit: established.max(1), probe_at: now + interval, interval }
+    }
+
+    /// A connection was refused; was it the one more?
+    pub(super) fn refused(&mut self, now: Time, established: u32) {
+        if now >= self.probe_at {
+            self.interval = (self.interval * 2).min(Self::LONGEST);
+        }
+        self.limit = established.max(1);
+        self.probe_at = now + self.interval;
+    }
+
+    /// As many connections as this work.
+    pub(super) fn works(&mut self, now: Time, established: u32) {
+        if established > self.limit {
+            self.limit = established;
+            self.interval = (self.interval / 2).max(Self::SHORTEST);
+            self.probe_at = now + self.interval;
+        }
+    }
+
+    /// How many connections may be open.
+    pub(super) fn allows(&self, now: Time) -> u32 {
+        self.limit.saturating_add(u32::from(now >= self.probe_at))
+    }
+}

@@ -1,0 +1,71 @@
+//! Which pipelining mode a server bears: climbing, and coming down.
+
+use std::time::Duration;
+
+use posthaste_session::Pipelining;
+
+use super::action::ConnectionId;
+use super::config::PipeliningPolicy;
+use crate::time::Time;
+
+/// What is known about one server.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// The mode of every connection but the one that tries the next.
+    mode: Pipelining,
+    /// The highest mode that is tried.
+    target: Pipelining,
+    /// The connection that tries the next mode.
+    trial: Option<ConnectionId>,
+    /// An objection is remembered until then.
+    objects_until: Time,
+}
+
+impl Memory {
+    pub(super) fn new(policy: PipeliningPolicy) -> Self {
+        let (mode, target) = match policy {
+            PipeliningPolicy::Auto => (Pipelining::Envelope, Pipelining::Cross),
+            PipeliningPolicy::Fixed(mode) => (mode, mode),
+        };
+        Self { mode, target, trial: None, objects_until: Time::EPOCH }
+    }
+
+    pub(super) fn mode(&self) -> Pipelining {
+        self.mode
+    }
+
+    /// A connection delivered a mail; the mode that it shall try now, if any.
+    pub(super) fn delivered(&mut self, now: Time, by: ConnectionId) -> Option<Pipelining> {
+        if self.mode >= self.target || self.trial.is_some() || now < self.objects_until {
+            return None;
+        }
+        self.trial = Some(by);
+        Some(match self.mode {
+            Pipelining::Off => Pipelining::Envelope,
+            Pipelining::Envelope | Pipelining::Cross => Pipelining::Cross,
+        })
+    }
+
+    /// The server bears a mode; whether that is news.
+    pub(super) fn proven(&mut self, mode: Pipelining, by: ConnectionId) -> bool {
+        if self.trial != Some(by) || mode <= self.mode {
+            return false;
+        }
+        (self.mode, self.trial) = (mode, None);
+        true
+    }
+
+    /// The server does not bear more than a mode; whether that is news.
+    pub(super) fn lowered(&mut self, now: Time, to: Pipelining, remember: Duration) -> bool {
+        self.trial = None;
+        self.objects_until = now + remember;
+        let news = to < self.mode;
+        self.mode = self.mode.min(to);
+        news
+    }
+
+    /// A connection is gone; if it was trying a mode, another one may.
+    pub(super) fn closed(&mut self, connection: ConnectionId) {
+        self.trial = self.trial.filter(|&trial| trial != connection);
+    }
+}
