@@ -1,1 +1,4 @@
 //! Tests across the whole engine.
+
+mod dialogue;
+mod servers;

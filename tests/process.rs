@@ -1,0 +1,83 @@
+//! A server's processes: where they listen, and that none outlives its test.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// A server's first process, the leader of a group of which all its children are. Dropping it
+/// kills the group.
+///
+/// The kernel ends the leader when the *thread* that started it ends, so that an aborted test run
+/// leaves nothing behind: start servers from the test's own thread or a runtime's worker, not from
+/// `spawn_blocking`.
+#[derive(Debug)]
+pub(crate) struct Process {
+    leader: Child,
+}
+
+impl Process {
+    /// Starts what [`command`] made; its output goes to the file `output`.
+    pub(crate) fn spawn(mut command: Command, output: &Path) -> Self {
+        let output = File::options().append(true).create(true).open(output).unwrap();
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let leader = command.process_group(0).spawn().unwrap();
+        Self { leader }
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.leader.try_wait().unwrap().is_some()
+    }
+
+    fn group(&self) -> Pid {
+        // Process numbers fit: the kernel's own limit is 2^22.
+        Pid::from_raw(self.leader.id().cast_signed())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Errors mean that the group is gone already.
+        let _ = killpg(self.group(), Signal::SIGKILL);
+        let _ = self.leader.wait();
+        // The others die as quickly, but nobody tells us; half a second bounds the wait for it.
+        let until = Instant::now() + Duration::from_millis(500);
+        while killpg(self.group(), None).is_ok() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A command for `program` with an empty environment, which the kernel ends together with the
+/// thread that starts it, where `setpriv` exists.
+pub(crate) fn command(program: &Path) -> Command {
+    const SETPRIV: &str = "/usr/bin/setpriv";
+    let mut command = if Path::new(SETPRIV).exists() {
+        let mut command = Command::new(SETPRIV);
+        command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+        command
+    } else {
+        Command::new(program)
+    };
+    command.env_clear();
+    command
+}
+
+/// A loopback address that nobody listens on.
+///
+/// Each call picks another of the 16 million hosts of 127.0.0.0/8, since a port that was free on
+/// 127.0.0.1 a moment ago may be taken by a test next door.
+pub(crate) fn free_addr() -> SocketAddr {
+    static COUNT: AtomicU8 = AtomicU8::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    // 1 to 250: neither 127.x.y.0 nor a broadcast address.
+    let host = COUNT.fetch_add(1, Ordering::Relaxed) % 250 + 1;
+    let ip = IpAddr::V4(Ipv4Addr::new(127, high, low, host));
+    TcpListener::bind((ip, 0)).unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,5 @@
+//! One file per server: its configuration, and how it is started.
+
+pub(crate) mod exim;
+pub(crate) mod postfix;
+pub(crate) mod smtp_sink;

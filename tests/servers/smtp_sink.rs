@@ -1,0 +1,40 @@
+//! Postfix's `smtp-sink`: takes mail as fast as it can and throws it away.
+
+use nix::unistd::Uid;
+
+use crate::installation::{Installation, library_path};
+use crate::process::command;
+use crate::{Missing, Server};
+
+/// Postfix's own test server, for benches. Needs no root.
+#[derive(Clone, Debug, Default)]
+pub struct SmtpSink {
+    /// Options as in smtp-sink(1), such as `-L` for LMTP or `-q data` to drop connections.
+    pub options: Vec<String>,
+}
+
+impl SmtpSink {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// [`Missing`] where Postfix is not on this machine.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start though it is there.
+    pub async fn start(self) -> Result<Server, Missing> {
+        let postfix = Installation::find("postfix", "usr/sbin/smtp-sink")?;
+        Ok(Server::start(|_, addr| {
+            let mut command = command(&postfix.path("usr/sbin/smtp-sink"));
+            command.env("LD_LIBRARY_PATH", library_path(&[&postfix]));
+            // The kernel caps the backlog, at 4096 where nobody changed it.
+            if Uid::effective().is_root() {
+                command.args(["-u", "nobody"]);
+            }
+            command.args(&self.options).arg(addr.to_string()).arg("4096");
+            command
+        })
+        .await)
+    }
+}
