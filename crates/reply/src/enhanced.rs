@@ -12,9 +12,9 @@ use crate::grammar;
 /// the business of the IANA registry and of whoever classifies replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnhancedStatusCode {
-    class: u8,
-    subject: u16,
-    detail: u16,
+    pub(crate) class: u8,
+    pub(crate) subject: u16,
+    pub(crate) detail: u16,
 }
 
 impl EnhancedStatusCode {

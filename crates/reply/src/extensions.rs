@@ -33,8 +33,10 @@ impl Extensions {
     /// unknown keyword is kept. Allocates for unknown keywords and mechanisms only.
     pub fn parse(reply: Reply<'_>) -> Self {
         let mut extensions = Self::default();
-        for line in reply.lines().skip(1).map(trim_blanks) {
-            extensions.add(line);
+        let mut lines = reply.lines();
+        let _identity = lines.next();
+        for line in lines {
+            extensions.add(trim_blanks(line));
         }
         extensions.adopt_exchange_auth();
         extensions

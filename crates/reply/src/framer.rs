@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use memchr::memchr;
-
 use crate::code::ReplyCode;
+use crate::scan;
 
 /// Bounds of one reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +38,18 @@ impl Default for Limits {
 pub struct Framer {
     limits: Limits,
     line_start: usize,
-    /// The current line has no LF before this offset.
+    /// There is no end of the current line before this offset.
     scanned: usize,
     /// Whole lines before the current one.
     lines: usize,
-    /// The first line's code, once it was read.
-    code: Option<[u8; 3]>,
+    /// Digits of the first line's code, zeros until it was read.
+    code: [u8; CODE_LENGTH],
 }
 
 impl Framer {
     /// A framer at the start of a reply.
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, line_start: 0, scanned: 0, lines: 0, code: None }
+        Self { limits, line_start: 0, scanned: 0, lines: 0, code: [0; CODE_LENGTH] }
     }
 
     /// Looks for the end of the reply that starts with the first octet of `buffer`.
@@ -66,29 +65,25 @@ impl Framer {
     pub fn frame(&mut self, buffer: &[u8]) -> Result<Option<usize>, FrameError> {
         debug_assert!(buffer.len() >= self.scanned, "the buffer shrank within a reply");
         loop {
-            // Nothing at or behind this offset is looked at, so that a limit is hit at the same
-            // octet in whatever pieces they come.
+            // What a line may not reach: at this octet a limit is hit, in whatever pieces it comes.
             let bound = self.line_start.saturating_add(self.limits.line).min(self.limits.reply);
-            let line = buffer.get(self.line_start..bound.min(buffer.len())).unwrap_or_default();
-            let seen = self.scanned - self.line_start;
-            let line_feed = line.get(seen..).and_then(|unseen| memchr(b'\n', unseen));
-            let Some(line_feed) = line_feed else {
-                self.check_start(line)?;
+            let unread = buffer.get(self.line_start..).unwrap_or_default();
+            let start = self.check_start(unread, bound)?;
+            // No LF in the code either.
+            let unseen = self.scanned.max(self.line_start + CODE_LENGTH);
+            let line_feed = buffer.get(unseen..).and_then(scan::line_feed);
+            let Some(end) = line_feed.map(|at| unseen + at + 1).filter(|end| *end <= bound) else {
                 if buffer.len() >= bound {
                     return Err(self.limit_error(bound));
                 }
-                self.scanned = self.line_start + line.len();
+                self.scanned = buffer.len();
                 return Ok(None);
             };
-            let length = seen + line_feed + 1;
-            let start = self.check_start(line.get(..length).unwrap_or_default())?;
-            let end = self.line_start + length;
             if start != Start::Continues {
                 self.reset();
                 return Ok(Some(end));
             }
             self.line_start = end;
-            self.scanned = end;
             self.lines += 1;
             if self.lines >= self.limits.lines {
                 return Err(FrameError::TooManyLines { offset: end, limit: self.limits.lines });
@@ -112,36 +107,46 @@ impl Framer {
 
     /// Checks code and separator, as far as they are there.
     #[inline]
-    fn check_start(&mut self, line: &[u8]) -> Result<Start, FrameError> {
-        if let [a, b, c, separator @ (b' ' | b'-'), ..] = *line
-            && self.code == Some([a, b, c])
-        {
-            return Ok(Start::of(separator));
+    fn check_start(&mut self, line: &[u8], bound: usize) -> Result<Start, FrameError> {
+        if let [a, b, c, separator @ (b' ' | b'-'), ..] = *line {
+            let code = [a, b, c];
+            if code == self.code {
+                return Ok(Start::of(separator));
+            }
+            if self.lines == 0 && ReplyCode::from_digits(code).is_some() {
+                self.code = code;
+                return Ok(Start::of(separator));
+            }
         }
-        self.check_new_start(line)
+        self.check_odd_start(line.get(..bound - self.line_start).unwrap_or(line))
     }
 
-    fn check_new_start(&mut self, line: &[u8]) -> Result<Start, FrameError> {
-        if let Some(at) = line.iter().take(3).position(|octet| !octet.is_ascii_digit()) {
+    /// The same for a code alone, for a line that is not all there and for what is wrong.
+    #[cold]
+    fn check_odd_start(&mut self, line: &[u8]) -> Result<Start, FrameError> {
+        if let Some(at) = line.iter().take(CODE_LENGTH).position(|octet| !octet.is_ascii_digit()) {
             return self.judge_foreign(line, at);
         }
-        let Some((&digits, rest)) = line.split_first_chunk::<3>() else {
+        let Some((&digits, rest)) = line.split_first_chunk() else {
             return Ok(Start::Partial);
         };
         let offset = self.line_start;
-        if ReplyCode::from_digits(digits).is_none() {
+        let Some(found) = ReplyCode::from_digits(digits) else {
             return Err(FrameError::CodeOutOfRange { offset, found: digits });
-        }
-        let first = *self.code.get_or_insert(digits);
-        if first != digits {
-            return Err(FrameError::CodeChanged { offset, first, found: digits });
+        };
+        match ReplyCode::from_digits(self.code) {
+            Some(first) if first != found => {
+                return Err(FrameError::CodeChanged { offset, first, found });
+            }
+            Some(_) => {}
+            None => self.code = digits,
         }
         match *rest {
             [separator @ (b' ' | b'-'), ..] => Ok(Start::of(separator)),
             // A code alone is a whole last line. CR CR LF is one line end.
             [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => Ok(Start::Ends),
             [] | [b'\r'] | [b'\r', b'\r'] => Ok(Start::Partial),
-            [found, ..] => Err(FrameError::BadSeparator { offset: offset + 3, found }),
+            [found, ..] => Err(FrameError::BadSeparator { offset: offset + CODE_LENGTH, found }),
         }
     }
 
@@ -207,10 +212,10 @@ pub enum FrameError {
     CodeChanged {
         /// Where the other code is.
         offset: usize,
-        /// Digits of the first line's code.
-        first: [u8; 3],
-        /// Digits of the other code.
-        found: [u8; 3],
+        /// The first line's code.
+        first: ReplyCode,
+        /// The other code.
+        found: ReplyCode,
     },
     /// Neither space nor hyphen nor the end of the line behind the code.
     BadSeparator {
@@ -274,9 +279,7 @@ impl fmt::Display for FrameError {
             ),
             Self::CodeChanged { offset, first, found } => write!(
                 f,
-                "expected reply code {} on all lines, got {} at offset {offset}",
-                first.escape_ascii(),
-                found.escape_ascii()
+                "expected reply code {first} on all lines, got {found} at offset {offset}"
             ),
             Self::BadSeparator { offset, found } => write!(
                 f,
@@ -326,6 +329,9 @@ impl fmt::Display for Protocol {
         })
     }
 }
+
+/// Digits of a reply code.
+const CODE_LENGTH: usize = 3;
 
 /// First octets of what answers on a wrong port. None is the start of another.
 const SIGNATURES: &[(&[u8], Protocol)] = &[

@@ -14,22 +14,22 @@
 //! detail      = 1*3DIGIT
 //! ```
 
-use memchr::memchr;
-use nom::bytes::complete::{tag, take, take_while, take_while_m_n};
-use nom::combinator::{map_opt, peek, rest, verify};
-use nom::sequence::{delimited, preceded};
+use nom::bytes::complete::take;
+use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
 use crate::code::ReplyCode;
 use crate::enhanced::EnhancedStatusCode;
+use crate::scan;
 
-/// What a parser found, or nothing: where it is worth an explanation, the framer gives it.
+/// What a parser found, or nothing: where a reason is wanted, the framer gives it.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
 
-/// One line of a reply.
+const FAILED: nom::Err<()> = nom::Err::Error(());
+
+/// One line of a reply, behind its code.
 #[derive(Clone, Copy)]
 pub(crate) struct Line<'a> {
-    pub(crate) code: ReplyCode,
     pub(crate) is_last: bool,
     /// Ended by LF without CR.
     pub(crate) has_bare_lf: bool,
@@ -37,24 +37,48 @@ pub(crate) struct Line<'a> {
     pub(crate) text: &'a [u8],
 }
 
-/// `Reply-code ( "-" / SP ) [ textstring ] line-end`, or `Reply-code line-end`.
+/// The first line, whatever its code.
 #[inline]
-pub(crate) fn line(input: &[u8]) -> Parsed<'_, Line<'_>> {
-    let (input, (code, (text, has_bare_lf))) = (reply_code, up_to_line_end).parse(input)?;
-    let (is_last, text) = match text.split_first() {
-        None => (true, text),
-        Some((b' ', text)) => (true, text),
-        Some((b'-', text)) => (false, text),
-        Some(_) => return Err(nom::Err::Error(())),
-    };
-    Ok((input, Line { code, is_last, has_bare_lf, text }))
+pub(crate) fn first_line(input: &[u8]) -> Parsed<'_, (ReplyCode, Line<'_>)> {
+    let (input, code) = reply_code(input)?;
+    let (input, line) = behind_code(input)?;
+    Ok((input, (code, line)))
+}
+
+/// Another line, whose code these digits spell.
+#[inline]
+pub(crate) fn next_line(digits: [u8; 3], input: &[u8]) -> Parsed<'_, Line<'_>> {
+    match input.split_first_chunk() {
+        Some((first, input)) if *first == digits => behind_code(input),
+        _ => Err(FAILED),
+    }
+}
+
+/// A line of a reply that was read before.
+#[inline]
+pub(crate) fn known_line(input: &[u8]) -> Parsed<'_, Line<'_>> {
+    preceded(take(3_usize), behind_code).parse(input)
 }
 
 /// `Reply-code`
 #[inline]
 fn reply_code(input: &[u8]) -> Parsed<'_, ReplyCode> {
-    map_opt(take(3_usize), |digits: &[u8]| ReplyCode::from_digits(digits.try_into().ok()?))
-        .parse(input)
+    let (&digits, input) = input.split_first_chunk().ok_or(FAILED)?;
+    let code = ReplyCode::from_digits(digits).ok_or(FAILED)?;
+    Ok((input, code))
+}
+
+/// `( "-" / SP ) [ textstring ] line-end`, or `line-end`
+#[inline(always)]
+fn behind_code(input: &[u8]) -> Parsed<'_, Line<'_>> {
+    let (is_last, input) = match input {
+        [b' ', input @ ..] => (true, input),
+        [b'-', input @ ..] => (false, input),
+        [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => (true, input),
+        _ => return Err(FAILED),
+    };
+    let (input, (text, has_bare_lf)) = up_to_line_end(input)?;
+    Ok((input, Line { is_last, has_bare_lf, text }))
 }
 
 /// What comes before `line-end`, and whether that is an LF alone.
@@ -62,16 +86,12 @@ fn reply_code(input: &[u8]) -> Parsed<'_, ReplyCode> {
 /// A CR elsewhere is text like any other octet.
 #[inline]
 fn up_to_line_end(input: &[u8]) -> Parsed<'_, (&[u8], bool)> {
-    let line_feed = memchr(b'\n', input).ok_or(nom::Err::Error(()))?;
-    let (line, rest) = input.split_at(line_feed);
-    let rest = rest.get(1..).unwrap_or_default();
-    Ok((
-        rest,
-        match line {
-            [text @ .., b'\r', b'\r'] | [text @ .., b'\r'] => (text, false),
-            text => (text, true),
-        },
-    ))
+    let (line, rest) = scan::split_at_line_feed(input).ok_or(FAILED)?;
+    let text = match line {
+        [text @ .., b'\r', b'\r'] | [text @ .., b'\r'] => (text, false),
+        text => (text, true),
+    };
+    Ok((rest, text))
 }
 
 /// `status-code` at the start of a line's text, after any blanks and before a blank or the end.
@@ -79,34 +99,47 @@ fn up_to_line_end(input: &[u8]) -> Parsed<'_, (&[u8], bool)> {
 /// A token that only starts like one (`5.7.1.`, `5.1000.1`) is text.
 #[inline]
 pub(crate) fn leading_status_code(text: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
-    let token_end = verify(rest, |rest: &[u8]| rest.first().is_none_or(is_blank));
-    delimited(blanks, status_code, peek(token_end)).parse(text)
+    let (rest, code) = status_code(skip_blanks(text))?;
+    if rest.first().is_none_or(is_blank) { Ok((rest, code)) } else { Err(FAILED) }
 }
 
 /// `status-code`
 #[inline]
 pub(crate) fn status_code(input: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
-    let class = map_opt(take(1_usize), |class: &[u8]| match class {
-        b"2" => Some(2),
-        b"4" => Some(4),
-        b"5" => Some(5),
-        _ => None,
-    });
-    let numbers = (class, preceded(tag(&b"."[..]), number), preceded(tag(&b"."[..]), number));
-    map_opt(numbers, |numbers| EnhancedStatusCode::try_from(numbers).ok()).parse(input)
+    let (input, class) = class(input)?;
+    let (input, (subject, detail)) = (preceded(dot, number), preceded(dot, number)).parse(input)?;
+    Ok((input, EnhancedStatusCode { class, subject, detail }))
 }
 
-/// `1*3DIGIT`
+/// `class`
+#[inline]
+fn class(input: &[u8]) -> Parsed<'_, u8> {
+    match input {
+        [digit @ (b'2' | b'4' | b'5'), rest @ ..] => Ok((rest, digit - b'0')),
+        _ => Err(FAILED),
+    }
+}
+
+#[inline]
+fn dot(input: &[u8]) -> Parsed<'_, ()> {
+    match input {
+        [b'.', rest @ ..] => Ok((rest, ())),
+        _ => Err(FAILED),
+    }
+}
+
+/// `subject` or `detail`: `1*3DIGIT`
 #[inline]
 fn number(input: &[u8]) -> Parsed<'_, u16> {
-    take_while_m_n(1, 3, |octet: u8| octet.is_ascii_digit())
-        .map(|digits: &[u8]| digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
-        .parse(input)
-}
-
-#[inline]
-fn blanks(input: &[u8]) -> Parsed<'_, &[u8]> {
-    take_while(|octet| is_blank(&octet)).parse(input)
+    let value = |digit: u8| u16::from(digit - b'0');
+    match *input {
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ref rest @ ..] => {
+            Ok((rest, value(a) * 100 + value(b) * 10 + value(c)))
+        }
+        [a @ b'0'..=b'9', b @ b'0'..=b'9', ref rest @ ..] => Ok((rest, value(a) * 10 + value(b))),
+        [a @ b'0'..=b'9', ref rest @ ..] => Ok((rest, value(a))),
+        _ => Err(FAILED),
+    }
 }
 
 /// SP or HTAB, which servers mix.
@@ -114,9 +147,20 @@ pub(crate) fn is_blank(octet: &u8) -> bool {
     matches!(octet, b' ' | b'\t')
 }
 
+/// Without the blanks at the start.
+#[inline]
+fn skip_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = text {
+        text = rest;
+    }
+    text
+}
+
 /// Without the blanks at both ends.
-pub(crate) fn trim_blanks(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+#[inline]
+pub(crate) fn trim_blanks(text: &[u8]) -> &[u8] {
+    let mut text = skip_blanks(text);
+    while let [rest @ .., b' ' | b'\t'] = text {
         text = rest;
     }
     text

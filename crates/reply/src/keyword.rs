@@ -34,10 +34,27 @@ impl Keyword {
     /// The keyword of this name, in any case (RFC 5321, 2.4).
     #[inline]
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
-        let mut known = KEYWORDS.iter();
-        let (_, keyword) = known.find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()))?;
-        Some(*keyword)
+        find_in_any_case(name, |name| {
+            let (_, keyword) = KEYWORDS.iter().find(|(known, _)| known.as_bytes() == name)?;
+            Some(*keyword)
+        })
     }
+}
+
+/// Finds what has an upper-case name, given the name in any case.
+///
+/// Servers write upper case, so the name as it came is tried first.
+#[inline]
+pub(crate) fn find_in_any_case<T>(name: &[u8], find: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
+    /// No name that is looked for is longer than ENHANCEDSTATUSCODES, which has 19 octets.
+    const LONGEST: usize = 20;
+    find(name).or_else(|| {
+        let mut upper_case = [0; LONGEST];
+        let upper_case = upper_case.get_mut(..name.len())?;
+        upper_case.copy_from_slice(name);
+        upper_case.make_ascii_uppercase();
+        find(upper_case)
+    })
 }
 
 /// A set of flags.

@@ -40,6 +40,7 @@ mod mechanism;
 mod owned;
 mod parameters;
 mod reply;
+mod scan;
 mod text;
 
 pub use code::{InvalidReplyCode, ReplyCode, Severity};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::keyword::find_in_any_case;
 use crate::parameters::tokens;
 
 /// A SASL mechanism that this project knows.
@@ -63,7 +64,9 @@ impl Mechanism {
     }
 
     fn named(name: &[u8]) -> Option<Self> {
-        Self::ALL.into_iter().find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
+        find_in_any_case(name, |name| {
+            Self::ALL.into_iter().find(|known| known.name().as_bytes() == name)
+        })
     }
 
     const fn bit(self) -> u16 {
@@ -111,15 +114,15 @@ impl AuthMechanisms {
     /// Adds the names of a blank-separated list.
     pub(crate) fn add_list(&mut self, list: &[u8]) {
         for name in tokens(list) {
-            match (Mechanism::named(name), str::from_utf8(name)) {
-                (Some(mechanism), _) => self.known |= mechanism.bit(),
-                (None, Ok(other)) if name.iter().all(u8::is_ascii_graphic) => {
-                    self.others.push_str(other);
-                    self.others.push(' ');
-                }
-                // Not the name of a mechanism: nobody can ask for it.
-                (None, _) => {}
+            if let Some(mechanism) = Mechanism::named(name) {
+                self.known |= mechanism.bit();
+            } else if let Ok(other) = str::from_utf8(name)
+                && name.iter().all(u8::is_ascii_graphic)
+            {
+                self.others.push_str(other);
+                self.others.push(' ');
             }
+            // Anything else cannot be the name of a mechanism, so nobody can ask for it.
         }
     }
 

@@ -14,7 +14,7 @@ use crate::text::Text;
 /// The octets stay as they came. Decide by the [`code`](Self::code); the text is for people.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reply<'a> {
-    /// At least one line; all lines have the shape that [`grammar::line`] accepts.
+    /// At least one line; all lines have the shape that the grammar accepts.
     pub(crate) bytes: &'a [u8],
     pub(crate) summary: Summary,
 }
@@ -54,23 +54,19 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (mut rest, mut line) = grammar::line(bytes).ok()?;
-        let mut summary = Summary {
-            code: line.code,
-            enhanced: status_code(&line),
-            has_bare_lf: line.has_bare_lf,
-        };
+        let digits = *bytes.first_chunk()?;
+        let (mut rest, (code, mut line)) = grammar::first_line(bytes).ok()?;
+        let mut enhanced = status_code(&line);
+        let mut has_bare_lf = line.has_bare_lf;
         while !line.is_last {
-            (rest, line) = grammar::line(rest).ok()?;
-            if line.code != summary.code {
-                return None;
-            }
-            summary.has_bare_lf |= line.has_bare_lf;
-            // The last line's code, or else the first one there is.
-            if line.is_last || summary.enhanced.is_none() {
-                summary.enhanced = status_code(&line).or(summary.enhanced);
+            (rest, line) = grammar::next_line(digits, rest).ok()?;
+            has_bare_lf |= line.has_bare_lf;
+            // The last line's, or else the first there is.
+            if line.is_last || enhanced.is_none() {
+                enhanced = status_code(&line).or(enhanced);
             }
         }
+        let summary = Summary { code, enhanced, has_bare_lf };
         rest.is_empty().then_some(Self { bytes, summary })
     }
 
@@ -165,7 +161,7 @@ impl<'a> Iterator for Lines<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let (rest, line) = grammar::line(self.rest).ok()?;
+        let (rest, line) = grammar::known_line(self.rest).ok()?;
         self.rest = rest;
         Some(line.text)
     }
