@@ -14,6 +14,16 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::session::{Close, Event, Session};
 
+/// Whether, and how, a sink comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    Not,
+    /// Clients are told, connections close in order.
+    InOrder,
+    /// Connections are reset.
+    AtOnce,
+}
+
 /// What the drivers of a sink share.
 pub(crate) struct Surroundings {
     pub(crate) acceptor: Option<TlsAcceptor>,
@@ -27,7 +37,7 @@ pub(crate) async fn run<S>(
     mut stream: S,
     mut session: Session,
     surroundings: &Surroundings,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<Stop>,
 ) -> Close
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -56,7 +66,7 @@ async fn drive<S>(
     stream: &mut S,
     session: &mut Session,
     surroundings: &Surroundings,
-    stop: &mut watch::Receiver<bool>,
+    stop: &mut watch::Receiver<Stop>,
 ) -> Event
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -79,7 +89,7 @@ where
                 surroundings.progress.notify_waiters();
             }
             () = until(deadline) => session.handle_timeout(Instant::now().into_std()),
-            () = stopped(stop), if !is_stopped => {
+            () = shut_down(stop), if !is_stopped => {
                 is_stopped = true;
                 session.handle_shutdown();
             }
@@ -151,9 +161,9 @@ where
     how
 }
 
-/// Waits until the sink is told to stop, or dropped.
-pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits until the sink shuts down or is dropped. One that is killed drops its drivers.
+async fn shut_down(stop: &mut watch::Receiver<Stop>) {
+    let _ = stop.wait_for(|stop| *stop == Stop::InOrder).await;
 }
 
 async fn until(deadline: Option<std::time::Instant>) {

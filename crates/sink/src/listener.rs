@@ -1,9 +1,11 @@
 //! The sink itself: a listener and its connections.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -11,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-use crate::driver::{self, Surroundings};
+use crate::driver::{self, Stop, Surroundings};
 use crate::link;
 use crate::mail::Mail;
 use crate::options::SinkOptions;
@@ -42,8 +44,7 @@ use crate::tls::Tls;
 pub struct Sink {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// True when the sessions are to end.
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     acceptor: JoinHandle<()>,
     ca_pem: Option<String>,
 }
@@ -52,8 +53,6 @@ struct Shared {
     server: Arc<Server>,
     surroundings: Surroundings,
     round_trip: Option<Duration>,
-    /// Connections that are dropped from now on are reset.
-    killed: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -82,9 +81,8 @@ impl Sink {
             acceptor: tls.as_ref().map(|tls| tls.acceptor.clone()),
             progress: Notify::new(),
         };
-        let killed = AtomicBool::new(false);
-        let shared = Arc::new(Shared { server, surroundings, round_trip: rtt, killed });
-        let (stop, stopped) = watch::channel(false);
+        let shared = Arc::new(Shared { server, surroundings, round_trip: rtt });
+        let (stop, stopped) = watch::channel(Stop::Not);
         Ok(Self {
             address: listener.local_addr()?,
             acceptor: tokio::spawn(accept(listener, Arc::clone(&shared), stopped)),
@@ -139,16 +137,17 @@ impl Sink {
     ///
     /// The sink stops all the same if the future is dropped.
     pub async fn shutdown(self) -> Stats {
-        self.stop.send_replace(true);
-        // A panic in the task is a bug that has shown itself already.
-        let _ = self.acceptor.await;
-        self.shared.server.stats()
+        self.stop(Stop::InOrder).await
     }
 
     /// Stops at once: the port is free and each connection was reset when this returns.
     pub async fn kill(self) -> Stats {
-        self.shared.killed.store(true, Relaxed);
-        self.stop.send_replace(true);
+        self.stop(Stop::AtOnce).await
+    }
+
+    async fn stop(self, stop: Stop) -> Stats {
+        self.stop.send_replace(stop);
+        // A panic in the task is a bug that has shown itself already.
         let _ = self.acceptor.await;
         self.shared.server.stats()
     }
@@ -163,13 +162,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Accepts connections until told to stop, then sees all of them off.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
     let mut stopped = stop.clone();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
-            () = driver::stopped(&mut stopped) => break,
+            _ = stopped.changed() => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 match accepted {
@@ -183,16 +182,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
         }
     }
     drop(listener);
-    if shared.killed.load(Relaxed) {
+    if *stop.borrow() == Stop::AtOnce {
         connections.abort_all();
     }
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
+async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
     // Replies are written in whole batches: there is nothing for Nagle's algorithm to gather.
     let _ = socket.set_nodelay(true);
-    let mut socket = Socket { stream: socket, shared: &shared };
+    let mut socket = Socket { stream: socket, stop: stop.clone() };
     let session = Session::new(Arc::clone(&shared.server), Instant::now().into_std());
     let surroundings = &shared.surroundings;
     let how = match shared.round_trip {
@@ -209,21 +208,21 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<boo
 }
 
 /// A socket that is reset when it is dropped by a sink being killed.
-struct Socket<'a> {
+struct Socket {
     stream: TcpStream,
-    shared: &'a Shared,
+    stop: watch::Receiver<Stop>,
 }
 
-impl Socket<'_> {
+impl Socket {
     fn reset(&self) {
         // If this fails the connection is gone already.
         let _ = self.stream.set_zero_linger();
     }
 }
 
-impl Drop for Socket<'_> {
+impl Drop for Socket {
     fn drop(&mut self) {
-        if self.shared.killed.load(Relaxed) {
+        if *self.stop.borrow() == Stop::AtOnce {
             self.reset();
         }
     }

@@ -3,6 +3,8 @@
 mod answer;
 mod auth;
 mod commands;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use std::collections::VecDeque;
