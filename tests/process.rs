@@ -6,9 +6,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 /// A server's first process, the leader of a group of which all its children are. Dropping it
@@ -25,6 +25,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts what [`command`] made; its output goes to the file `output`.
     pub(crate) fn spawn(mut command: Command, output: &Path) -> Self {
+        adopt_orphans();
         let output = File::options().append(true).create(true).open(output).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let leader = command.process_group(0).spawn().unwrap();
@@ -45,13 +46,16 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Errors mean that the group is gone already.
         let _ = killpg(self.group(), Signal::SIGKILL);
-        let _ = self.leader.wait();
-        // The others die as quickly, but nobody tells us; half a second bounds the wait for it.
-        let until = Instant::now() + Duration::from_millis(500);
-        while killpg(self.group(), None).is_ok() && Instant::now() < until {
-            std::thread::yield_now();
-        }
+        // The leader's orphans are ours now: this ends when none of the group is left.
+        while waitpid(Pid::from_raw(-self.group().as_raw()), None).is_ok() {}
     }
+}
+
+/// Has the orphans of the servers' processes become children of this process, which then can tell
+/// when they are gone.
+fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_child_subreaper(true).unwrap();
 }
 
 /// A command for `program` with an empty environment, which the kernel ends together with the
