@@ -1,4 +1,32 @@
+//! **Posthaste** gets mails accepted by mail servers, as fast as protocol and servers allow, and says for every
+//! recipient what happened.
+//!
+//! [`Mailer`] is all that most programs need. The layers below it can be used alone:
+//!
+//! | module | what for |
+//! |---|---|
+//! | [`scheduler`] | many mails over reused connections, a back-off per server |
+//! | [`connection`] | one connection: dial, TLS, drive a session |
+//! | [`session`] | the protocol without I/O: addresses, envelopes, pipelining, outcomes |
+//! | [`reply`] | bytes to replies |
+//!
+//! # Bulk mail
+//!
+//! ```no_run
+#![doc = include_str!("../examples/bulk.rs")]
+//! ```
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "compose")]
 pub mod compose;
+mod mailer;
+mod url;
+
+pub use mailer::{Mailer, MailerBuilder, SetupError, Transcript};
+pub use posthaste_connection as connection;
+pub use posthaste_reply as reply;
+pub use posthaste_scheduler as scheduler;
+pub use posthaste_scheduler::{Cause, RecipientReport, RecipientState, Report};
+pub use posthaste_session as session;
+pub use posthaste_session::{Content, Envelope, ForwardPath, Mail, Mailbox, ReversePath};
+pub use url::{ServerUrl, UrlError};
