@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use posthaste_session::{CloseReason, Event, Session};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::dispatch::{Command, Dispatch};
@@ -89,7 +89,7 @@ impl<D: Dispatch> Driver<D> {
             Stopped::Closed => {
                 if self.ended_politely {
                     // The server has said its goodbye, or has been given the time for it.
-                    let _ = timeout(SHUTDOWN_TIME, stream.shutdown()).await;
+                    let _ = timeout(SHUTDOWN_TIME, poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx))).await;
                 }
                 None
             }

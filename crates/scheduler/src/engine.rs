@@ -8,24 +8,26 @@ mod observe;
 mod send_all;
 mod state;
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use posthaste_connection::Connector;
 use posthaste_session::Mail;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 pub use observe::{Observation, Observer};
 pub use send_all::SendAll;
 
 use crate::ledger::{InDoubtPolicy, Ledger};
-use crate::planner::{Action, NewJob, Planner, PlannerConfig, ServerId, ServerLimits, ServerStatus};
+use crate::planner::{
+    GiveUp, NewJob, Planner, PlannerConfig, ServerId, ServerLimits, ServerStatus,
+};
 use crate::report::Report;
 use crate::time::Time;
-use state::{Entry, State, Waiter};
+use state::{Entry, Host, State, Waiter};
 
 /// Octets of content that may be queued at once: enough to keep a thousand connections busy with usual
 /// mails, and little enough for a small machine.
@@ -34,7 +36,7 @@ pub const DEFAULT_INTAKE: usize = 256 * 1024 * 1024;
 const MIN_COST: usize = 1024;
 
 /// Settings of a [`Scheduler`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SchedulerConfig {
     /// When mails are tried again, and servers left alone.
     pub planner: PlannerConfig,
@@ -58,31 +60,23 @@ impl Default for SchedulerConfig {
 }
 
 /// Sends many mails over few connections that are used again and again. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Scheduler {
     shared: Arc<Shared>,
 }
 
-/// Why a mail was not taken.
-#[derive(Debug, thiserror::Error)]
-#[error("scheduler is shut down")]
-pub struct ShutDown {
-    /// The mail, unchanged.
-    pub mail: Box<Mail>,
-}
-
 /// What all handles, all drivers and the clock share.
-#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// The earliest deadline has moved forward.
-    earlier: Notify,
+    /// The earliest deadline has moved forward, or there is nothing left to watch.
+    earlier: Arc<Notify>,
     /// The last mail and the last connection are gone.
     empty: Notify,
     intake: Arc<Semaphore>,
     /// Permits of `intake`, each for [`MIN_COST`] octets.
     permits: u32,
     in_doubt: InDoubtPolicy,
+    observer: Option<Arc<dyn Observer>>,
     epoch: Instant,
     runtime: Handle,
 }
@@ -96,33 +90,26 @@ impl Scheduler {
     pub fn new(config: SchedulerConfig, observer: Option<Arc<dyn Observer>>) -> Self {
         let permits = u32::try_from(config.intake.div_ceil(MIN_COST)).unwrap_or(u32::MAX).max(1);
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let earlier = Arc::new(Notify::new());
         let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(Planner::new(config.planner, config.seed), observer)),
-            earlier: Notify::new(),
+            state: Mutex::new(State::new(Planner::new(config.planner, config.seed))),
+            earlier: Arc::clone(&earlier),
             empty: Notify::new(),
             intake: Arc::new(Semaphore::new(permits as usize)),
             permits,
             in_doubt: config.in_doubt,
+            observer,
             epoch: Instant::now(),
             runtime: Handle::current(),
         });
-        let clock = Arc::downgrade(&shared);
-        tokio::spawn(async move {
-            // The clock must not keep alive what it serves.
-            while let Some(shared) = clock.upgrade() {
-                let due = shared.lock().planner.next_deadline();
-                let wait = Arc::clone(&shared);
-                drop(shared);
-                wait.wait_until(due).await;
-            }
-        });
+        tokio::spawn(watch_clock(Arc::downgrade(&shared), earlier));
         Self { shared }
     }
 
     /// Adds a server.
     pub fn add_server(&self, connector: Connector, limits: ServerLimits) -> ServerId {
         let mut state = self.shared.lock();
-        state.connectors.push(connector);
+        state.servers.push(Host { connector, words: None });
         state.planner.add_server(limits)
     }
 
@@ -130,23 +117,24 @@ impl Scheduler {
     ///
     /// Waits while too much is queued already.
     ///
-    /// # Errors
-    ///
-    /// Gives the mail back when the scheduler is shut down. What a server refuses is no error.
+    /// After a shutdown has begun nothing is sent any more, and the report says so.
     ///
     /// # Cancel safety
     ///
     /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and only its
     /// report is lost.
-    pub async fn send(&self, server: ServerId, mail: Mail) -> Result<Report, ShutDown> {
-        let Ok(permit) = Arc::clone(&self.shared.intake).acquire_many_owned(self.cost(&mail)).await else {
-            return Err(ShutDown { mail: Box::new(mail) });
+    pub async fn send(&self, server: ServerId, mail: Mail) -> Report {
+        let Ok(permit) = Arc::clone(&self.shared.intake).acquire_many_owned(self.cost(&mail)).await
+        else {
+            return self.drained(mail);
         };
         let (waiter, report) = oneshot::channel();
         self.submit(server, mail, Waiter::One(waiter), permit);
-        // Every entry answers before it is dropped.
-        let (report, _permit) = report.await.unwrap_or_else(|_| unreachable!("a mail without a report"));
-        Ok(report)
+        match report.await {
+            Ok((report, _permit)) => report,
+            // Every mail is reported before its books are dropped, unless the whole runtime goes down.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Sends every mail of a stream, and gives a stream of what became of them, in the order in which they
@@ -168,10 +156,11 @@ impl Scheduler {
     /// The shutdown goes on if the future is dropped; call it again to wait for its end.
     pub async fn shutdown(&self, deadline: Duration) {
         self.shared.intake.close();
-        let now = self.shared.now();
-        self.shared.plan(|planner, actions| planner.drain(now, now + deadline, actions));
+        self.shared.plan(|state, now| state.planner.drain(now, now + deadline, &mut state.actions));
         loop {
-            let empty = self.shared.empty.notified();
+            let mut empty = std::pin::pin!(self.shared.empty.notified());
+            // Registered before the look, so that the last one to leave is not missed.
+            empty.as_mut().enable();
             if self.shared.lock().is_empty() {
                 return;
             }
@@ -185,17 +174,28 @@ impl Scheduler {
         u32::try_from(cost).unwrap_or(u32::MAX).min(self.shared.permits)
     }
 
-    fn submit(&self, server: ServerId, mail: Mail, waiter: Waiter, permit: OwnedSemaphorePermit) {
+    /// What becomes of a mail that comes too late.
+    fn drained(&self, mail: Mail) -> Report {
         let now = self.shared.now();
+        Ledger::new(mail, self.shared.in_doubt, now).give_up(now, GiveUp::Drained, 0, None)
+    }
+
+    fn submit(&self, server: ServerId, mail: Mail, waiter: Waiter, permit: OwnedSemaphorePermit) {
         let recipients = u32::try_from(mail.envelope.forward_paths().len()).unwrap_or(u32::MAX);
-        let ledger = Ledger::new(mail, self.shared.in_doubt, now);
-        let mut state = self.shared.lock();
-        state.arriving = Some(Entry { server, ledger, waiter, permit });
-        let job = NewJob { server, recipients, expires: None };
-        let State { planner, actions, .. } = &mut *state;
-        let job = planner.submit(now, job, actions);
-        state.settle_arrival(job);
-        self.shared.perform(state, now);
+        self.shared.plan(|state, now| {
+            let ledger = Ledger::new(mail, self.shared.in_doubt, now);
+            let job = NewJob { server, recipients, expires: None };
+            let job = state.planner.submit(now, job, &mut state.actions);
+            state.add_job(job, Entry { server, ledger, waiter, permit });
+        });
+    }
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
+        let (jobs, connections) = (state.planner.jobs(), state.planner.connections());
+        f.debug_struct("Scheduler").field("jobs", &jobs).field("connections", &connections).finish()
     }
 }
 
@@ -204,46 +204,63 @@ impl Shared {
         Time::after_epoch(self.epoch.elapsed())
     }
 
-    /// A panic under the lock has already been reported; the books are whole between any two lines.
+    /// A panic under the lock has been reported already, and the books are whole between any two calls.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the planner think, and does what it wants.
-    fn plan<T>(self: &Arc<Self>, think: impl FnOnce(&mut Planner, &mut Vec<Action>) -> T) -> T {
-        let mut state = self.lock();
-        let State { planner, actions, .. } = &mut *state;
-        let result = think(planner, actions);
+    /// Lets the planner think, then does what it wants done.
+    fn plan<T>(self: &Arc<Self>, think: impl FnOnce(&mut State, Time) -> T) -> T {
         let now = self.now();
-        self.perform(state, now);
-        result
-    }
-
-    /// Does what the planner wants, lets go of the lock, and sees to the clock.
-    fn perform(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: Time) {
-        let mut opened = VecDeque::new();
-        state.obey(now, |open| opened.push_back(open));
+        let mut state = self.lock();
+        let result = think(&mut state, now);
+        let orders = state.obey(now);
         let due = state.planner.next_deadline();
-        let is_earlier = match (due, state.armed) {
-            (Some(due), Some(armed)) => due < armed,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if is_earlier {
-            state.armed = due;
+        if due.is_some_and(|due| due < state.armed) {
+            state.armed = due.unwrap_or(Time::NEVER);
             self.earlier.notify_one();
         }
         if state.is_empty() {
             self.empty.notify_waiters();
         }
         drop(state);
-        for open in opened {
+        for open in orders.open {
             lane::open(self, open);
         }
+        for record in orders.records {
+            self.observe(Observation::Record(record));
+        }
+        result
     }
 
-    /// Sleeps until a deadline, or until there is an earlier one, and does what is due.
-    async fn wait_until(self: Arc<Self>, due: Option<Time>) {
-        todo!()
+    fn observe(&self, observation: Observation<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(observation);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.earlier.notify_one();
+    }
+}
+
+/// Wakes the planner when something is due. It does not keep alive what it serves.
+async fn watch_clock(shared: Weak<Shared>, earlier: Arc<Notify>) {
+    loop {
+        let due = {
+            let Some(shared) = shared.upgrade() else { return };
+            shared.plan(|state, now| state.planner.advance(now, &mut state.actions));
+            let mut state = shared.lock();
+            state.armed = state.planner.next_deadline().unwrap_or(Time::NEVER);
+            (state.armed < Time::NEVER).then(|| shared.epoch + state.armed.since_epoch())
+        };
+        match due {
+            Some(due) => {
+                let _ = timeout_at(due, earlier.notified()).await;
+            }
+            None => earlier.notified().await,
+        }
     }
 }

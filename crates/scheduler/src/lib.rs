@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod engine;
 pub mod failure;
 mod ledger;
 pub mod planner;
@@ -13,6 +14,7 @@ mod report;
 mod time;
 
 pub use backoff::{BackOff, RetryPolicy};
+pub use engine::{DEFAULT_INTAKE, Observation, Observer, Scheduler, SchedulerConfig, SendAll};
 pub use ledger::{InDoubtPolicy, Ledger};
 pub use planner::{
     Action, Again, Answer, AttemptResult, Cancelled, ConnectionId, Exhausted, Fault, GiveUp, Hold,

@@ -1,0 +1,315 @@
+//! One handle that sends mails.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_connection::{
+    Connector, DialSettings, Security, TlsClient, TlsSettings, TlsSetupError, Verification,
+};
+use posthaste_scheduler::{
+    Observer, PipeliningPolicy, Report, Scheduler, SchedulerConfig, SendAll, ServerId,
+    ServerLimits, ServerStatus,
+};
+use posthaste_session::{ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy};
+
+use crate::url::{ServerUrl, UrlError};
+
+/// Submission (RFC 6409), where TLS is a must.
+const SUBMISSION_PORT: u16 = 587;
+/// How long [`Mailer::shutdown`] lets mails that are being sent take.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(30);
+
+/// Sends mails to one server over connections that are opened as needed and used again and again.
+///
+/// Cheap to clone; all clones share the connections.
+///
+/// # Examples
+///
+/// ```no_run
+/// use posthaste::{Mailer, compose::Draft};
+///
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mailer = Mailer::connect("smtps://news:secret@smtp.example.com")?;
+/// let mail = Draft::new()
+///     .from("News <news@example.com>")
+///     .to("Jörg <joerg@example.org>")
+///     .subject("Hello")
+///     .text("How are you?")
+///     .build()?;
+/// let report = mailer.send(mail).await;
+/// for recipient in &report.recipients {
+///     println!("{}: {}", recipient.forward_path, recipient.state.as_str());
+/// }
+/// mailer.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Mailer {
+    scheduler: Scheduler,
+    server: ServerId,
+    name: Arc<str>,
+}
+
+/// Why a mailer cannot be made from its settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// The server's address.
+    #[error("server address cannot be used")]
+    Url(#[from] UrlError),
+    /// Certificates, keys, names.
+    #[error("TLS settings cannot be used")]
+    Tls(#[from] TlsSetupError),
+    /// A user name without a password.
+    #[error("user {0:?} has no password")]
+    NoPassword(String),
+}
+
+impl Mailer {
+    /// A mailer for a server given as a URL, see [`ServerUrl`], with the default settings.
+    ///
+    /// Nothing is connected before the first mail.
+    ///
+    /// # Errors
+    ///
+    /// When the URL names no server.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn connect(url: &str) -> Result<Self, SetupError> {
+        Self::builder(url)?.build()
+    }
+
+    /// Settings for a server given as a URL.
+    ///
+    /// # Errors
+    ///
+    /// When the URL names no server.
+    pub fn builder(url: &str) -> Result<MailerBuilder, SetupError> {
+        Ok(MailerBuilder::new(url.parse()?))
+    }
+
+    /// Sends a mail, and says for each recipient what became of it.
+    ///
+    /// What a server defers is tried again; the report comes when every recipient has its outcome. Waits while
+    /// too much is queued already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and only its
+    /// report is lost.
+    pub async fn send(&self, mail: Mail) -> Report {
+        self.scheduler.send(self.server, mail).await
+    }
+
+    /// Sends every mail of a stream, and gives a stream of `(place in the input, report)`, in the order in which
+    /// the mails are done. No more mails are taken than can be queued.
+    pub fn send_all<S>(&self, mails: S) -> SendAll<S> {
+        self.scheduler.send_all(self.server, mails)
+    }
+
+    /// What is known about the server at the moment.
+    pub fn status(&self) -> ServerStatus {
+        self.scheduler.status(self.server)
+    }
+
+    /// Takes no more mails, finishes those that are being sent, reports the others as not sent, and closes every
+    /// connection. Takes half a minute at the most.
+    pub async fn shutdown(&self) {
+        self.shutdown_within(SHUTDOWN_TIME).await;
+    }
+
+    /// The same within a time of your choice; what is under way then is cut off.
+    pub async fn shutdown_within(&self, time: Duration) {
+        self.scheduler.shutdown(time).await;
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailer").field("server", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Settings of a [`Mailer`].
+#[derive(Clone)]
+#[must_use]
+pub struct MailerBuilder {
+    url: ServerUrl,
+    tls: Option<TlsPolicy>,
+    tls_settings: TlsSettings,
+    tls_client: Option<TlsClient>,
+    credentials: Option<Credentials>,
+    client_name: Option<ClientName>,
+    timeouts: Timeouts,
+    transcript: bool,
+    dial: DialSettings,
+    limits: ServerLimits,
+    scheduler: SchedulerConfig,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl MailerBuilder {
+    /// The default settings for a server.
+    pub fn new(url: ServerUrl) -> Self {
+        Self {
+            url,
+            tls: None,
+            tls_settings: TlsSettings::default(),
+            tls_client: None,
+            credentials: None,
+            client_name: None,
+            timeouts: Timeouts::default(),
+            transcript: false,
+            dial: DialSettings::default(),
+            limits: ServerLimits { max_connections: 8, ..ServerLimits::default() },
+            scheduler: SchedulerConfig::default(),
+            observer: None,
+        }
+    }
+
+    /// Whether STARTTLS is used. Default: required on port 587 and where there are credentials, otherwise used
+    /// where it is offered.
+    pub fn tls(mut self, policy: TlsPolicy) -> Self {
+        self.tls = Some(policy);
+        self
+    }
+
+    /// Whom to trust and what to show. [`Verification`] is relaxed by itself where TLS is only opportunistic.
+    pub fn tls_settings(mut self, settings: TlsSettings) -> Self {
+        self.tls_settings = settings;
+        self
+    }
+
+    /// TLS with a configuration of your own; [`tls_settings`](Self::tls_settings) is not looked at then.
+    pub fn tls_client(mut self, client: TlsClient) -> Self {
+        self.tls_client = Some(client);
+        self
+    }
+
+    /// Whom to log in as. Default: what the URL says.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// What to say in EHLO. Default: the address literal of each connection.
+    pub fn client_name(mut self, name: ClientName) -> Self {
+        self.client_name = Some(name);
+        self
+    }
+
+    /// How long replies may take. Default: RFC 5321 section 4.5.3.2.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// How connections are opened.
+    pub fn dial(mut self, settings: DialSettings) -> Self {
+        self.dial = settings;
+        self
+    }
+
+    /// The most connections open at once, at least 1. Default: 8.
+    pub fn max_connections(mut self, connections: u32) -> Self {
+        self.limits.max_connections = connections.max(1);
+        self
+    }
+
+    /// The most mails over one connection. Default: no limit but what the server says.
+    pub fn max_mails_per_connection(mut self, mails: u32) -> Self {
+        self.limits.max_mails_per_connection = Some(mails.max(1));
+        self
+    }
+
+    /// How long a connection is kept with nothing to do. Default: 30 s.
+    pub fn idle(mut self, time: Duration) -> Self {
+        self.limits.idle = time;
+        self
+    }
+
+    /// How far ahead of the replies commands are sent. Default: as far as the server bears.
+    pub fn pipelining(mut self, policy: PipeliningPolicy) -> Self {
+        self.limits.pipelining = policy;
+        self
+    }
+
+    /// When mails are tried again, when servers are left alone, how much may be queued.
+    pub fn scheduler(mut self, config: SchedulerConfig) -> Self {
+        self.scheduler = config;
+        self
+    }
+
+    /// Lets somebody watch, with a transcript of every session if wanted.
+    pub fn observer(mut self, observer: Arc<dyn Observer>, transcript: Transcript) -> Self {
+        self.observer = Some(observer);
+        self.transcript = transcript == Transcript::On;
+        self
+    }
+
+    /// Makes the mailer, on the current runtime. Nothing is connected before the first mail.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict each other or cannot be used.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub fn build(self) -> Result<Mailer, SetupError> {
+        let name = self.url.server().to_string().into();
+        let (limits, scheduler, observer) =
+            (self.limits, self.scheduler.clone(), self.observer.clone());
+        let connector = self.connector()?;
+        let scheduler = Scheduler::new(scheduler, observer);
+        let server = scheduler.add_server(connector, limits);
+        Ok(Mailer { scheduler, server, name })
+    }
+
+    /// What [`build`](Self::build) would open connections with, for those who want only that.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict each other or cannot be used.
+    pub fn connector(self) -> Result<Connector, SetupError> {
+        let server = self.url.server().clone();
+        let credentials = match (self.credentials, self.url.credentials(), self.url.user()) {
+            (Some(credentials), _, _) => Some(credentials),
+            (None, Some(credentials), _) => Some(credentials.clone()),
+            (None, None, Some(user)) => return Err(SetupError::NoPassword(user.to_owned())),
+            (None, None, None) => None,
+        };
+        let demands_tls = credentials.is_some() || server.port == SUBMISSION_PORT;
+        let default_policy = if demands_tls { TlsPolicy::Require } else { TlsPolicy::May };
+        let policy = self.tls.unwrap_or(default_policy);
+        let mut tls_settings = self.tls_settings;
+        if policy != TlsPolicy::Require && server.security == Security::StartTls {
+            tls_settings.verification = Verification::Optional;
+        }
+        let tls = match self.tls_client {
+            Some(client) => client,
+            None => TlsClient::new(&tls_settings)?,
+        };
+        // Each connection says its own literal where there is no name.
+        let placeholder = ClientName::from(std::net::IpAddr::from([127, 0, 0, 1]));
+        let mut config = Config::new(self.client_name.clone().unwrap_or(placeholder));
+        config.tls = policy;
+        config.credentials = credentials;
+        config.timeouts = self.timeouts;
+        config.transcript = self.transcript;
+        Ok(Connector::new(server, config, self.client_name, self.dial, tls))
+    }
+}
+
+/// Whether sessions keep a transcript for the observer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transcript {
+    /// No.
+    #[default]
+    Off,
+    /// Yes, with secrets redacted.
+    On,
+}

@@ -1,0 +1,192 @@
+//! One connection of the engine: what its driver asks, and what becomes of the answers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
+use posthaste_session::{
+    CloseReason, Event, Finished, NotSent, Outcome, Session, SubmitError, SubmitErrorReason,
+    TransactionId,
+};
+
+use super::state::{Open, State};
+use super::{Observation, Shared};
+use crate::failure::{self, Closed, ConnectFailure};
+use crate::planner::{ConnectionId, JobId, Pull, ServerId};
+use crate::time::Time;
+
+/// Opens a connection in a task of its own.
+pub(super) fn open(shared: &Arc<Shared>, open: Open) {
+    let Open { server, connection, pipelining, connector } = open;
+    let mut lane = Lane {
+        shared: Arc::clone(shared),
+        server,
+        connection,
+        submitting: None,
+        in_flight: VecDeque::new(),
+        is_ready: false,
+        closed: None,
+        how: Closed::Broken,
+    };
+    shared.runtime.spawn(async move {
+        let result = connector.run(|config| config.pipelining = pipelining, &mut lane).await;
+        lane.end(result);
+    });
+}
+
+/// See the module. Dropping it tells the planner that the connection is gone, whatever the reason.
+struct Lane {
+    shared: Arc<Shared>,
+    server: ServerId,
+    connection: ConnectionId,
+    /// The job whose mail was handed to the driver this moment.
+    submitting: Option<JobId>,
+    /// The jobs in the session, the oldest first; two at the most.
+    in_flight: VecDeque<JobId>,
+    is_ready: bool,
+    closed: Option<CloseReason>,
+    how: Closed,
+}
+
+impl Lane {
+    /// Sorts the end of the connection.
+    fn end(mut self, result: Result<(), Error>) {
+        let words = match (&result, &self.closed) {
+            (Err(error), _) => {
+                self.how = failure::connect_failed(connect_failure(error.kind()));
+                self.shared.observe(Observation::Failed(self.server, self.connection, error));
+                None
+            }
+            (Ok(()), Some(reason)) => {
+                self.how = failure::closed(reason);
+                self.shared.observe(Observation::Closed(self.server, self.connection, reason));
+                reason.reply().map(|reply| (reason.stage(), reply.clone()))
+            }
+            (Ok(()), None) => None,
+        };
+        if words.is_some() {
+            self.shared.lock().servers[self.server.index()].words = words;
+        }
+    }
+
+    /// Takes the next mail from the planner, if the connection is to have one.
+    fn pull(&mut self, state: &mut State, now: Time) -> Poll<Command> {
+        match state.planner.pull(now, self.connection, &mut state.actions) {
+            Pull::Quit => Poll::Ready(Command::Quit),
+            Pull::Wait => {
+                if let Some(port) = state.port_mut(self.connection) {
+                    port.waits = true;
+                }
+                Poll::Pending
+            }
+            Pull::Job(job) => {
+                self.submitting = Some(job);
+                let mail = state.job_mut(job).and_then(|entry| entry.ledger.next_attempt(now));
+                // A job has recipients left as long as the planner knows it.
+                mail.map_or(Poll::Pending, |mail| Poll::Ready(Command::Submit(Box::new(mail))))
+            }
+        }
+    }
+
+    fn attempted(&self, state: &mut State, now: Time, job: JobId, outcomes: &[Outcome]) {
+        let Some(entry) = state.job_mut(job) else { return };
+        let result = entry.ledger.attempted(now, outcomes);
+        state.planner.finished(now, self.connection, job, result, &mut state.actions);
+        if result.again.is_none() {
+            state.finish_job(job);
+        }
+    }
+
+    fn finished(&mut self, finished: &Finished) {
+        let Some(job) = self.in_flight.pop_front() else { return };
+        self.shared.observe(Observation::Attempted(self.server, self.connection, finished));
+        let shared = Arc::clone(&self.shared);
+        shared.plan(|state, now| self.attempted(state, now, job, &finished.outcomes));
+    }
+}
+
+impl Dispatch for Lane {
+    fn poll_command(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Command> {
+        let shared = Arc::clone(&self.shared);
+        shared.plan(|state, now| {
+            let Some(port) = state.port_mut(self.connection) else { return Poll::Pending };
+            if let Some(order) = port.next_order(cx.waker()) {
+                return Poll::Ready(order);
+            }
+            if !self.is_ready || room == 0 || port.waits {
+                return Poll::Pending;
+            }
+            self.pull(state, now)
+        })
+    }
+
+    fn handle_submitted(&mut self, result: Result<TransactionId, SubmitError>) {
+        let Some(job) = self.submitting.take() else { return };
+        let shared = Arc::clone(&self.shared);
+        match result.map_err(|error| (error.reason, error.mail)) {
+            Ok(_) => self.in_flight.push_back(job),
+            Err((SubmitErrorReason::Unsendable(reason), _)) => shared.plan(|state, now| {
+                let Some(entry) = state.job_mut(job) else { return };
+                let result = entry.ledger.unsendable(now, reason);
+                state.planner.finished(now, self.connection, job, result, &mut state.actions);
+                state.finish_job(job);
+            }),
+            Err((SubmitErrorReason::NoRoom, mail)) => shared.plan(|state, now| {
+                let recipients = mail.envelope.forward_paths().len();
+                let outcomes = vec![Outcome::NotSent(NotSent::NeverStarted); recipients];
+                self.attempted(state, now, job, &outcomes);
+            }),
+        }
+    }
+
+    fn handle_event(&mut self, event: Event, session: &Session) {
+        let shared = Arc::clone(&self.shared);
+        let connection = self.connection;
+        match event {
+            Event::Ready => {
+                self.is_ready = true;
+                shared.observe(Observation::Ready(self.server, connection, session.extensions()));
+                shared.plan(|state, now| {
+                    state.planner.connection_ready(now, connection, &mut state.actions);
+                });
+            }
+            Event::Finished(finished) => self.finished(&finished),
+            Event::PipeliningProven(mode) => shared.plan(|state, now| {
+                state.planner.pipelining_proven(now, connection, mode, &mut state.actions);
+            }),
+            Event::PipeliningLowered(lowered) => shared.plan(|state, now| {
+                state.planner.pipelining_lowered(now, connection, lowered.to, &mut state.actions);
+            }),
+            Event::Transcript(line) => shared.observe(Observation::Transcript(connection, &line)),
+            Event::Closed(reason) => self.closed = Some(reason),
+            _ => {}
+        }
+    }
+
+    fn handle_connected(&mut self, info: &Info) {
+        self.shared.observe(Observation::Connected(self.server, self.connection, info));
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        shared.plan(|state, now| {
+            state.remove_port(self.connection);
+            state.planner.connection_closed(now, self.connection, self.how, &mut state.actions);
+        });
+    }
+}
+
+fn connect_failure(kind: ErrorKind) -> ConnectFailure {
+    match kind {
+        ErrorKind::Resolve => ConnectFailure::Resolve,
+        ErrorKind::Refused => ConnectFailure::Refused,
+        ErrorKind::ConnectTimeout => ConnectFailure::Timeout,
+        ErrorKind::Local => ConnectFailure::Local,
+        ErrorKind::Certificate => ConnectFailure::Certificate,
+        ErrorKind::Handshake | ErrorKind::HandshakeTimeout => ConnectFailure::Tls,
+        _ => ConnectFailure::Unreachable,
+    }
+}

@@ -1,0 +1,35 @@
+//! What an engine lets others see.
+
+use posthaste_connection::{Error, Info};
+use posthaste_session::reply::Extensions;
+use posthaste_session::{CloseReason, Finished, TranscriptLine};
+
+use crate::planner::{ConnectionId, Record, ServerId};
+
+/// Sees what an engine does; for progress displays, transcripts, statistics.
+///
+/// It is called from the drivers' tasks and must be quick. It must not call the scheduler.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn observe(&self, observation: Observation<'_>);
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Observation<'a> {
+    /// The planner learned or decided something.
+    Record(Record),
+    /// A connection is open, or has got TLS.
+    Connected(ServerId, ConnectionId, &'a Info),
+    /// A session takes mails.
+    Ready(ServerId, ConnectionId, &'a Extensions),
+    /// One attempt at a mail is over.
+    Attempted(ServerId, ConnectionId, &'a Finished),
+    /// A connection could not be opened, or not secured.
+    Failed(ServerId, ConnectionId, &'a Error),
+    /// A session is over.
+    Closed(ServerId, ConnectionId, &'a CloseReason),
+    /// A line of a session's transcript, where the session keeps one.
+    Transcript(ConnectionId, &'a TranscriptLine),
+}
