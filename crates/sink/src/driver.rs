@@ -43,19 +43,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     match drive(&mut stream, &mut session, surroundings, &mut stop).await {
-        Event::Close(how) => finish(&mut stream, how).await,
+        Event::Close(how) => finish(&mut stream, how, &mut stop).await,
         Event::StartTls => {
             let Some(acceptor) = &surroundings.acceptor else {
-                return finish(&mut stream, Close::Fin).await;
+                return finish(&mut stream, Close::Fin, &mut stop).await;
             };
             let Ok(Ok(mut stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
                 return Close::Fin;
             };
             session.tls_established(Instant::now().into_std());
             match drive(&mut stream, &mut session, surroundings, &mut stop).await {
-                Event::Close(how) => finish(&mut stream, how).await,
+                Event::Close(how) => finish(&mut stream, how, &mut stop).await,
                 // There is no TLS inside TLS.
-                Event::StartTls => finish(&mut stream, Close::Fin).await,
+                Event::StartTls => finish(&mut stream, Close::Fin, &mut stop).await,
             }
         }
     }
@@ -142,21 +142,26 @@ where
 }
 
 /// Closes in order. What the client still sends is read for a while: with octets unread, closing
-/// resets the connection, and the client may lose the last reply.
-async fn finish<S>(stream: &mut S, how: Close) -> Close
+/// resets the connection, and the client may lose the last reply. A sink that stops does not wait.
+async fn finish<S>(stream: &mut S, how: Close, stop: &mut watch::Receiver<Stop>) -> Close
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    if how == Close::Fin && stream.shutdown().await.is_ok() {
-        let drain = async {
-            let mut octets = [0; 4096];
-            for _ in 0..LINGER_READS {
-                if !matches!(stream.read(&mut octets).await, Ok(1..)) {
-                    return;
-                }
+    if how == Close::Rst || stream.shutdown().await.is_err() {
+        return how;
+    }
+    let drain = async {
+        let mut octets = [0; 4096];
+        for _ in 0..LINGER_READS {
+            if !matches!(stream.read(&mut octets).await, Ok(1..)) {
+                return;
             }
-        };
-        let _ = timeout(LINGER, drain).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = timeout(LINGER, drain) => {}
+        _ = stop.wait_for(|stop| *stop != Stop::Not) => {}
     }
     how
 }

@@ -69,7 +69,10 @@ impl SinkOptions {
     fn set_value(&mut self, name: &str, value: &str) -> Result<(), SetError> {
         let limits = &mut self.config.limits;
         match name {
-            "store" => self.config.store = value.parse()?,
+            "store" => {
+                self.config.store = value.parse()?;
+                self.config.count_duplicates |= value == "count";
+            }
             "max-size" => limits.max_size = parse_size(value)?,
             "tls-self-signed" => self.use_identity(Identity::SelfSigned(value.to_owned())),
             "cert" => {

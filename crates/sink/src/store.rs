@@ -18,7 +18,7 @@ use files::{JsonLines, Maildir, Mbox};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreKind {
-    /// Nowhere: they are counted.
+    /// Nowhere: they are counted. (`count` says the same, and asks for duplicates to be counted.)
     #[default]
     None,
     /// Into memory, for tests.
