@@ -87,3 +87,44 @@ impl fmt::Display for InvalidEnhancedStatusCode {
 }
 
 impl std::error::Error for InvalidEnhancedStatusCode {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_numbers_agree() {
+        for (text, numbers) in
+            [("2.0.0", (2, 0, 0)), ("4.7.28", (4, 7, 28)), ("5.999.999", (5, 999, 999))]
+        {
+            let code: EnhancedStatusCode = text.parse().unwrap();
+            assert_eq!((code.class(), code.subject(), code.detail()), numbers);
+            assert_eq!(EnhancedStatusCode::try_from(numbers), Ok(code));
+            assert_eq!(code.to_string(), text);
+        }
+        for text in ["", "5.7", "5.7.1 ", " 5.7.1", "5.7.1.1", "3.0.0", "5.1000.0", "５.1.1"] {
+            assert!(text.parse::<EnhancedStatusCode>().is_err(), "{text}");
+        }
+        for numbers in [(3, 0, 0), (0, 0, 0), (5, 1000, 0), (5, 0, 1000)] {
+            assert!(EnhancedStatusCode::try_from(numbers).is_err(), "{numbers:?}");
+        }
+    }
+
+    /// REP-24, RF-16, Q42.
+    #[test]
+    fn the_class_may_contradict_the_reply_code() {
+        for (value, text, agrees) in [
+            (250, "2.0.0", true),
+            (550, "5.1.1", true),
+            (450, "4.2.0", true),
+            (450, "5.1.1", false),
+            (250, "5.1.1", false),
+            (550, "2.0.0", false),
+            (354, "2.0.0", false),
+        ] {
+            let code = ReplyCode::try_from(value).unwrap();
+            let enhanced: EnhancedStatusCode = text.parse().unwrap();
+            assert_eq!(enhanced.agrees_with(code), agrees, "{value} {text}");
+        }
+    }
+}

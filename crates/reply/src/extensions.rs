@@ -262,3 +262,129 @@ fn split_keyword(line: &[u8]) -> (&[u8], &[u8]) {
     let (keyword, parameters) = line.split_at(end.unwrap_or(line.len()));
     (keyword, parameters.get(1..).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Mechanism;
+
+    fn offered(lines: &[&str]) -> Extensions {
+        let mut reply = String::from("250-mx.example.org Hello\r\n");
+        for line in lines {
+            reply.push_str("250-");
+            reply.push_str(line);
+            reply.push_str("\r\n");
+        }
+        reply.push_str("250\r\n");
+        Extensions::parse(Reply::parse(reply.as_bytes()).unwrap())
+    }
+
+    #[track_caller]
+    fn check(lines: &[&str], shown: &str) {
+        assert_eq!(offered(lines).to_string(), shown);
+    }
+
+    #[test]
+    fn each_keyword_has_its_method() {
+        for (keyword, method) in [
+            ("PIPELINING", Extensions::pipelining as fn(&Extensions) -> bool),
+            ("CHUNKING", Extensions::chunking),
+            ("BINARYMIME", Extensions::binarymime),
+            ("8BITMIME", Extensions::eight_bit_mime),
+            ("SMTPUTF8", Extensions::smtputf8),
+            ("STARTTLS", Extensions::starttls),
+            ("ENHANCEDSTATUSCODES", Extensions::enhanced_status_codes),
+            ("DSN", Extensions::dsn),
+            ("REQUIRETLS", Extensions::requiretls),
+            ("MT-PRIORITY MIXER", Extensions::mt_priority),
+            ("SIZE", |extensions| extensions.size().is_some()),
+            ("DELIVERBY", |extensions| extensions.deliver_by().is_some()),
+            ("FUTURERELEASE", |extensions| extensions.future_release().is_some()),
+            ("AUTH PLAIN", |extensions| !extensions.auth().is_empty()),
+            ("LIMITS MAILMAX=5", |extensions| extensions.limits().mail_max == Some(5)),
+        ] {
+            assert!(!method(&Extensions::default()), "{keyword}");
+            let mut extensions = offered(&[keyword]);
+            assert!(method(&extensions), "{keyword}");
+            assert_eq!(extensions.unknown().count(), 0, "{keyword}");
+            // EHLO-11: in any case.
+            assert_eq!(offered(&[&keyword.to_lowercase()]), extensions);
+            // EHLO-21.
+            let name = keyword.split(' ').next().unwrap().to_lowercase();
+            extensions.ignore(&name);
+            assert_eq!(extensions, Extensions::default(), "{keyword}");
+        }
+    }
+
+    /// EHLO-09, EHLO-10.
+    #[test]
+    fn the_first_line_is_no_keyword() {
+        for reply in [&b"250-PIPELINING\r\n250 SIZE 5\r\n"[..], b"250 PIPELINING\r\n"] {
+            let extensions = Extensions::parse(Reply::parse(reply).unwrap());
+            assert!(!extensions.pipelining());
+            assert_eq!(extensions.size().is_some(), reply.len() > 20);
+        }
+    }
+
+    /// EHLO-12, EHLO-22, Q07, Q08, Q09.
+    #[test]
+    fn unknown_keywords_are_kept_as_they_came() {
+        let lines = ["coremail 1Uxr2xKj7kG0xkI17xGrU", "XXXXXXXA", "X-EXPS=LOGIN", "=", "SIZEX 5"];
+        let extensions = offered(&lines);
+        let unknown: Vec<_> =
+            extensions.unknown().map(|line| str::from_utf8(line).unwrap()).collect();
+        assert_eq!(unknown, lines);
+        assert_eq!(extensions.size(), None);
+
+        let mut extensions = offered(&["XFOO a", "xfoo b", "XFOOD", "PIPELINING"]);
+        extensions.ignore("XFoo");
+        assert_eq!(extensions, offered(&["XFOOD", "PIPELINING"]));
+    }
+
+    /// EHLO-17, Q05.
+    #[test]
+    fn blanks_and_repetition_are_tolerated() {
+        check(&[" SIZE  1000 \t"], "SIZE 1000");
+        check(&["\tPIPELINING", "", "  ", "PIPELINING"], "PIPELINING");
+        check(&["SIZE 5", "SIZE 6"], "SIZE 6");
+    }
+
+    /// EHLO-16, Q06.
+    #[test]
+    fn both_forms_of_auth_are_one_list() {
+        check(&["AUTH=LOGIN", "AUTH PLAIN"], "AUTH PLAIN LOGIN");
+        check(&["AUTH=LOGIN PLAIN", "AUTH LOGIN PLAIN NTLM"], "AUTH PLAIN LOGIN NTLM");
+        check(&["auth cram-md5"], "AUTH CRAM-MD5");
+        check(&["AUTH"], "");
+    }
+
+    /// XAUTH-01, Q07.
+    #[test]
+    fn exchange_auth_counts_where_auth_is_missing() {
+        let extensions = offered(&["X-EXPS=LOGIN", "X-EXPS NTLM LOGIN"]);
+        assert!(extensions.auth().contains(Mechanism::Login));
+        assert_eq!(extensions.auth().others().collect::<Vec<_>>(), ["NTLM"]);
+        let extensions = offered(&["X-EXPS LOGIN", "AUTH PLAIN"]);
+        assert!(!extensions.auth().contains(Mechanism::Login));
+    }
+
+    #[test]
+    fn extensions_are_displayed_as_a_list() {
+        check(
+            &[
+                "LIMITS RCPTMAX=50 MAILMAX=2",
+                "HELP",
+                "AUTH NTLM XOAUTH2",
+                "DELIVERBY",
+                "FUTURERELEASE 60 2026-12-24T00:00:00Z",
+                "SIZE 10",
+                "XFOO \u{1b}[2J",
+                "PIPELINING",
+            ],
+            "PIPELINING, HELP, SIZE 10, DELIVERBY, FUTURERELEASE 60, AUTH XOAUTH2 NTLM, \
+             LIMITS MAILMAX=2 RCPTMAX=50, XFOO \\u{1b}[2J",
+        );
+        check(&[], "");
+        assert_eq!(format!("{:?}", offered(&["DSN"])), "Extensions(DSN)");
+    }
+}

@@ -1,8 +1,7 @@
 //! Where a reply ends: one pass over the octets, resumable at any of them.
 
-use std::fmt;
-
 use crate::code::ReplyCode;
+use crate::frame_error::{FrameError, Protocol};
 use crate::scan;
 
 /// Bounds of one reply.
@@ -83,11 +82,12 @@ impl Framer {
                 self.reset();
                 return Ok(Some(end));
             }
-            self.line_start = end;
-            self.lines += 1;
-            if self.lines >= self.limits.lines {
+            let lines = self.lines + 1;
+            if lines >= self.limits.lines {
                 return Err(FrameError::TooManyLines { offset: end, limit: self.limits.lines });
             }
+            self.line_start = end;
+            self.lines = lines;
         }
     }
 
@@ -185,151 +185,6 @@ impl Start {
     }
 }
 
-/// Why octets are not a reply. The offsets count from the first octet of the reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// The peer speaks another protocol.
-    NotSmtp {
-        /// The protocol.
-        protocol: Protocol,
-    },
-    /// A line does not start with three ASCII digits.
-    NotACode {
-        /// Where the octet is.
-        offset: usize,
-        /// The octet that is not a digit.
-        found: u8,
-    },
-    /// A code outside 200 to 599.
-    CodeOutOfRange {
-        /// Where the code is.
-        offset: usize,
-        /// Its digits.
-        found: [u8; 3],
-    },
-    /// A line has another code than the first line of its reply.
-    CodeChanged {
-        /// Where the other code is.
-        offset: usize,
-        /// The first line's code.
-        first: ReplyCode,
-        /// The other code.
-        found: ReplyCode,
-    },
-    /// Neither space nor hyphen nor the end of the line behind the code.
-    BadSeparator {
-        /// Where the octet is.
-        offset: usize,
-        /// The octet.
-        found: u8,
-    },
-    /// A line is longer than [`Limits::line`].
-    LineTooLong {
-        /// The first octet beyond the limit.
-        offset: usize,
-        /// The limit in octets.
-        limit: usize,
-    },
-    /// A reply is longer than [`Limits::reply`].
-    ReplyTooLong {
-        /// The first octet beyond the limit.
-        offset: usize,
-        /// The limit in octets.
-        limit: usize,
-    },
-    /// A reply has more than [`Limits::lines`] lines.
-    TooManyLines {
-        /// The start of the first line beyond the limit.
-        offset: usize,
-        /// The limit in lines.
-        limit: usize,
-    },
-}
-
-impl FrameError {
-    /// Where in the reply the violation is.
-    pub const fn offset(&self) -> usize {
-        match *self {
-            Self::NotSmtp { .. } => 0,
-            Self::NotACode { offset, .. }
-            | Self::CodeOutOfRange { offset, .. }
-            | Self::CodeChanged { offset, .. }
-            | Self::BadSeparator { offset, .. }
-            | Self::LineTooLong { offset, .. }
-            | Self::ReplyTooLong { offset, .. }
-            | Self::TooManyLines { offset, .. } => offset,
-        }
-    }
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NotSmtp { protocol } => write!(f, "expected an SMTP reply, got {protocol}"),
-            Self::NotACode { offset, found } => write!(
-                f,
-                "expected a digit of a reply code at offset {offset}, got '{}'",
-                found.escape_ascii()
-            ),
-            Self::CodeOutOfRange { offset, found } => write!(
-                f,
-                "expected a reply code from 200 to 599 at offset {offset}, got {}",
-                found.escape_ascii()
-            ),
-            Self::CodeChanged { offset, first, found } => write!(
-                f,
-                "expected reply code {first} on all lines, got {found} at offset {offset}"
-            ),
-            Self::BadSeparator { offset, found } => write!(
-                f,
-                "expected space, hyphen or line end behind the reply code at offset {offset}, \
-                 got '{}'",
-                found.escape_ascii()
-            ),
-            Self::LineTooLong { limit, .. } => {
-                write!(f, "expected a reply line of at most {limit} octets, got a longer one")
-            }
-            Self::ReplyTooLong { limit, .. } => {
-                write!(f, "expected a reply of at most {limit} octets, got a longer one")
-            }
-            Self::TooManyLines { limit, .. } => {
-                write!(f, "expected a reply of at most {limit} lines, got more")
-            }
-        }
-    }
-}
-
-impl std::error::Error for FrameError {}
-
-/// A protocol that the peer speaks instead of SMTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// A TLS record: the port wants TLS from the first octet.
-    Tls,
-    /// A web server.
-    Http,
-    /// A secure shell server.
-    Ssh,
-    /// An IMAP server.
-    Imap,
-    /// A POP3 server.
-    Pop3,
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tls => "a TLS record",
-            Self::Http => "HTTP",
-            Self::Ssh => "SSH",
-            Self::Imap => "IMAP",
-            Self::Pop3 => "POP3",
-        })
-    }
-}
-
 /// Digits of a reply code.
 const CODE_LENGTH: usize = 3;
 
@@ -343,3 +198,260 @@ const SIGNATURES: &[(&[u8], Protocol)] = &[
     (b"+OK", Protocol::Pop3),
     (b"-ERR", Protocol::Pop3),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Framed = Result<Option<usize>, FrameError>;
+
+    /// Frames the octets whole, cut in two at every index, and one by one.
+    #[track_caller]
+    fn check_with(limits: Limits, octets: &[u8], expected: Framed) {
+        let shown = octets.escape_ascii();
+        assert_eq!(Framer::new(limits).frame(octets), expected, "whole: {shown}");
+        for cut in 0..=octets.len() {
+            let mut framer = Framer::new(limits);
+            let framed = match framer.frame(&octets[..cut]) {
+                Ok(None) => framer.frame(octets),
+                decided => decided,
+            };
+            assert_eq!(framed, expected, "cut at {cut}: {shown}");
+        }
+        let mut framer = Framer::new(limits);
+        let mut prefixes = (0..=octets.len()).map(|length| framer.frame(&octets[..length]));
+        let framed = prefixes.find(|framed| *framed != Ok(None)).unwrap_or(Ok(None));
+        assert_eq!(framed, expected, "octet by octet: {shown}");
+    }
+
+    #[track_caller]
+    fn check(octets: &[u8], expected: Framed) {
+        check_with(Limits::default(), octets, expected);
+    }
+
+    fn code(value: u16) -> ReplyCode {
+        ReplyCode::try_from(value).unwrap()
+    }
+
+    #[test]
+    fn replies_end_with_their_last_line() {
+        for reply in [
+            // REP-02, RF-06: a code alone, with space and without.
+            &b"250\r\n"[..],
+            b"250 \r\n",
+            b"334\r\n",
+            // REP-04: the last line is the one without hyphen.
+            b"250-a\r\n250-b\r\n250\r\n",
+            b"250-\r\n250-\r\n250 \r\n",
+            // REP-06: the second digit is free.
+            b"571 x\r\n",
+            b"299 x\r\n",
+            // REP-12, RF-08: LF ends a line, CR does not, CR CR LF is one line end.
+            b"250\n",
+            b"250 ok\n",
+            b"250-a\n250 b\r\n",
+            b"250 a\r250 b\r\n",
+            b"250-a\r\r\n250\r\r\n",
+            b"250 a\r\r\r\n",
+            // REP-13, RF-09, RF-10: any octet is text.
+            b"250 a\0b\x1b[2J\xff\xfe\r\n",
+            // RF-18, RF-19.
+            b"250 %n%s{}\xc2\x85\xe2\x80\xa8\r\n",
+        ] {
+            check(reply, Ok(Some(reply.len())));
+            check(&[reply, b"250 next\r\n"].concat(), Ok(Some(reply.len())));
+            // RF-07, REP-15: nothing less is a reply.
+            check(&reply[..reply.len() - 1], Ok(None));
+        }
+        // The CR behind a bare LF belongs to what comes next.
+        check(b"250 ok\n\r", Ok(Some(7)));
+        check(b"", Ok(None));
+        check(b"250-\r\n", Ok(None));
+    }
+
+    /// RF-20: a greeting of many lines.
+    #[test]
+    fn greetings_may_be_long() {
+        let greeting = [b"220-text\r\n".repeat(64), b"220 ready\r\n".to_vec()].concat();
+        check(&greeting, Ok(Some(greeting.len())));
+    }
+
+    #[test]
+    fn a_framer_goes_on_with_the_next_reply() {
+        let mut framer = Framer::new(Limits::default());
+        let mut input = &b"250-a\r\n250 b\r\n550 c\r\n334\r\n"[..];
+        let mut lengths = Vec::new();
+        while let Some(length) = framer.frame(input).unwrap() {
+            lengths.push(length);
+            input = &input[length..];
+        }
+        assert_eq!(lengths, [14, 7, 5]);
+    }
+
+    #[test]
+    fn reset_forgets_the_reply_in_progress() {
+        let mut framer = Framer::new(Limits::default());
+        assert_eq!(framer.frame(b"250-a\r\n250-"), Ok(None));
+        framer.reset();
+        assert_eq!(framer.frame(b"550 b\r\n"), Ok(Some(7)));
+    }
+
+    /// REP-01, RF-11, RF-12.
+    #[test]
+    fn a_line_starts_with_three_ascii_digits() {
+        for (octets, offset) in [
+            (&b" 250 x\r\n"[..], 0),
+            (b"+25 x\r\n", 0),
+            (b"abc\r\n", 0),
+            (b"\r\n", 0),
+            (b"\n", 0),
+            (b"25 OK\r\n", 2),
+            (b"25\r\n", 2),
+            (b"2\r\n", 1),
+            (b"\xef\xbc\x92\xef\xbc\x95\xef\xbc\x90 full-width\r\n", 0),
+            (b"\xef\xbb\xbf250 ok\r\n", 0),
+            (b"2\x005\x000\x00 \x00\r\n", 1),
+            (b"250-a\r\nhello\r\n", 7),
+            (b"250-a\r\n\r\n", 7),
+            // Another protocol's start is nothing special inside a reply.
+            (b"250-a\r\nHTTP/1.1\r\n", 7),
+        ] {
+            let found = octets[offset];
+            check(octets, Err(FrameError::NotACode { offset, found }));
+        }
+    }
+
+    /// REP-05, RF-13.
+    #[test]
+    fn codes_are_in_range() {
+        for digits in [*b"000", *b"100", *b"199", *b"600", *b"999"] {
+            let error = |offset| Err(FrameError::CodeOutOfRange { offset, found: digits });
+            check(&[&digits[..], b" x\r\n"].concat(), error(0));
+            check(&[b"250-a\r\n", &digits[..], b" x\r\n"].concat(), error(7));
+        }
+    }
+
+    /// REP-01, RF-05.
+    #[test]
+    fn a_separator_follows_the_code() {
+        for (octets, offset) in [
+            (&b"250x\r\n"[..], 3),
+            (b"2500\r\n", 3),
+            (b"250OK\r\n", 3),
+            (b"250\tOK\r\n", 3),
+            (b"250\rOK\r\n", 3),
+            (b"250\r\r\r\n", 3),
+            (b"250\0\r\n", 3),
+            (b"250-a\r\n250_b\r\n", 10),
+        ] {
+            let found = octets[offset];
+            check(octets, Err(FrameError::BadSeparator { offset, found }));
+        }
+    }
+
+    /// REP-03, RF-04.
+    #[test]
+    fn all_lines_have_one_code() {
+        let changed = |offset, first, found| {
+            Err(FrameError::CodeChanged { offset, first: code(first), found: code(found) })
+        };
+        check(b"250-a\r\n550 b\r\n", changed(7, 250, 550));
+        check(b"550-a\r\n250 b\r\n", changed(7, 550, 250));
+        check(b"250-a\r\n250-b\r\n251\r\n", changed(14, 250, 251));
+    }
+
+    /// RF-17.
+    #[test]
+    fn other_protocols_are_recognised() {
+        for (octets, protocol) in [
+            (&b"\x15\x03\x01\x00\x02\x02\x46"[..], Protocol::Tls),
+            (b"\x16\x03\x03", Protocol::Tls),
+            (b"HTTP/1.1 400 Bad Request\r\n", Protocol::Http),
+            (b"SSH-2.0-OpenSSH\r\n", Protocol::Ssh),
+            (b"* OK IMAP4rev1 ready\r\n", Protocol::Imap),
+            (b"+OK POP3 ready\r\n", Protocol::Pop3),
+            (b"-ERR\r\n", Protocol::Pop3),
+        ] {
+            check(octets, Err(FrameError::NotSmtp { protocol }));
+        }
+        check(b"HTT", Ok(None));
+        check(b"HTTX", Err(FrameError::NotACode { offset: 0, found: b'H' }));
+        check(b"HT\n", Err(FrameError::NotACode { offset: 0, found: b'H' }));
+    }
+
+    /// REP-10, RF-01: an octet less, as many, one more; ended or not.
+    #[test]
+    fn lines_are_bounded() {
+        let limits = Limits { line: 20, reply: 1000, lines: 10 };
+        for length in [19, 20, 21, 500] {
+            let line = format!("250 {}\r\n", "x".repeat(length - 6));
+            let error = FrameError::LineTooLong { offset: 20, limit: 20 };
+            let fits = length <= 20;
+            check_with(limits, line.as_bytes(), if fits { Ok(Some(length)) } else { Err(error) });
+
+            let second = format!("250-ok\r\n{line}");
+            let error = FrameError::LineTooLong { offset: 28, limit: 20 };
+            let framed = if fits { Ok(Some(8 + length)) } else { Err(error) };
+            check_with(limits, second.as_bytes(), framed);
+        }
+        let endless = |length: usize| [b"250 ".to_vec(), vec![b'A'; length - 4]].concat();
+        check_with(limits, &endless(19), Ok(None));
+        let error = FrameError::LineTooLong { offset: 20, limit: 20 };
+        check_with(limits, &endless(20), Err(error));
+    }
+
+    /// REP-10, RF-02.
+    #[test]
+    fn replies_are_bounded() {
+        let limits = |reply| Limits { line: 20, reply, lines: 10 };
+        let reply = b"250-a\r\n250-b\r\n250 c\r\n";
+        check_with(limits(22), reply, Ok(Some(21)));
+        check_with(limits(21), reply, Ok(Some(21)));
+        for limit in 14..=20 {
+            let error = FrameError::ReplyTooLong { offset: limit, limit };
+            check_with(limits(limit), reply, Err(error));
+        }
+    }
+
+    /// REP-10, RF-02.
+    #[test]
+    fn the_number_of_lines_is_bounded() {
+        let limits = |lines| Limits { line: 20, reply: 1000, lines };
+        let reply = b"250-a\r\n250-b\r\n250 c\r\n";
+        check_with(limits(4), reply, Ok(Some(21)));
+        check_with(limits(3), reply, Ok(Some(21)));
+        check_with(limits(2), reply, Err(FrameError::TooManyLines { offset: 14, limit: 2 }));
+        check_with(limits(1), reply, Err(FrameError::TooManyLines { offset: 7, limit: 1 }));
+        check_with(limits(1), b"250 c\r\n", Ok(Some(7)));
+    }
+
+    /// Limits that no sensible caller sets still give one result for any split.
+    #[test]
+    fn tiny_limits_do_no_harm() {
+        for limit in 0..8 {
+            for octets in [&b"250-a\r\n250 b\r\n"[..], b"250\r\n", b"2500\r\n", b"x", b"HTTP/"] {
+                let by_line = Limits { line: limit, reply: 100, lines: 10 };
+                check_with(by_line, octets, Framer::new(by_line).frame(octets));
+                let by_reply = Limits { line: 100, reply: limit, lines: 10 };
+                check_with(by_reply, octets, Framer::new(by_reply).frame(octets));
+            }
+        }
+    }
+
+    /// REP-30, RF-03: an endless reply that comes octet by octet is an error once and for all,
+    /// and takes time in proportion to its length. Were each octet looked at again for each
+    /// read, this test would take hours.
+    #[test]
+    fn each_octet_is_looked_at_once() {
+        const LINES: usize = 100_000;
+        let limits = Limits { line: 4096, reply: usize::MAX, lines: LINES };
+        let mut framer = Framer::new(limits);
+        let octets = b"250-\r\n".repeat(LINES);
+        for length in 0..octets.len() {
+            assert_eq!(framer.frame(&octets[..length]), Ok(None));
+        }
+        let error = FrameError::TooManyLines { offset: octets.len(), limit: LINES };
+        assert_eq!(framer.frame(&octets), Err(error));
+        assert_eq!(framer.frame(&octets), Err(error));
+    }
+}

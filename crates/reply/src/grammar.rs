@@ -165,3 +165,62 @@ pub(crate) fn trim_blanks(text: &[u8]) -> &[u8] {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, code: Option<(u8, u16, u16)>, rest: &str) {
+        let expected = code.map(|numbers| (rest, EnhancedStatusCode::try_from(numbers).unwrap()));
+        let found = leading_status_code(text.as_bytes()).ok();
+        let found = found.map(|(rest, code)| (str::from_utf8(rest).unwrap(), code));
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    /// REP-23, RF-15.
+    #[test]
+    fn status_codes_start_a_text() {
+        check("5.7.1", Some((5, 7, 1)), "");
+        check("5.7.1 no", Some((5, 7, 1)), " no");
+        check("5.7.1\tno", Some((5, 7, 1)), "\tno");
+        check(" \t4.999.0  x", Some((4, 999, 0)), "  x");
+        check("2.0.010 x", Some((2, 0, 10)), " x");
+    }
+
+    /// REP-23, RF-15, Q43.
+    #[test]
+    fn other_tokens_are_text() {
+        for text in [
+            "",
+            " ",
+            "5",
+            "5.",
+            "5.7",
+            "5.7.",
+            "5..1",
+            "5.7.1.",
+            "5.7.1.1",
+            "5.7.1x",
+            "5.7.1:",
+            "05.1.1",
+            "5.1000.1",
+            "5.1.1000",
+            "5.99999999999.1",
+            "3.1.1",
+            "1.1.1",
+            "6.1.1",
+            "+5.1.1",
+            "5.+1.1",
+            "5.-1.1",
+            "5 .1.1",
+            "5. 1.1",
+            "#5.1.0",
+            "(#5.1.1)",
+            "x 5.1.1",
+            "٥.١.١",
+        ] {
+            check(text, None, "");
+        }
+    }
+}

@@ -33,6 +33,7 @@
 mod code;
 mod enhanced;
 mod extensions;
+mod frame_error;
 mod framer;
 mod grammar;
 mod keyword;
@@ -46,7 +47,8 @@ mod text;
 pub use code::{InvalidReplyCode, ReplyCode, Severity};
 pub use enhanced::{EnhancedStatusCode, InvalidEnhancedStatusCode};
 pub use extensions::Extensions;
-pub use framer::{FrameError, Framer, Limits, Protocol};
+pub use frame_error::{FrameError, Protocol};
+pub use framer::{Framer, Limits};
 pub use mechanism::{AuthMechanisms, Mechanism, UnknownMechanism};
 pub use owned::ReplyBuf;
 pub use parameters::{DeliverBy, FutureRelease, Limits9422, Size};

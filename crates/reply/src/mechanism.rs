@@ -164,3 +164,34 @@ impl fmt::Debug for AuthMechanisms {
         write!(f, "AuthMechanisms({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_any_case() {
+        for mechanism in Mechanism::ALL {
+            assert_eq!(mechanism.name().parse(), Ok(mechanism));
+            assert_eq!(mechanism.name().to_lowercase().parse(), Ok(mechanism));
+            assert_eq!(mechanism.to_string(), mechanism.name());
+        }
+        for name in ["", "PLAI", "PLAIN2", "SCRAM-SHA-512", "A-NAME-LONGER-THAN-ANY-OTHER"] {
+            assert_eq!(name.parse::<Mechanism>(), Err(UnknownMechanism));
+        }
+    }
+
+    #[test]
+    fn lists_are_sets() {
+        let mut mechanisms = AuthMechanisms::default();
+        assert!(mechanisms.is_empty());
+        mechanisms.add_list(b"login  PLAIN\tNTLM PLAIN \xff\xfe a\0b");
+        mechanisms.add_list(b"XOAUTH2");
+        assert!(mechanisms.contains(Mechanism::Login));
+        assert!(!mechanisms.contains(Mechanism::CramMd5));
+        let known: Vec<_> = mechanisms.iter().collect();
+        assert_eq!(known, [Mechanism::Plain, Mechanism::Login, Mechanism::XOAuth2]);
+        assert_eq!(mechanisms.others().collect::<Vec<_>>(), ["NTLM"]);
+        assert_eq!(mechanisms.to_string(), "PLAIN LOGIN XOAUTH2 NTLM");
+    }
+}

@@ -104,3 +104,60 @@ impl fmt::Debug for ReplyBuf {
         write!(f, "ReplyBuf(\"{}\")", self.bytes.escape_ascii())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPLY: &[u8] = b"550-5.7.26 first\r\n550-5.7.26 second\r\n550 5.7.27 third\r\n";
+
+    #[test]
+    fn an_owned_reply_says_the_same() {
+        let reply = Reply::parse(REPLY).unwrap();
+        let owned = reply.to_owned();
+        assert_eq!(owned.as_reply(), reply);
+        assert_eq!(ReplyBuf::from(reply), owned);
+        assert_eq!(owned.code(), ReplyCode::MAILBOX_UNAVAILABLE);
+        assert_eq!(owned.to_string(), "550 5.7.27 first second third");
+        assert_eq!(
+            format!("{:?}", Reply::parse(b"250 ok\r\n").unwrap().to_owned()),
+            r#"ReplyBuf("250 ok\r\n")"#
+        );
+    }
+
+    #[track_caller]
+    fn check(reply: &[u8], max_octets: usize, expected: &[u8]) {
+        let reply = Reply::parse(reply).unwrap();
+        let bounded = reply.to_owned_bounded(max_octets);
+        let bytes = bounded.as_reply().as_bytes();
+        assert_eq!(bytes.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        assert_eq!(Reply::parse(bytes).map(|cut| cut.code()), Ok(reply.code()));
+        assert_eq!(bounded.enhanced(), reply.enhanced());
+    }
+
+    #[test]
+    fn a_bounded_copy_keeps_whole_lines() {
+        check(REPLY, REPLY.len() + 1, REPLY);
+        check(REPLY, REPLY.len(), REPLY);
+        let two_lines = b"550-5.7.26 first\r\n550 5.7.26 second\r\n";
+        check(REPLY, REPLY.len() - 1, two_lines);
+        check(REPLY, two_lines.len(), two_lines);
+        check(REPLY, two_lines.len() - 1, b"550 5.7.26 first\r\n");
+        check(b"250-a\n250 b\n", 7, b"250 a\n");
+        check(b"250-a\n250\n", 9, b"250 a\n");
+    }
+
+    #[test]
+    fn a_bounded_copy_cuts_a_first_line_that_does_not_fit() {
+        check(REPLY, 17, b"550 5.7.26 firs\r\n");
+        check(REPLY, 7, b"550 5\r\n");
+        check(REPLY, 6, b"550\r\n");
+        check(REPLY, 0, b"550\r\n");
+        // No half of a character is left.
+        check("250 a\u{5bfe}b\r\n".as_bytes(), 10, "250 a\u{5bfe}\r\n".as_bytes());
+        check("250 a\u{5bfe}b\r\n".as_bytes(), 9, b"250 a\r\n");
+        check("250 a\u{5bfe}b\r\n".as_bytes(), 8, b"250 a\r\n");
+        check("250 \u{5bfe}b\r\n".as_bytes(), 8, b"250\r\n");
+        check(b"250 \x80\x80\x80\x80\r\n", 8, b"250\r\n");
+    }
+}

@@ -155,3 +155,87 @@ fn digit(octet: &u8) -> Option<u64> {
 pub(crate) fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(is_blank).filter(|token| !token.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SIZE-02, SIZE-03, Q18.
+    #[test]
+    fn sizes_are_positive_numbers_or_nothing() {
+        for (parameters, limit) in [
+            ("", None),
+            (" 1000", Some(1000)),
+            ("  35882577 \t", Some(35_882_577)),
+            (" 18446744073709551615", Some(u64::MAX)),
+            (" 18446744073709551616", None),
+            (" 99999999999999999999", None),
+            (" 0", None),
+            (" -1", None),
+            (" +1", None),
+            (" abc", None),
+            (" 10k", None),
+        ] {
+            assert_eq!(Size::parse(parameters.as_bytes()), Size { limit }, "{parameters:?}");
+        }
+    }
+
+    #[test]
+    fn times_have_at_most_nine_digits() {
+        for (parameters, seconds) in [
+            ("", None),
+            (" 240", Some(240)),
+            (" 999999999", Some(999_999_999)),
+            (" 1000000000", None),
+            (" -1", None),
+            (" x", None),
+        ] {
+            let time = seconds.map(Duration::from_secs);
+            let parameters = parameters.as_bytes();
+            assert_eq!(DeliverBy::parse(parameters), DeliverBy { minimum: time });
+            assert_eq!(FutureRelease::parse(parameters), FutureRelease { maximum: time });
+        }
+        let minimum = Some(Duration::from_secs(240));
+        assert_eq!(DeliverBy::parse(b" 240,token"), DeliverBy { minimum });
+        assert_eq!(DeliverBy::parse(b" ,token"), DeliverBy { minimum: None });
+        let maximum = Some(Duration::from_secs(2_592_000));
+        let parameters = b" 2592000 2026-12-24T00:00:00Z";
+        assert_eq!(FutureRelease::parse(parameters), FutureRelease { maximum });
+    }
+
+    /// LIM-04, LIM-05.
+    #[test]
+    fn bad_limits_are_no_limits() {
+        let limits = |mail_max, rcpt_max, rcpt_domain_max| Limits9422 {
+            mail_max,
+            rcpt_max,
+            rcpt_domain_max,
+        };
+        for (parameters, expected) in [
+            ("", limits(None, None, None)),
+            (" MAILMAX=1000 RCPTMAX=50000", limits(Some(1000), Some(50_000), None)),
+            (" rcptdomainmax=1  MailMax=999999", limits(Some(999_999), None, Some(1))),
+            // One bad value disables that limit.
+            (" MAILMAX=0 RCPTMAX=5", limits(None, Some(5), None)),
+            (" MAILMAX=1000000 RCPTMAX=5", limits(None, Some(5), None)),
+            (" MAILMAX=007 RCPTMAX=5", limits(None, Some(5), None)),
+            (" MAILMAX=ten RCPTMAX=5", limits(None, Some(5), None)),
+            (" MAILMAX=-1 RCPTMAX=5", limits(None, Some(5), None)),
+            (" MAILMAX=1=2 RCPTMAX=5", limits(None, Some(5), None)),
+            (" MAILMAX RCPTMAX=5", limits(None, Some(5), None)),
+            // Unknown names are ignored.
+            (" X-FOO=a,b! RCPTMAX=5 bar", limits(None, Some(5), None)),
+            // A syntax error disables the list.
+            (" RCPTMAX=5 MAILMAX=", limits(None, None, None)),
+            (" RCPTMAX=5 =1", limits(None, None, None)),
+            (" RCPTMAX=5 A;B=1", limits(None, None, None)),
+            (" RCPTMAX=5 FOO=a;b", limits(None, None, None)),
+            (" RCPTMAX=5 FOO=\u{e9}", limits(None, None, None)),
+            (" RCPTMAX=5;MAILMAX=1", limits(None, None, None)),
+        ] {
+            assert_eq!(Limits9422::parse(parameters.as_bytes()), expected, "{parameters:?}");
+        }
+        let shown = limits(Some(10), None, Some(1)).to_string();
+        assert_eq!(shown, "MAILMAX=10 RCPTDOMAINMAX=1");
+    }
+}

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::code::ReplyCode;
 use crate::enhanced::EnhancedStatusCode;
-use crate::framer::{FrameError, Framer, Limits};
+use crate::frame_error::FrameError;
+use crate::framer::{Framer, Limits};
 use crate::grammar::{self, Line};
 use crate::owned::ReplyBuf;
 use crate::text::Text;
@@ -81,6 +82,26 @@ impl<'a> Reply<'a> {
     /// It may contradict the reply code, see [`EnhancedStatusCode::agrees_with`].
     pub const fn enhanced(&self) -> Option<EnhancedStatusCode> {
         self.summary.enhanced
+    }
+
+    /// The enhanced status code, else the first token anywhere in the text that reads like one and
+    /// [agrees](EnhancedStatusCode::agrees_with) with the reply code: `#5.1.1`, `(5.7.1)`,
+    /// `[4.7.0]`, `host 5.1.1`.
+    ///
+    /// A guess, to classify replies of servers that put the code in odd places.
+    pub fn enhanced_anywhere(&self) -> Option<EnhancedStatusCode> {
+        let tokens = self.lines().flat_map(|line| {
+            line.split(|octet| !matches!(octet, b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'))
+        });
+        let codes = tokens.filter_map(|token| {
+            // A full stop may end the sentence.
+            let token = token.strip_suffix(b".").unwrap_or(token);
+            match grammar::leading_status_code(token) {
+                Ok((_, code)) => Some(code),
+                Err(_) => None,
+            }
+        });
+        self.enhanced().or_else(|| codes.into_iter().find(|code| code.agrees_with(self.code())))
     }
 
     /// The text of each line: without code, separator and line end, otherwise untouched.
@@ -214,6 +235,115 @@ impl std::error::Error for ReplyError {
         match self {
             Self::Incomplete | Self::Surplus { .. } => None,
             Self::Malformed(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: &[u8], code: u16, enhanced: Option<&str>, lines: &[&str]) {
+        let reply = Reply::parse(bytes).unwrap();
+        assert_eq!(reply.code().value(), code);
+        let found = reply.enhanced().map(|enhanced| enhanced.to_string());
+        assert_eq!(found.as_deref(), enhanced, "{reply:?}");
+        let found: Vec<_> = reply.lines().map(String::from_utf8_lossy).collect();
+        assert_eq!(found, lines, "{reply:?}");
+        assert_eq!(reply.as_bytes(), bytes);
+    }
+
+    #[test]
+    fn replies_are_code_and_lines() {
+        check(b"250 2.1.0 Ok\r\n", 250, Some("2.1.0"), &["2.1.0 Ok"]);
+        check(b"250-a\r\n250-\r\n250  b \r\n", 250, None, &["a", "", " b "]);
+        // REP-02, RF-06.
+        check(b"250\r\n", 250, None, &[""]);
+        check(b"334 \r\n", 334, None, &[""]);
+        check(b"250-a\n250\n", 250, None, &["a", ""]);
+        // REP-12, RF-08: a stray CR of the line end is not text, any other one is.
+        check(b"250 a\rb\r\r\n", 250, None, &["a\rb"]);
+        check(b"250\r\r\n", 250, None, &[""]);
+        // REP-08: whatever the text says.
+        check(b"250 failed!\r\n", 250, None, &["failed!"]);
+    }
+
+    /// REP-25: the last line's, else the first there is.
+    #[test]
+    fn one_status_code_stands_for_all_lines() {
+        check(b"550-5.7.1 a\r\n550 5.7.2 b\r\n", 550, Some("5.7.2"), &["5.7.1 a", "5.7.2 b"]);
+        check(
+            b"550-a\r\n550-5.7.1 b\r\n550-5.7.2 c\r\n550 d\r\n",
+            550,
+            Some("5.7.1"),
+            &["a", "5.7.1 b", "5.7.2 c", "d"],
+        );
+        // REP-24: kept although it contradicts.
+        check(b"450 5.1.1 x\r\n", 450, Some("5.1.1"), &["5.1.1 x"]);
+    }
+
+    /// REP-29: a bare code does not make the next line its text.
+    #[test]
+    fn a_code_alone_has_no_status_code() {
+        let bytes = b"250\r\n 4.4.4 x\r\n";
+        assert_eq!(Reply::parse(bytes), Err(ReplyError::Surplus { offset: 5 }));
+        check(&bytes[..5], 250, None, &[""]);
+    }
+
+    #[test]
+    fn bare_line_feeds_are_noticed() {
+        for (bytes, has_bare_lf) in [
+            (&b"250-a\r\n250 b\r\n"[..], false),
+            (b"250-a\n250 b\r\n", true),
+            (b"250-a\r\n250 b\n", true),
+            (b"250\n", true),
+            (b"250\r\r\n", false),
+        ] {
+            assert_eq!(Reply::parse(bytes).unwrap().has_bare_lf(), has_bare_lf);
+        }
+    }
+
+    #[test]
+    fn only_one_whole_reply_is_accepted() {
+        use FrameError::{BadSeparator, CodeChanged, NotACode};
+        let (ok, failed) = (ReplyCode::OK, ReplyCode::MAILBOX_UNAVAILABLE);
+        for (bytes, error) in [
+            (&b""[..], ReplyError::Incomplete),
+            (b"250", ReplyError::Incomplete),
+            (b"250 ok\r", ReplyError::Incomplete),
+            (b"250-ok\r\n", ReplyError::Incomplete),
+            (b"250 a\r\n250 b\r\n", ReplyError::Surplus { offset: 7 }),
+            (b"250 a\n\r", ReplyError::Surplus { offset: 6 }),
+            (b"25 a\r\n", ReplyError::Malformed(NotACode { offset: 2, found: b' ' })),
+            (b"250\tOK\r\n", ReplyError::Malformed(BadSeparator { offset: 3, found: b'\t' })),
+            (
+                b"250-a\r\n550 b\r\n",
+                ReplyError::Malformed(CodeChanged { offset: 7, first: ok, found: failed }),
+            ),
+        ] {
+            assert_eq!(Reply::parse(bytes), Err(error), "{}", bytes.escape_ascii());
+        }
+    }
+
+    /// REP-28, Q43.
+    #[test]
+    fn status_codes_in_odd_places_can_be_guessed() {
+        for (bytes, guess) in [
+            (&b"550 5.1.1 x\r\n"[..], Some("5.1.1")),
+            (b"450 5.1.1 x\r\n", Some("5.1.1")),
+            (b"550 #5.1.0 Address rejected\r\n", Some("5.1.0")),
+            (b"553 sorry (#5.7.1)\r\n", Some("5.7.1")),
+            (b"550 [5.7.1] no\r\n", Some("5.7.1")),
+            (b"421-a\r\n421 mx.example.org 4.7.0.\r\n", Some("4.7.0")),
+            (b"550 Error 5.1.1\r\n", Some("5.1.1")),
+            (b"550 blocked 5.1.1.1 at v5.7.1 or 5.7.1b\r\n", None),
+            (b"250 version 5.1.1\r\n", None),
+            (b"550 no\r\n", None),
+        ] {
+            let reply = Reply::parse(bytes).unwrap();
+            let found = reply.enhanced_anywhere().map(|code| code.to_string());
+            assert_eq!(found.as_deref(), guess, "{reply:?}");
         }
     }
 }

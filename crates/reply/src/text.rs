@@ -80,3 +80,45 @@ fn is_harmful(character: char) -> bool {
         _ => character.is_control(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Reply;
+
+    #[track_caller]
+    fn check(reply: &[u8], expected: &str) {
+        let text = Reply::parse(reply).unwrap().text();
+        assert_eq!(text.to_string(), expected);
+        assert_eq!(text.is_empty(), expected.is_empty());
+    }
+
+    /// REP-25, Q44.
+    #[test]
+    fn lines_are_joined_without_their_status_codes() {
+        check(b"250 2.1.0 Ok\r\n", "Ok");
+        check(b"550-5.7.26 a\r\n550 5.7.26  b - gsmtp\r\n", "a b - gsmtp");
+        check(b"550-a\r\n550-\r\n550-  \r\n550 5.1.1 b \t\r\n", "a b");
+        check(b"550 #5.1.0 a\r\n", "#5.1.0 a");
+        check(b"250 5.7.1\r\n", "");
+        check(b"250-\r\n250\r\n", "");
+    }
+
+    /// REP-13, RF-09, RF-19, Q45.
+    #[test]
+    fn only_printable_text_comes_out() {
+        check(b"250 a\0b\x1b[2Jc\x7f\r\n", "a\\u{0}b\\u{1b}[2Jc\\u{7f}");
+        check(b"250 a\r250 b\tc\r\n", "a\\u{d}250 b\\u{9}c");
+        check(
+            "250 a\u{85}b\u{2028}c\u{202e}d\u{feff}\r\n".as_bytes(),
+            "a\\u{85}b\\u{2028}c\\u{202e}d\\u{feff}",
+        );
+        check(b"250 \xff\xfea\xc3\r\n", "\\xff\\xfea\\xc3");
+        check("250 対象の mañana\r\n".as_bytes(), "対象の mañana");
+    }
+
+    /// RF-18.
+    #[test]
+    fn format_tokens_are_text() {
+        check(b"250 %n%s{} {0} C:\\x\r\n", "%n%s{} {0} C:\\x");
+    }
+}

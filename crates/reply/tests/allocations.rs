@@ -1,0 +1,30 @@
+//! Reading a reply allocates nothing.
+
+use allocation_counter::measure;
+use posthaste_reply::{Extensions, Framer, Limits, Reply};
+
+#[track_caller]
+fn check(octets: &[u8], allocations: u64) {
+    let measured = measure(|| {
+        let length = Framer::new(Limits::default()).frame(octets).unwrap().unwrap();
+        let reply = Reply::parse(&octets[..length]).unwrap();
+        assert!(reply.lines().count() > 0);
+        drop(Extensions::parse(reply));
+    });
+    assert_eq!(measured.count_total, allocations, "{}", octets.escape_ascii());
+}
+
+#[test]
+fn replies_and_known_extensions_need_no_memory() {
+    check(b"250 2.1.0 Ok\r\n", 0);
+    check(
+        b"250-mx.example.org\r\n250-AUTH PLAIN LOGIN\r\n250-LIMITS RCPTMAX=5\r\n250 SIZE 9\r\n",
+        0,
+    );
+    check(&[b"250-HELP\r\n".repeat(500), b"250\r\n".to_vec()].concat(), 0);
+}
+
+#[test]
+fn unknown_extensions_are_kept() {
+    check(b"250-mx.example.org\r\n250-DSN\r\n250 XFOO\r\n", 1);
+}
