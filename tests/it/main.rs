@@ -1,4 +1,5 @@
 //! Tests across the whole engine.
 
 mod dialogue;
+mod engine;
 mod servers;
