@@ -1,8 +1,9 @@
 //! What `posthaste send` reads: files, Maildirs, mboxes, JSON lines, composed mails and merges.
 //!
-//! [`InputArgs`] are the flags. [`InputArgs::check`] makes [`Inputs`] of them, which opens every file once, so that
-//! one that cannot be read is an error before anything is sent. [`Inputs::open`] then gives the mails one by one
-//! and can be called again, unless the input [is a stream](Inputs::is_one_shot).
+//! [`InputArgs`] are the flags. [`InputArgs::check`] makes [`Inputs`] of them, which opens every
+//! file once, so that one that cannot be read is an error before anything is sent.
+//! [`Inputs::open`] then gives the mails one by one and can be called again, unless the input [is
+//! a stream](Inputs::is_one_shot).
 
 mod args;
 mod composed;
@@ -24,14 +25,15 @@ use posthaste::session::Mail;
 pub(crate) use args::InputArgs;
 pub(crate) use error::{InputError, Place, Problem, Usage};
 
-/// Largest mail that is read, in octets. Twice the 150 MB that the largest providers take; it keeps a wrong file
-/// (a disk image, an mbox of another kind) from filling the memory.
+/// Largest mail that is read, in octets. Twice the 150 MB that the largest providers take; it
+/// keeps a wrong file (a disk image, an mbox of another kind) from filling the memory.
 const MAX_MAIL: usize = 300 << 20;
 
 /// One mail and what to call it.
 #[derive(Debug)]
 pub(crate) struct InputMail {
-    /// Where it came from, or the name that the input gives it: `news.eml`, `people.csv:17`, `inbox.mbox#3`.
+    /// Where it came from, or the name that the input gives it: `news.eml`, `people.csv:17`,
+    /// `inbox.mbox#3`.
     pub(crate) id: String,
     /// The mail.
     pub(crate) mail: Mail,

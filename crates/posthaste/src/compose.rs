@@ -1,8 +1,9 @@
 //! Composing a mail from its parts: people, subject, text, HTML, files.
 //!
-//! [`Draft`] collects the parts and makes a [`Mail`] of them. Names, subjects and texts are plain UTF-8; encoding
-//! them for the wire (RFC 2045, 2047, 2231) is done by the `mail-builder` crate. Whatever could end a header line
-//! early (CR, LF, any other control character) is an error and never reaches a mail.
+//! [`Draft`] collects the parts and makes a [`Mail`] of them. Names, subjects and texts are plain
+//! UTF-8; encoding them for the wire (RFC 2045, 2047, 2231) is done by the `mail-builder` crate.
+//! Whatever could end a header line early (CR, LF, any other control character) is an error and
+//! never reaches a mail.
 //!
 //! ```
 //! use posthaste::compose::{Attachment, Draft};
@@ -37,9 +38,9 @@ pub use named_mailbox::{NamedMailbox, NamedMailboxError};
 
 /// A mail in the making.
 ///
-/// Each method adds or sets one part. The first error is kept and returned by [`build`](Self::build), so that one
-/// `?` at the end is enough. Clones share the attachments: for many similar mails, fill one draft with what they
-/// have in common and clone it.
+/// Each method adds or sets one part. The first error is kept and returned by
+/// [`build`](Self::build), so that one `?` at the end is enough. Clones share the attachments:
+/// for many similar mails, fill one draft with what they have in common and clone it.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Draft {
@@ -66,7 +67,8 @@ impl Draft {
         Self::default()
     }
 
-    /// Sets who the mail is from, as a [`Mailbox`](posthaste_session::Mailbox) or as text, `Name <a@b>`.
+    /// Sets who the mail is from, as a [`Mailbox`](posthaste_session::Mailbox) or as text, `Name
+    /// <a@b>`.
     ///
     /// It is the reverse-path too, unless [`reverse_path`](Self::reverse_path) says otherwise.
     pub fn from(
@@ -120,7 +122,8 @@ impl Draft {
         self
     }
 
-    /// Sets the plain text, with any line ends. With [`html`](Self::html), readers choose which one to show.
+    /// Sets the plain text, with any line ends. With [`html`](Self::html), readers choose which
+    /// one to show.
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.text = Some(text.into());
         self
@@ -140,7 +143,8 @@ impl Draft {
 
     /// Adds a header field that has no method of its own, such as `List-Unsubscribe`.
     ///
-    /// A value in ASCII is only folded, so that structured fields keep their meaning; any other becomes encoded words.
+    /// A value in ASCII is only folded, so that structured fields keep their meaning; any other
+    /// becomes encoded words.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         let name = name.into();
         match check_field_name(&name) {
@@ -153,7 +157,8 @@ impl Draft {
         self
     }
 
-    /// Sets the Message-ID, with or without its angle brackets. Otherwise one is made at the sender's domain.
+    /// Sets the Message-ID, with or without its angle brackets. Otherwise one is made at the
+    /// sender's domain.
     pub fn message_id(mut self, id: impl Into<String>) -> Self {
         let mut id = id.into();
         if let Some(bare) = id.strip_prefix('<').and_then(|id| id.strip_suffix('>')) {
@@ -176,11 +181,13 @@ impl Draft {
         self
     }
 
-    /// Makes the mail: header section and body, and the envelope from its people, each recipient once.
+    /// Makes the mail: header section and body, and the envelope from its people, each recipient
+    /// once.
     ///
     /// # Errors
     ///
-    /// The first thing that was wrong with any part; no author, no recipient; a text with a NUL in it.
+    /// The first thing that was wrong with any part; no author, no recipient; a text with a NUL
+    /// in it.
     pub fn build(mut self) -> Result<Mail, ComposeError> {
         if let Some(error) = self.error.take() {
             return Err(error);

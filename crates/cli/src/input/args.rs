@@ -13,16 +13,18 @@ use super::{InputError, Inputs, Usage, read};
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Input (exactly one kind)")]
 pub(crate) struct InputArgs {
-    /// Mails in RFC 5322 form: files, mbox files, Maildirs, or - for standard input. Recipients are those in To, Cc
-    /// and Bcc (which is taken out), unless -t names others
+    /// Mails in RFC 5322 form: files, mbox files, Maildirs, or - for standard input. Recipients
+    /// are those in To, Cc and Bcc (which is taken out), unless -t names others
     #[arg(value_name = "MESSAGE")]
     messages: Vec<PathBuf>,
 
-    /// Who it is from: the reverse-path, and the From of a mail that has none. '' is the null reverse-path
+    /// Who it is from: the reverse-path, and the From of a mail that has none. '' is the null
+    /// reverse-path
     #[arg(short, long, value_name = "ADDR")]
     from: Option<String>,
 
-    /// Who gets it (repeatable). With MESSAGE, these instead of the recipients in its header section
+    /// Who gets it (repeatable). With MESSAGE, these instead of the recipients in its header
+    /// section
     #[arg(short, long, value_name = "ADDR")]
     to: Vec<String>,
 
@@ -62,21 +64,24 @@ pub(crate) struct InputArgs {
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     header: Vec<String>,
 
-    /// A mail for each line of JSON: {"id", "from", "to", "eml": PATH} or "raw", or "subject", "text", "html",
-    /// "attach", "inline", "cc", "bcc", "reply_to", "headers". Paths are relative to the file; - for standard input
+    /// A mail for each line of JSON: {"id", "from", "to", "eml": PATH} or "raw", or "subject",
+    /// "text", "html", "attach", "inline", "cc", "bcc", "reply_to", "headers". Paths are relative
+    /// to the file; - for standard input
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
 
-    /// A mail for each row of a CSV, TSV or JSON lines file; its columns are the variables of --template
+    /// A mail for each row of a CSV, TSV or JSON lines file; its columns are the variables of
+    /// --template
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
 
-    /// The MiniJinja template: a file (header fields, empty line, text) or a directory (headers.txt, text.txt,
-    /// html.html, attachments/, inline/)
+    /// The MiniJinja template: a file (header fields, empty line, text) or a directory
+    /// (headers.txt, text.txt, html.html, attachments/, inline/)
     #[arg(long, value_name = "FILE|DIR")]
     template: Option<PathBuf>,
 
-    /// The column of --rows with the recipient's address. A column "name" is the recipient's name [default: email]
+    /// The column of --rows with the recipient's address. A column "name" is the recipient's name
+    /// [default: email]
     #[arg(long, value_name = "COLUMN")]
     to_column: Option<String>,
 }

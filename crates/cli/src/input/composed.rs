@@ -14,7 +14,8 @@ use super::{InputError, read};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Parts {
-    /// What to call the mail. Only a JSON line has it, and the next two, which stand for a mail that is made already.
+    /// What to call the mail. Only a JSON line has it, and the next two, which stand for a mail
+    /// that is made already.
     pub(super) id: Option<Id>,
     /// A file in RFC 5322 form.
     pub(super) eml: Option<PathBuf>,

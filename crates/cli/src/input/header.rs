@@ -40,7 +40,8 @@ impl Field<'_> {
 
 /// Reads the fields up to the empty line, or to the end. Lines end in CRLF.
 ///
-/// Strict, because what one reader takes for a field another takes for the body: a blind copy could be shown.
+/// Strict, because what one reader takes for a field another takes for the body: a blind copy
+/// could be shown.
 pub(super) fn fields(content: &[u8]) -> Result<Vec<Field<'_>>, Problem> {
     let mut fields: Vec<Field<'_>> = Vec::new();
     let mut start = 0;
@@ -69,7 +70,8 @@ pub(super) fn begins(octets: &[u8]) -> bool {
         .is_some_and(|line| field(line, 0..line.len()).is_some())
 }
 
-/// `field = field-name ":" unstructured CRLF`; old mails have white space before the colon (section 4.5).
+/// `field = field-name ":" unstructured CRLF`; old mails have white space before the colon
+/// (section 4.5).
 fn field(line: &[u8], range: Range<usize>) -> Option<Field<'_>> {
     let colon = line.iter().position(|octet| *octet == b':')?;
     let name = line.get(..colon)?.trim_ascii_end();

@@ -1,4 +1,5 @@
-//! `--jsonl`: a line a mail, either an envelope and a file or text in RFC 5322 form, or the parts of a mail.
+//! `--jsonl`: a line a mail, either an envelope and a file or text in RFC 5322 form, or the parts
+//! of a mail.
 
 use std::path::{Path, PathBuf};
 

@@ -25,7 +25,8 @@ impl Lines {
 
     /// Appends the next line with its line end to `buffer`, which may become `limit` octets long.
     ///
-    /// Returns the length of the line, 0 at the end of the input. After an error the input cannot be read on.
+    /// Returns the length of the line, 0 at the end of the input. After an error the input cannot
+    /// be read on.
     pub(super) fn read(&mut self, buffer: &mut Vec<u8>, limit: usize) -> Result<usize, InputError> {
         let room = limit.saturating_sub(buffer.len()) as u64;
         let mut reader = self.reader.by_ref().take(room + 1);

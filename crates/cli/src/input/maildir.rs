@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::{InputError, Place, Problem, read};
 
-/// The files of its mails: the new ones, then those seen, in the order of their names, which is that of arrival.
+/// The files of its mails: the new ones, then those seen, in the order of their names, which is
+/// that of arrival.
 pub(super) fn files(maildir: &Path) -> Result<Vec<PathBuf>, InputError> {
     let mut files = Vec::new();
     let mut is_maildir = false;

@@ -1,4 +1,5 @@
-//! mbox files: mails one after another, each behind a `From ` line (RFC 4155 and the mboxrd quoting).
+//! mbox files: mails one after another, each behind a `From ` line (RFC 4155 and the mboxrd
+//! quoting).
 
 use std::mem;
 use std::sync::Arc;
@@ -31,8 +32,9 @@ impl Mbox {
 
     /// Reads up to the next `From ` line and returns the mail before it.
     ///
-    /// Every line that begins so is taken for the start of a mail, empty line before it or not: an unquoted line of
-    /// text shows as an error then, whereas a separator taken for text would hide a mail in another.
+    /// Every line that begins so is taken for the start of a mail, empty line before it or not:
+    /// an unquoted line of text shows as an error then, whereas a separator taken for text would
+    /// hide a mail in another.
     fn read(&mut self) -> Result<Vec<u8>, InputError> {
         let mut mail = Vec::new();
         loop {

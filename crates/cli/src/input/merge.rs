@@ -28,7 +28,8 @@ pub(crate) struct Merge {
 }
 
 impl Merge {
-    /// `from` is who the mails are from, or the reverse-path if the template says who they are from.
+    /// `from` is who the mails are from, or the reverse-path if the template says who they are
+    /// from.
     pub(super) fn check(
         rows: &Path,
         template: &Path,

@@ -1,4 +1,5 @@
-//! A mail in RFC 5322 form: its content stays as it is, its envelope comes from the header section or from elsewhere.
+//! A mail in RFC 5322 form: its content stays as it is, its envelope comes from the header
+//! section or from elsewhere.
 
 use std::collections::HashSet;
 
@@ -18,8 +19,8 @@ pub(super) struct Outside {
 
 /// Makes a mail of octets with any line ends.
 ///
-/// Without recipients from outside, those in To, Cc and Bcc get the mail, and Bcc is taken out of the content.
-/// Nothing else is changed but line ends.
+/// Without recipients from outside, those in To, Cc and Bcc get the mail, and Bcc is taken out of
+/// the content. Nothing else is changed but line ends.
 pub(super) fn mail(octets: Vec<u8>, outside: &Outside) -> Result<Mail, Problem> {
     if octets.is_empty() {
         return Err(Problem::Empty);
@@ -44,7 +45,8 @@ pub(super) fn mail(octets: Vec<u8>, outside: &Outside) -> Result<Mail, Problem> 
     assemble(reverse_path, forward_paths, Content::new(visible).map_err(Problem::Content)?)
 }
 
-/// Reads a reverse-path as people write it: an address, `Name <address>`, or nothing or `<>` for the null one.
+/// Reads a reverse-path as people write it: an address, `Name <address>`, or nothing or `<>` for
+/// the null one.
 pub(super) fn reverse_path(text: &str) -> Result<ReversePath, NamedMailboxError> {
     match text.trim() {
         "" | "<>" => Ok(ReversePath::Null),

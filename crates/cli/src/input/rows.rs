@@ -10,7 +10,8 @@ use minijinja::Value;
 use super::lines::Lines;
 use super::{InputError, Place, Problem, read};
 
-/// Most octets of one row. Rows hold names and numbers; an unclosed quote makes one of all the rest of the file.
+/// Most octets of one row. Rows hold names and numbers; an unclosed quote makes one of all the
+/// rest of the file.
 const MAX_ROW: usize = 1 << 20;
 
 /// A row, with its cells under the names of their columns.

@@ -1,8 +1,8 @@
 //! `--template`: header fields, text and HTML in MiniJinja, compiled once and filled for each row.
 //!
-//! A file has the header fields first, then an empty line, then the text (or HTML, if its name ends so). A
-//! directory has `headers.txt`, `text.txt` and `html.html` (one of the two is enough), and the files in
-//! `attachments/` and `inline/`.
+//! A file has the header fields first, then an empty line, then the text (or HTML, if its name
+//! ends so). A directory has `headers.txt`, `text.txt` and `html.html` (one of the two is
+//! enough), and the files in `attachments/` and `inline/`.
 //!
 //! Each header field is a template of its own, so that no cell can add another field.
 
@@ -32,7 +32,8 @@ pub(super) struct Template {
 #[derive(Debug)]
 struct Piece {
     name: String,
-    /// Lines that stand before it in its file, and as line ends in the template, so that errors tell the right line.
+    /// Lines that stand before it in its file, and as line ends in the template, so that errors
+    /// tell the right line.
     lines_before: usize,
 }
 
@@ -73,8 +74,8 @@ impl Template {
         self.headers.iter().any(|(header, _)| header.eq_ignore_ascii_case(name))
     }
 
-    /// Fills in the cells of a row. They are variables under their columns' names; `row` has them all, for names
-    /// that no variable can have: `row["First name"]`.
+    /// Fills in the cells of a row. They are variables under their columns' names; `row` has them
+    /// all, for names that no variable can have: `row["First name"]`.
     pub(super) fn fill(&self, row: &Row) -> Result<Filled, Problem> {
         let cells = context! { row => row.cells.clone(), ..row.cells.clone() };
         let mut headers = Vec::with_capacity(self.headers.len());
@@ -151,7 +152,8 @@ impl Template {
         self.add(&path, name.to_owned(), 0, &source).map(Some)
     }
 
-    /// Adds the header fields at the start of a text, and returns the number of lines they take and what is behind.
+    /// Adds the header fields at the start of a text, and returns the number of lines they take
+    /// and what is behind.
     fn add_headers<'a>(
         &mut self,
         path: &Path,

@@ -12,8 +12,8 @@ use super::ComposeError;
 
 /// A file that goes with a mail: attached to it, or shown inside the HTML text.
 ///
-/// The transfer encoding is done once, when the attachment is made; clones share it, so that one attachment can
-/// go with any number of mails for the price of a copy into each.
+/// The transfer encoding is done once, when the attachment is made; clones share it, so that one
+/// attachment can go with any number of mails for the price of a copy into each.
 ///
 /// ```
 /// use posthaste::compose::Attachment;
@@ -55,7 +55,8 @@ impl Attachment {
     ///
     /// # Errors
     ///
-    /// When the name cannot be a Content-ID: it must be visible ASCII without spaces and angle brackets.
+    /// When the name cannot be a Content-ID: it must be visible ASCII without spaces and angle
+    /// brackets.
     pub fn inline(name: impl Into<String>, octets: impl AsRef<[u8]>) -> Result<Self, ComposeError> {
         let name = name.into();
         if !name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>')) {

@@ -42,8 +42,8 @@ impl From<Infallible> for NamedMailboxError {
 
 /// A mailbox with the name that mail readers show for it.
 ///
-/// Neither contains a control character. The name is plain text: quoting and encoding for the header section
-/// are done when a mail is built.
+/// Neither contains a control character. The name is plain text: quoting and encoding for the
+/// header section are done when a mail is built.
 ///
 /// ```
 /// use posthaste::compose::NamedMailbox;
@@ -79,8 +79,8 @@ impl NamedMailbox {
 
     /// Reads any number of mailboxes separated by commas, as they stand behind `To:`.
     ///
-    /// Groups (`team: a@x, b@x;`) give their members, comments in parentheses are left out, and the text may be
-    /// empty. Takes time in proportion to the text's length and does not recurse.
+    /// Groups (`team: a@x, b@x;`) give their members, comments in parentheses are left out, and
+    /// the text may be empty. Takes time in proportion to the text's length and does not recurse.
     ///
     /// # Errors
     ///

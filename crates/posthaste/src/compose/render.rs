@@ -39,7 +39,8 @@ pub(super) fn render(draft: &Draft, from: &NamedMailbox) -> Vec<u8> {
     octets
 }
 
-/// The alternatives, within what they show, within what is attached; each level only where it is needed.
+/// The alternatives, within what they show, within what is attached; each level only where it is
+/// needed.
 fn body(draft: &Draft) -> MimePart<'_> {
     let text =
         draft.text.as_deref().map(|text| MimePart::new("text/plain", with_lf_line_ends(text)));
@@ -68,8 +69,8 @@ fn address(mailbox: &NamedMailbox) -> Address<'_> {
     Address::new_address(mailbox.name(), mailbox.mailbox().as_str())
 }
 
-/// An ASCII value is only folded, since an encoded word has no meaning in most structured fields. Words that fit
-/// on no line can only be encoded.
+/// An ASCII value is only folded, since an encoded word has no meaning in most structured fields.
+/// Words that fit on no line can only be encoded.
 fn unstructured(value: &str) -> HeaderType<'_> {
     /// Below the 998 octets of a line by the longest field name and its colon.
     const MAX_WORD: usize = 900;

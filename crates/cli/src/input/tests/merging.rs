@@ -209,3 +209,42 @@ fn bad_templates() {
     let missing = "cannot read t/headers.txt: No such file or directory (os error 2)";
     files.refuse(&args, Exit::NoInput, missing);
 }
+
+#[test]
+fn the_newsletter_of_the_examples() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/newsletter");
+    let rows = format!("{directory}/people.csv");
+    let mails = Files::new([]).mails(&["--rows", &rows, "--template", directory]);
+    assert_eq!(mails.len(), 1200);
+    let mut table = csv::Reader::from_path(&rows).unwrap();
+    for (mail, row) in mails.iter().zip(table.records()) {
+        let (message, row) = (parsed(mail), row.unwrap());
+        assert_eq!(from(mail), "letters@lantern.example");
+        assert!(!mail.mail.envelope.needs_smtputf8() && !mail.mail.content.has_8bit());
+        assert_eq!(message.to().unwrap().first().unwrap().name(), Some(&row[1]));
+        assert_eq!(
+            message.subject(),
+            Some(format!("{}, six books for the summer", &row[1]).as_str())
+        );
+        assert!(message.body_text(0).unwrap().contains(&format!("in {} if", &row[2])));
+        assert_eq!(message.attachment_count(), 3);
+    }
+}
+
+/// Attachments are encoded once: a mail costs little more than copying them into it.
+#[test]
+#[ignore = "a measurement: run it in release"]
+fn a_thousand_rows_with_an_attachment() {
+    let people: String = (0..1000).map(|n| format!("p{n}@x.example,Person {n}\n")).collect();
+    let files = Files::new([
+        ("p.csv", format!("email,name\n{people}").as_bytes()),
+        ("t/headers.txt", b"From: a@x\nSubject: {{ name }}\n"),
+        ("t/text.txt", b"Hi {{ name }}\n"),
+        ("t/attachments/a.bin", &vec![7; 50 << 10]),
+    ]);
+    let inputs = files.inputs(&["--rows", "{}/p.csv", "--template", "{}/t"]).unwrap();
+    let start = std::time::Instant::now();
+    assert_eq!(inputs.open().unwrap().filter(Result::is_ok).count(), 1000);
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "took {:?}", start.elapsed());
+    println!("1000 mails of 70 kB in {:?}", start.elapsed());
+}
