@@ -20,20 +20,22 @@ impl Dialogue {
         dialogue
     }
 
-    /// Sends `line` and returns the whole reply.
-    pub(crate) async fn say(&mut self, line: &str) -> String {
-        self.stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
-        self.reply().await
+    /// Connects, reads the greeting and says EHLO.
+    pub(crate) async fn hello(addr: SocketAddr) -> Self {
+        let mut dialogue = Self::connect(addr).await;
+        dialogue.expect("EHLO client.example.test", "250").await;
+        dialogue
     }
 
-    /// Sends `line`; its reply must begin with `code`.
+    /// Sends `line`, whose reply must begin with `code`; returns the whole reply.
     pub(crate) async fn expect(&mut self, line: &str, code: &str) -> String {
-        let reply = self.say(line).await;
+        self.stream.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
+        let reply = self.reply().await;
         assert!(reply.starts_with(code), "{line:?} was answered {reply:?}, not {code}");
         reply
     }
 
-    /// One mail transaction; returns the final reply. `content` without its end.
+    /// One mail transaction, in which all is accepted. `content` ends in CRLF, without the dot.
     pub(crate) async fn send(&mut self, from: &str, to: &[&str], content: &str) {
         self.expect(&format!("MAIL FROM:<{from}>"), "250").await;
         for to in to {

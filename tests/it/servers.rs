@@ -1,36 +1,33 @@
 //! The harness itself: the servers do what their descriptions say.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use posthaste_tests::{
-    Auth, Delivery, Exim, Missing, PASSWORD, Postfix, Server, SmtpSink, Tls, USER, or_skip,
+    Auth, Delivery, Exim, PASSWORD, Postfix, Server, SmtpSink, Tls, USER, or_skip,
 };
+use tokio::net::TcpStream;
 
 use crate::dialogue::Dialogue;
 
-const CONTENT: &str =
-    "Subject: Gr\u{fc}\u{df}e\r\nFrom: a@example.test\r\n\r\n..hello\r\n\r\nlast\r\n";
+const CONTENT: &str = "Subject: Grüße\r\nFrom: a@example.test\r\n\r\n..hello\r\n\r\nlast\r\n";
 
-/// What arrives of [`CONTENT`], whose one leading dot is transparency's.
-const ARRIVED: &str =
-    "Subject: Gr\u{fc}\u{df}e\r\nFrom: a@example.test\r\n\r\n.hello\r\n\r\nlast\r\n";
+/// What arrives of [`CONTENT`], where the first of the two dots is transparency's.
+const ARRIVED: &str = "Subject: Grüße\r\nFrom: a@example.test\r\n\r\n.hello\r\n\r\nlast\r\n";
 
 #[tokio::test]
 async fn postfix_delivers_a_copy_for_each_recipient() {
-    delivers(Postfix::default().start().await).await;
+    delivers_a_copy_for_each_recipient(&or_skip!(Postfix::default().start().await)).await;
 }
 
 #[tokio::test]
 async fn exim_delivers_a_copy_for_each_recipient() {
-    delivers(Exim::default().start().await).await;
+    delivers_a_copy_for_each_recipient(&or_skip!(Exim::default().start().await)).await;
 }
 
-async fn delivers(server: Result<Server, Missing>) {
-    let server = or_skip!(server);
-    let mut client = Dialogue::connect(server.addr).await;
-    client.expect("EHLO client.example.test", "250").await;
+async fn delivers_a_copy_for_each_recipient(server: &Server) {
+    let mut client = Dialogue::hello(server.addr).await;
     client.send("sender@example.test", &["one@a.test", "two@b.test"], CONTENT).await;
     client.expect("QUIT", "221").await;
 
@@ -48,16 +45,14 @@ async fn delivers(server: Result<Server, Missing>) {
 async fn postfix_offers_what_it_was_asked_for() {
     let plain = or_skip!(Postfix::default().start().await);
     let options = Postfix { tls: Tls::Starttls, auth: Auth::Offered, ..Postfix::default() };
-    let full = or_skip!(options.start().await);
-    offers_what_it_was_asked_for(&plain, &full).await;
+    offers_what_it_was_asked_for(&plain, &or_skip!(options.start().await)).await;
 }
 
 #[tokio::test]
 async fn exim_offers_what_it_was_asked_for() {
     let plain = or_skip!(Exim::default().start().await);
     let options = Exim { tls: Tls::Starttls, auth: Auth::Offered, ..Exim::default() };
-    let full = or_skip!(options.start().await);
-    offers_what_it_was_asked_for(&plain, &full).await;
+    offers_what_it_was_asked_for(&plain, &or_skip!(options.start().await)).await;
 }
 
 async fn offers_what_it_was_asked_for(plain: &Server, full: &Server) {
@@ -93,8 +88,7 @@ async fn exim_wants_the_right_password() {
 }
 
 async fn wants_the_right_password(server: &Server) {
-    let mut client = Dialogue::connect(server.addr).await;
-    client.expect("EHLO me", "250").await;
+    let mut client = Dialogue::hello(server.addr).await;
     client.expect("MAIL FROM:<a@b.test>", "250").await;
     client.expect("RCPT TO:<c@d.test>", "5").await;
     client.expect("RSET", "250").await;
@@ -110,53 +104,67 @@ fn plain(user: &str, password: &str) -> String {
 }
 
 #[tokio::test]
-async fn own_lines_win_over_the_harness() {
-    let refuse = "smtpd_recipient_restrictions = check_recipient_access inline:{{gone@a.test = 550 5.1.1 gone}}";
-    let options = Postfix { main_cf: refuse.to_owned(), ..Postfix::default() };
-    refuses_one(&or_skip!(options.start().await)).await;
-    let deny = "deny local_parts = gone\n message = gone";
-    let options = Exim { acl_rcpt: deny.to_owned(), ..Exim::default() };
-    refuses_one(&or_skip!(options.start().await)).await;
+async fn lines_of_ones_own_win_in_postfix() {
+    let refuse = "check_recipient_access inline:{{gone@a.test = 550 5.1.1 gone}}";
+    let main_cf = format!("smtpd_recipient_restrictions = {refuse}");
+    let options = Postfix { main_cf, ..Postfix::default() };
+    refuses_one_recipient(&or_skip!(options.start().await)).await;
 }
 
-async fn refuses_one(server: &Server) {
-    let mut client = Dialogue::connect(server.addr).await;
-    client.expect("EHLO me", "250").await;
+#[tokio::test]
+async fn lines_of_ones_own_win_in_exim() {
+    let acl_rcpt = "deny local_parts = gone\n message = gone".to_owned();
+    let options = Exim { acl_rcpt, ..Exim::default() };
+    refuses_one_recipient(&or_skip!(options.start().await)).await;
+}
+
+async fn refuses_one_recipient(server: &Server) {
+    let mut client = Dialogue::hello(server.addr).await;
     client.expect("MAIL FROM:<>", "250").await;
     client.expect("RCPT TO:<gone@a.test>", "550").await;
     client.expect("RCPT TO:<here@a.test>", "250").await;
 }
 
 #[tokio::test]
-async fn discarded_mail_is_accepted_and_not_filed() {
+async fn postfix_discards_what_it_accepts() {
     let options = Postfix { delivery: Delivery::Discard, ..Postfix::default() };
     discards(&or_skip!(options.start().await), "status=sent").await;
+}
+
+#[tokio::test]
+async fn exim_discards_what_it_accepts() {
     let options = Exim { delivery: Delivery::Discard, ..Exim::default() };
     discards(&or_skip!(options.start().await), "Completed").await;
 }
 
 async fn discards(server: &Server, logged: &str) {
-    let mut client = Dialogue::connect(server.addr).await;
-    client.expect("EHLO me", "250").await;
+    let mut client = Dialogue::hello(server.addr).await;
     client.send("a@b.test", &["c@d.test"], CONTENT).await;
     server.wait_for_log(logged).await;
     assert_eq!(server.maildir.mails(), []);
 }
 
 #[tokio::test]
-async fn a_dropped_server_leaves_nothing_behind() {
-    for server in [Postfix::default().start().await, Exim::default().start().await] {
-        let server = or_skip!(server);
-        let (addr, folder) = (server.addr, server.folder().to_owned());
-        drop(server);
-        tokio::net::TcpStream::connect(addr).await.unwrap_err();
-        assert!(!folder.exists(), "{}", folder.display());
-        assert_eq!(processes_naming(&folder), Vec::<String>::new());
-    }
+async fn postfix_leaves_nothing_behind() {
+    leaves_nothing_behind(or_skip!(Postfix::default().start().await)).await;
+}
+
+#[tokio::test]
+async fn exim_leaves_nothing_behind() {
+    leaves_nothing_behind(or_skip!(Exim::default().start().await)).await;
+}
+
+async fn leaves_nothing_behind(server: Server) {
+    let (addr, folder) = (server.addr, server.folder().to_owned());
+    assert_ne!(processes_naming(&folder), Vec::<String>::new());
+    drop(server);
+    TcpStream::connect(addr).await.unwrap_err();
+    assert!(!folder.exists(), "{}", folder.display());
+    assert_eq!(processes_naming(&folder), Vec::<String>::new());
 }
 
 /// The command lines of running processes in which `folder` occurs.
-fn processes_naming(folder: &std::path::Path) -> Vec<String> {
+fn processes_naming(folder: &Path) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").unwrap();
     let files = processes.map(|entry| entry.unwrap().path().join("cmdline"));
     let lines = files.filter_map(|file: PathBuf| std::fs::read_to_string(file).ok());
@@ -166,7 +174,5 @@ fn processes_naming(folder: &std::path::Path) -> Vec<String> {
 #[tokio::test]
 async fn smtp_sink_takes_mail() {
     let server = or_skip!(SmtpSink::default().start().await);
-    let mut client = Dialogue::connect(server.addr).await;
-    client.expect("EHLO me", "250").await;
-    client.send("a@b.test", &["c@d.test"], CONTENT).await;
+    Dialogue::hello(server.addr).await.send("a@b.test", &["c@d.test"], CONTENT).await;
 }

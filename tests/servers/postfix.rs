@@ -82,7 +82,7 @@ impl Postfix {
             None => command.env("LD_LIBRARY_PATH", library_path(&[postfix])),
             Some(sasl) => {
                 sasl.configure(&config, &owner);
-                command.env("SASL_PATH", sasl.plugins());
+                sasl.set_plugins(&mut command);
                 command.env("LD_LIBRARY_PATH", library_path(&[postfix, &sasl.programs]))
             }
         };
@@ -252,15 +252,15 @@ impl Sasl {
         Ok(Self { programs })
     }
 
-    /// The folders with the mechanisms: the unpacked ones first, else the system's.
-    fn plugins(&self) -> String {
+    /// Tells `command` where the unpacked mechanisms are; the library knows the system's.
+    fn set_plugins(&self, command: &mut Command) {
+        if self.programs.is_system() {
+            return;
+        }
         let folders = self.programs.library_folders();
-        let folders = folders.iter().map(|folder| folder.join("sasl2"));
-        folders
-            .filter(|folder| folder.is_dir())
-            .map(|folder| folder.display().to_string())
-            .collect::<Vec<_>>()
-            .join(":")
+        let plugins = folders.iter().map(|folder| folder.join("sasl2"));
+        let plugins = plugins.filter(|folder| folder.is_dir());
+        command.env("SASL_PATH", std::env::join_paths(plugins).unwrap());
     }
 
     /// Writes smtpd.conf and the database with the one user. Debian's Postfix looks in `sasl`
@@ -283,7 +283,7 @@ mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256
         let mut command = command(&self.programs.path("usr/sbin/saslpasswd2"));
         command.args(["-p", "-c", "-u", HOSTNAME, "-f"]).arg(&database).arg(USER);
         command.env("LD_LIBRARY_PATH", library_path(&[&self.programs]));
-        command.env("SASL_PATH", self.plugins());
+        self.set_plugins(&mut command);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success(), "saslpasswd2 made no database");
