@@ -61,9 +61,9 @@ impl Ledger {
         Self { mail, in_doubt, entries, remaining, submitted, started: None, ended: submitted }
     }
 
-    /// How many recipients are not settled.
-    pub fn remaining(&self) -> usize {
-        self.remaining.len()
+    /// The recipients that are not settled, by their place in the envelope.
+    pub fn remaining(&self) -> &[u32] {
+        &self.remaining
     }
 
     /// The mail as submitted.

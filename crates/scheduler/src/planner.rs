@@ -111,6 +111,11 @@ impl Planner {
         self.connections.len()
     }
 
+    /// All servers, in the order in which they were added.
+    pub fn servers(&self) -> impl Iterator<Item = ServerId> + use<> {
+        (0..self.servers.len() as u32).map(ServerId)
+    }
+
     /// What is known about a server.
     pub fn status(&self, server: ServerId) -> ServerStatus {
         let server = self.server(server);

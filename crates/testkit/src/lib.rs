@@ -1,1 +1,5 @@
+//! What the tests of posthaste share. Development only.
+
 #![forbid(unsafe_code)]
+
+pub mod simulation;

@@ -121,7 +121,7 @@ pub enum Action {
         /// The pipelining mode to start with.
         pipelining: Pipelining,
     },
-    /// Let the connection pull: there is work.
+    /// Let the connection pull: there is work. It may be gone before it hears of it.
     Wake {
         /// One that was told [`Pull::Wait`].
         connection: ConnectionId,

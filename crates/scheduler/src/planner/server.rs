@@ -114,8 +114,9 @@ impl Server {
         if open >= self.limits.max_connections || usable >= self.allowed() {
             return Opening::No;
         }
+        // The server counts those that are closing as well.
         if let Some(ceiling) = &self.ceiling
-            && usable >= ceiling.allows(now)
+            && open >= ceiling.allows(now)
         {
             return if now < ceiling.probe_at {
                 Opening::Later(ceiling.probe_at)

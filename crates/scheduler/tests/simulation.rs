@@ -1,0 +1,502 @@
+//! The planner among virtual servers, in virtual time. The simulation itself checks, at every step:
+//! never more connections than allowed, each mail done with once, each recipient's outcome as the
+//! server knows it (SCHED-03, SCHED-11, CL-01).
+
+use std::ops::Range;
+use std::time::Duration;
+
+use fastrand::Rng;
+use posthaste_scheduler::{
+    Action, Cause, Exhausted, GiveUp, InDoubtPolicy, PlannerConfig, RecipientState, Record,
+    ServerLimits, Time,
+};
+use posthaste_session::Pipelining;
+use posthaste_testkit::simulation::{Closed, ServerModel, Simulation, Trouble};
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn at(count: u64) -> Time {
+    Time::after_epoch(seconds(count))
+}
+
+fn limits(max_connections: u32) -> ServerLimits {
+    ServerLimits { max_connections, ..ServerLimits::default() }
+}
+
+/// A server, and mails that were all submitted at the start.
+fn simulation(seed: u64, limits: ServerLimits, model: ServerModel, mails: usize) -> Simulation {
+    let config = PlannerConfig::default();
+    simulation_with(config, seed, limits, model, mails)
+}
+
+fn simulation_with(
+    config: PlannerConfig,
+    seed: u64,
+    limits: ServerLimits,
+    model: ServerModel,
+    mails: usize,
+) -> Simulation {
+    let mut simulation = Simulation::new(config, InDoubtPolicy::Report, seed);
+    let server = simulation.add_server(limits, model);
+    let mut rng = Rng::with_seed(seed);
+    for _ in 0..mails {
+        simulation.submit(Time::EPOCH, server, rng.usize(1..4), None);
+    }
+    simulation
+}
+
+fn states(closed: &[Closed]) -> [usize; 4] {
+    let recipients = || closed.iter().flat_map(|mail| &mail.report.recipients);
+    [
+        RecipientState::Delivered,
+        RecipientState::Failed,
+        RecipientState::Deferred,
+        RecipientState::InDoubt,
+    ]
+    .map(|state| recipients().filter(|recipient| recipient.state == state).count())
+}
+
+fn opened(simulation: &Simulation) -> Vec<Time> {
+    let open = |(at, action): &(Time, Action)| matches!(action, Action::Open { .. }).then_some(*at);
+    simulation.trace().iter().filter_map(open).collect()
+}
+
+fn records(simulation: &Simulation) -> impl Iterator<Item = (Time, Record)> {
+    simulation.trace().iter().filter_map(|&(at, action)| match action {
+        Action::Record(record) => Some((at, record)),
+        _ => None,
+    })
+}
+
+/// What the server did wrong is not held against the mails.
+#[track_caller]
+fn assert_attempts_are_the_mails_own(closed: &[Closed]) {
+    for mail in closed.iter().filter(|mail| mail.interruptions.before_end < 2) {
+        for recipient in &mail.report.recipients {
+            assert_eq!(recipient.attempts, 1, "{mail:?}");
+        }
+    }
+}
+
+fn flapping(seed: u64, trouble: Trouble, until: u64) -> ServerModel {
+    let model = ServerModel { trouble, ..ServerModel::default() };
+    model.flapping(seconds(2)..seconds(20), seconds(1)..seconds(15), at(until), seed)
+}
+
+/// SCHED-02, SCHED-11: a server goes up and down under ten thousand mails.
+#[test]
+fn ten_thousand_mails_outlast_a_flapping_server() {
+    let model = ServerModel {
+        service: Duration::from_millis(50)..Duration::from_millis(150),
+        ..flapping(1, Trouble::Refuses, 3600)
+    };
+    let mut simulation = simulation(1, limits(20), model, 10_000);
+    simulation.run_to_the_end();
+
+    let closed = simulation.closed();
+    let [delivered, failed, deferred, in_doubt] = states(closed);
+    assert_eq!(closed.len(), 10_000);
+    assert_eq!((failed, deferred), (0, 0));
+    assert!(in_doubt < delivered / 50, "{in_doubt} of {delivered} were lost behind their end");
+    assert_attempts_are_the_mails_own(closed);
+    assert_eq!(simulation.tally().most_connections, 20);
+}
+
+/// Every kind of trouble, and faults of the line and of mailboxes on top, over many seeds.
+#[test]
+fn every_recipient_has_one_outcome_whatever_the_server_does() {
+    let troubles = [Trouble::Refuses, Trouble::Hangs, Trouble::ShutsDown, Trouble::Breaks];
+    for seed in 0..200 {
+        let trouble = troubles[seed as usize % troubles.len()];
+        let mut rng = Rng::with_seed(seed);
+        let model = ServerModel {
+            max_sessions: rng.bool().then(|| rng.u32(1..8)),
+            mails_per_session: rng.bool().then(|| rng.u32(1..8)),
+            deferred: rng.u32(0..200),
+            refused: rng.u32(0..200),
+            dropped_in_content: rng.u32(0..50),
+            dropped_at_end: rng.u32(0..50),
+            bears: if rng.bool() { Pipelining::Cross } else { Pipelining::Envelope },
+            ..flapping(seed, trouble, 300)
+        };
+        let limits = ServerLimits {
+            max_mails_per_connection: rng.bool().then(|| rng.u32(1..10)),
+            ..limits(rng.u32(1..10))
+        };
+        let mut simulation = simulation(seed, limits, model, 200);
+        simulation.run_to_the_end();
+        assert_eq!(simulation.closed().len(), 200, "seed {seed}");
+    }
+}
+
+/// The wish to be done by a time is kept, with any trouble: in every state but while being sent.
+#[test]
+fn mails_expire_wherever_they_wait() {
+    let troubles = [Trouble::Refuses, Trouble::Hangs, Trouble::ShutsDown];
+    for seed in 0..50 {
+        let trouble = troubles[seed as usize % troubles.len()];
+        let model = ServerModel { deferred: 500, ..flapping(seed, trouble, 300) };
+        let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, seed);
+        let server = simulation.add_server(limits(2), model);
+        for _ in 0..300 {
+            simulation.submit(Time::EPOCH, server, 2, Some(seconds(8)));
+        }
+        simulation.run_until(at(8) + Trouble::TIMEOUT + seconds(1));
+        assert_eq!(simulation.closed().len(), 300, "seed {seed}");
+        for mail in simulation.closed() {
+            let total = mail.report.timing.total();
+            let was_under_way = mail.report.timing.started.is_some();
+            assert!(total <= seconds(8) || was_under_way, "seed {seed}: {mail:?}");
+        }
+    }
+}
+
+/// SCHED-02, SCHED-13: an hour without a server costs one connection every now and then, no mail
+/// an attempt, and is over soon after.
+#[test]
+fn an_outage_of_an_hour_is_probed_and_recovered_from() {
+    let model = ServerModel { outages: vec![at(0)..at(3600)], ..ServerModel::default() };
+    let mut simulation = simulation(3, limits(20), model, 1000);
+    simulation.run_until(at(3600));
+
+    let probes = opened(&simulation);
+    let minute = |range: Range<u64>| {
+        probes.iter().filter(|&&probe| (at(range.start)..at(range.end)).contains(&probe)).count()
+    };
+    assert!((5..=8).contains(&minute(0..60)), "{probes:?}");
+    assert!((100..=240).contains(&minute(60..3600)), "15 to 30 s between two: {probes:?}");
+    assert!(probes.windows(2).skip(5).all(|pair| pair[1] - pair[0] >= seconds(15)));
+    assert!(simulation.tally().calls < 10_000, "nothing is busy while nothing can be done");
+
+    simulation.run();
+    assert!(simulation.now() < at(3600 + 30 + 5), "done at {:?}", simulation.now());
+    assert_eq!(states(simulation.closed())[0], recipients(&simulation));
+    assert_attempts_are_the_mails_own(simulation.closed());
+    assert_eq!(simulation.tally().most_connections, 20, "slow start has reached the limit");
+}
+
+fn recipients(simulation: &Simulation) -> usize {
+    simulation.closed().iter().map(|mail| mail.report.recipients.len()).sum()
+}
+
+/// The wait doubles from 1 s to 30 s, at least half of it certain, the rest jitter.
+#[test]
+fn the_back_off_of_a_server_grows_with_jitter() {
+    let waits = |seed| -> Vec<Duration> {
+        let model = ServerModel { outages: vec![at(0)..at(600)], ..ServerModel::default() };
+        let mut simulation = simulation(seed, limits(20), model, 100);
+        simulation.run_until(at(600));
+        let wait = |(now, record)| match record {
+            Record::BackOff { until, .. } => Some(until - now),
+            _ => None,
+        };
+        records(&simulation).filter_map(wait).collect()
+    };
+    let bounds = [1, 2, 4, 8, 16, 30, 30, 30];
+    for seed in 0..20 {
+        for (wait, most) in waits(seed).into_iter().zip(bounds.map(seconds)) {
+            assert!(wait >= most / 2 && wait <= most, "{wait:?} of {most:?}");
+        }
+    }
+    assert_ne!(waits(1), waits(2), "jitter differs");
+}
+
+/// One success does not make a server that fails again and again as good as new.
+#[test]
+fn a_flapping_server_keeps_a_part_of_its_record() {
+    let outages = (0..20).map(|round| at(20 * round)..at(20 * round + 19)).collect();
+    let model = ServerModel { outages, ..ServerModel::default() };
+    let mut simulation = simulation(4, limits(2), model, 1000);
+    simulation.run();
+    let mut forgiven = records(&simulation).filter_map(|(_, record)| match record {
+        Record::Recovered { failures, .. } => Some(failures),
+        _ => None,
+    });
+    assert!(forgiven.any(|failures| failures > 0));
+}
+
+/// 421 in the greeting for the first 30 s: no mail pays for it, and nothing hurries.
+#[test]
+fn a_server_that_is_not_ready_yet_costs_nothing() {
+    let outages = vec![at(0)..at(30)];
+    let model = ServerModel { outages, trouble: Trouble::ShutsDown, ..ServerModel::default() };
+    let mut simulation = simulation(5, limits(20), model, 500);
+    simulation.run();
+    assert!(opened(&simulation).iter().filter(|&&opened| opened < at(30)).count() <= 8);
+    assert!(simulation.now() < at(30 + 16 + 5), "done at {:?}", simulation.now());
+    assert_eq!(states(simulation.closed())[0], recipients(&simulation));
+    assert_attempts_are_the_mails_own(simulation.closed());
+}
+
+/// SCHED-03: a server that bears five sessions is found out, hardly refuses any, and is kept busy.
+#[test]
+fn a_limit_of_sessions_is_learned() {
+    let model = ServerModel {
+        max_sessions: Some(5),
+        service: seconds(1)..seconds(3),
+        ..ServerModel::default()
+    };
+    let mut simulation = simulation(6, limits(20), model, 3000);
+    simulation.run();
+    let refused = records(&simulation)
+        .filter(|(_, record)| matches!(record, Record::CeilingLearned { .. }))
+        .count();
+    assert!(refused < 3000 / 100, "{refused} connections were refused");
+    let best = seconds(3000 * 2 / 5);
+    assert!(simulation.now() - Time::EPOCH < best * 11 / 10, "took {:?}", simulation.now());
+    assert_attempts_are_the_mails_own(simulation.closed());
+}
+
+/// Slow start: one connection, then never more than twice as many as work.
+#[test]
+fn connections_double_at_most() {
+    let model = ServerModel { service: seconds(1)..seconds(1), ..ServerModel::default() };
+    let mut simulation = simulation(7, limits(50), model, 1000);
+    simulation.run();
+    let opened = opened(&simulation);
+    let round_trips = Duration::from_millis(3 * 15);
+    assert!(opened[1] - opened[0] >= round_trips, "the first one is alone until it is ready");
+    let (mut before, mut round_ends) = (0, Time::EPOCH);
+    for (count, &opened) in (1..).zip(&opened) {
+        if opened >= round_ends {
+            (before, round_ends) = (count - 1, opened + round_trips);
+        }
+        assert!(count <= 2 * before.max(1), "{count} after {before} at {opened:?}");
+    }
+    assert_eq!(opened.len(), 50, "each is used again and again");
+}
+
+/// Few mails: no more connections than mails, and as few as will do.
+#[test]
+fn connections_are_used_again() {
+    let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, 8);
+    let server = simulation.add_server(limits(50), ServerModel::default());
+    for second in 0..100 {
+        simulation.submit(at(second), server, 1, None);
+    }
+    simulation.run();
+    assert_eq!(opened(&simulation).len(), 1);
+
+    simulation.run_to_the_end();
+    let idle = ServerLimits::default().idle;
+    assert!(simulation.now() - at(99) >= idle && simulation.now() - at(99) < idle + seconds(1));
+}
+
+/// SCHED-10: one mail that takes for ever does not hold up the next one.
+#[test]
+fn a_mail_behind_a_slow_one_gets_its_own_connection() {
+    let model = ServerModel { service: seconds(60)..seconds(60), ..ServerModel::default() };
+    let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, 9);
+    let server = simulation.add_server(limits(50), model);
+    simulation.submit(at(0), server, 1, None);
+    simulation.submit(at(1), server, 1, None);
+    simulation.run();
+    assert!(simulation.now() < at(65), "done at {:?}", simulation.now());
+}
+
+/// SCHED-08: a connection carries so many mails, and then another one takes its place.
+#[test]
+fn connections_are_replaced_after_so_many_mails() {
+    let limits = ServerLimits { max_mails_per_connection: Some(20), ..limits(5) };
+    let mut simulation = simulation(10, limits, ServerModel::default(), 1000);
+    simulation.run_to_the_end();
+    assert!((50..60).contains(&opened(&simulation).len()), "{}", opened(&simulation).len());
+}
+
+/// SCHED-12: a connection is used for 300 s.
+#[test]
+fn connections_are_replaced_after_a_time() {
+    let model = ServerModel { service: seconds(1)..seconds(1), ..ServerModel::default() };
+    let mut simulation = simulation(11, limits(1), model, 1000);
+    simulation.run();
+    assert!((4..=5).contains(&opened(&simulation).len()));
+}
+
+/// RX-08: a mail that kills its connections fails alone, and its neighbours arrive.
+#[test]
+fn a_poison_mail_ends() {
+    let model = ServerModel { poison: 50..52, ..ServerModel::default() };
+    let mut simulation = simulation(12, limits(5), model, 100);
+    simulation.run();
+    for mail in simulation.closed() {
+        let is_poison = (50..52).contains(&mail.number);
+        let [delivered, failed, ..] = states(std::slice::from_ref(mail));
+        assert_eq!((delivered == 0, failed > 0), (is_poison, is_poison), "{mail:?}");
+    }
+    let poison = simulation.closed().iter().find(|mail| mail.number == 50).unwrap();
+    assert_eq!(poison.report.recipients[0].cause, Some(Cause::GivenUp(GiveUp::AttemptsUsedUp)));
+    assert_eq!(poison.interruptions.before_end, 6, "one is free, five are attempts");
+}
+
+/// RX-06, CL-06: a server that takes every content and never says so.
+#[test]
+fn a_server_that_drops_every_mail_at_its_end_is_not_hammered() {
+    let model = ServerModel { dropped_at_end: 1000, ..ServerModel::default() };
+    let mut simulation = simulation(13, limits(20), model, 1000);
+    simulation.run_until(at(600));
+    assert!(opened(&simulation).len() < 100, "{}", opened(&simulation).len());
+    let [delivered, failed, deferred, _] = states(simulation.closed());
+    assert_eq!((delivered, failed, deferred), (0, 0, 0));
+}
+
+/// SCHED-06: who has the mail or will never have it is not in the next attempt; checked by the
+/// simulation, which counts what the server took.
+#[test]
+fn deferred_recipients_are_tried_five_times() {
+    let model = ServerModel { deferred: 400, refused: 100, ..ServerModel::default() };
+    let mut simulation = simulation(14, limits(5), model, 500);
+    simulation.run();
+    let recipients = simulation.closed().iter().flat_map(|mail| &mail.report.recipients);
+    for recipient in recipients {
+        assert!((1..=5).contains(&recipient.attempts));
+        if recipient.cause == Some(Cause::GivenUp(GiveUp::AttemptsUsedUp)) {
+            assert_eq!(recipient.attempts, 5);
+            assert_eq!(recipient.reply.as_ref().unwrap().code().value(), 450);
+        }
+    }
+    assert!(simulation.now() < at(25), "1, 2, 4 and 8 s, each at most a fifth longer");
+}
+
+/// SCHED-07: `Retry` never loses a mail, and may deliver it twice.
+#[test]
+fn mails_in_doubt_are_sent_again_where_the_caller_wants_that() {
+    let model = ServerModel { dropped_at_end: 100, ..ServerModel::default() };
+    let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Retry, 15);
+    let server = simulation.add_server(limits(5), model);
+    for _ in 0..500 {
+        simulation.submit(Time::EPOCH, server, 1, None);
+    }
+    simulation.run();
+    let closed = simulation.closed();
+    assert!(states(closed)[0] >= 499);
+    assert!(closed.iter().any(|mail| mail.taken[0] > 1), "duplicates are the price");
+    let again = closed.iter().filter(|mail| mail.interruptions.behind_end > 0);
+    assert!(again.clone().count() > 30);
+    assert!(again.into_iter().all(|mail| mail.report.timing.total() >= seconds(600)));
+}
+
+/// SCHED-14, AUTH-11: wrong credentials end all mails at once, and are not tried again and again.
+#[test]
+fn wrong_credentials_fail_all_mails_at_once() {
+    let outages = vec![at(0)..at(3600)];
+    let model = ServerModel { outages, trouble: Trouble::RefusesLogin, ..ServerModel::default() };
+    let mut simulation = simulation(16, limits(20), model, 100);
+    let server = simulation.planner().servers().next().unwrap();
+    for second in 1..100 {
+        simulation.submit(at(second), server, 1, None);
+    }
+    simulation.run();
+    assert_eq!(opened(&simulation).len(), 1);
+    assert!(simulation.now() < at(100));
+    let recipients = simulation.closed().iter().flat_map(|mail| &mail.report.recipients);
+    for recipient in recipients {
+        assert_eq!(recipient.cause, Some(Cause::GivenUp(GiveUp::Authentication)));
+        assert_eq!(recipient.attempts, 0);
+    }
+}
+
+/// The other setting: five failures in a row, and the mails fail.
+#[test]
+fn an_exhausted_server_fails_its_mails_where_the_caller_wants_that() {
+    let config = PlannerConfig { exhausted: Exhausted::Fail, ..PlannerConfig::default() };
+    let model = ServerModel { outages: vec![at(0)..at(3600)], ..ServerModel::default() };
+    let mut simulation = simulation_with(config, 17, limits(20), model, 100);
+    simulation.run_to_the_end();
+    assert_eq!(opened(&simulation).len(), 5);
+    assert!(simulation.now() < at(16));
+    let [_, failed, ..] = states(simulation.closed());
+    assert_eq!(failed, recipients(&simulation));
+}
+
+/// All connections use the mode that one of them has tried, or none does.
+#[test]
+fn one_connection_tries_the_next_pipelining_mode() {
+    for (bears, expected) in [(Pipelining::Cross, 20), (Pipelining::Envelope, 1)] {
+        let model = ServerModel { bears, ..ServerModel::default() };
+        let mut simulation = simulation(18, limits(20), model, 5000);
+        simulation.run();
+        let told = simulation.trace().iter().filter(|(_, action)| match action {
+            Action::SetPipelining { mode, .. } | Action::Open { pipelining: mode, .. } => {
+                *mode == Pipelining::Cross
+            }
+            _ => false,
+        });
+        assert_eq!(told.count(), expected, "{bears}");
+        let server = simulation.planner().servers().next().unwrap();
+        assert_eq!(simulation.planner().status(server).pipelining, bears);
+    }
+}
+
+/// What is under way may finish, for a while; everything else ends at once.
+#[test]
+fn a_drained_planner_ends() {
+    for seed in 0..50 {
+        let model = ServerModel {
+            service: seconds(1)..seconds(20),
+            deferred: 200,
+            ..flapping(seed, Trouble::Refuses, 60)
+        };
+        let mut simulation = simulation(seed, limits(10), model, 200);
+        simulation.run_until(at(15));
+        simulation.drain(seconds(10));
+        simulation.run_until(at(25));
+        assert_eq!(simulation.planner().connections(), 0, "seed {seed}");
+        simulation.run_to_the_end();
+        assert_eq!(simulation.closed().len(), 200, "seed {seed}");
+    }
+}
+
+/// The same seed gives the same trace, and another one another.
+#[test]
+fn the_trace_depends_on_nothing_but_the_seed() {
+    let trace = |seed| {
+        let model = ServerModel {
+            max_sessions: Some(3),
+            deferred: 100,
+            dropped_in_content: 20,
+            ..flapping(1, Trouble::Refuses, 600)
+        };
+        let mut simulation = simulation(seed, limits(10), model, 500);
+        simulation.run_to_the_end();
+        simulation.trace().to_vec()
+    };
+    assert_eq!(trace(1), trace(1));
+    assert_ne!(trace(1), trace(2));
+}
+
+/// Wake-ups are for work: two for each attempt at most, nearly none of them in vain.
+#[test]
+fn connections_are_woken_for_work_only() {
+    let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, 19);
+    let server = simulation.add_server(limits(10), ServerModel::default());
+    let mut rng = Rng::with_seed(19);
+    for _ in 0..5000 {
+        simulation.submit(Time::EPOCH + Duration::from_millis(rng.u64(..20_000)), server, 1, None);
+    }
+    simulation.run();
+    let tally = simulation.tally();
+    assert!(tally.wakes <= 2 * tally.attempts, "{tally:?}");
+    assert!(tally.wakes_for_nothing * 10 <= tally.wakes, "{tally:?}");
+}
+
+/// RX-07, SCHED-10: trouble of one server is no trouble of another.
+#[test]
+fn servers_do_not_wait_for_each_other() {
+    let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, 20);
+    let hangs = ServerModel {
+        outages: vec![at(0)..at(3600)],
+        trouble: Trouble::Hangs,
+        ..ServerModel::default()
+    };
+    let slow = simulation.add_server(limits(10), hangs);
+    let quick = simulation.add_server(limits(10), ServerModel::default());
+    for _ in 0..500 {
+        simulation.submit(Time::EPOCH, slow, 1, None);
+        simulation.submit(Time::EPOCH, quick, 1, None);
+    }
+    simulation.run_until(at(5));
+    assert_eq!(simulation.closed().len(), 500);
+    assert!(simulation.closed().iter().all(|mail| mail.number % 2 == 1));
+}
