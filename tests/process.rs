@@ -13,23 +13,27 @@ use nix::unistd::Pid;
 
 /// A server's first process, the leader of a group of which all its children are. Dropping it
 /// kills the group.
-///
-/// The kernel ends the leader when the *thread* that started it ends, so that an aborted test run
-/// leaves nothing behind: start servers from the test's own thread or a runtime's worker, not from
-/// `spawn_blocking`.
 #[derive(Debug)]
 pub(crate) struct Process {
     leader: Child,
+    /// Kills the group when the pipe to its standard input closes, and so also when this process
+    /// is killed before it can drop anything. (A parent-death signal does not do: the kernel
+    /// forgets it when a server changes its user.)
+    _watchdog: Child,
 }
 
 impl Process {
-    /// Starts what [`command`] made; its output goes to the file `output`.
+    /// Starts a server; its output goes to the file `output`.
     pub(crate) fn spawn(mut command: Command, output: &Path) -> Self {
         adopt_orphans();
         let output = File::options().append(true).create(true).open(output).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
         let leader = command.process_group(0).spawn().unwrap();
-        Self { leader }
+
+        let mut watchdog = Command::new("/bin/sh");
+        watchdog.args(["-c", "read -r _; kill -KILL 0"]).stdin(Stdio::piped());
+        let watchdog = watchdog.process_group(leader.id().cast_signed()).spawn().unwrap();
+        Self { leader, _watchdog: watchdog }
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -56,21 +60,6 @@ impl Drop for Process {
 fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_child_subreaper(true).unwrap();
-}
-
-/// A command for `program` with an empty environment, which the kernel ends together with the
-/// thread that starts it, where `setpriv` exists.
-pub(crate) fn command(program: &Path) -> Command {
-    const SETPRIV: &str = "/usr/bin/setpriv";
-    let mut command = if Path::new(SETPRIV).exists() {
-        let mut command = Command::new(SETPRIV);
-        command.args(["--pdeathsig", "TERM", "--"]).arg(program);
-        command
-    } else {
-        Command::new(program)
-    };
-    command.env_clear();
-    command
 }
 
 /// A loopback address that nobody listens on.

@@ -10,7 +10,6 @@ use std::process::Command;
 use nix::unistd::{Gid, Uid, User};
 
 use crate::installation::Installation;
-use crate::process::command;
 use crate::server::NOBODY;
 use crate::{Auth, Delivery, HOSTNAME, Missing, PASSWORD, Server, Tls, USER};
 
@@ -62,7 +61,8 @@ impl Exim {
         fs::write(&config, self.config(folder, addr, user)).unwrap();
         fs::create_dir(folder.join("spool")).unwrap();
 
-        let mut command = command(&program);
+        let mut command = Command::new(program);
+        command.env_clear();
         command.arg("-C").arg(&config).arg("-bdf");
         command.env("LD_LIBRARY_PATH", &programs);
         if !exim.is_system() {

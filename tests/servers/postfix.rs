@@ -11,7 +11,6 @@ use std::time::{Duration, SystemTime};
 use nix::unistd::{Group, Uid, User};
 
 use crate::installation::{Installation, library_path};
-use crate::process::command;
 use crate::server::NOBODY;
 use crate::{Auth, Delivery, HOSTNAME, Missing, PASSWORD, Server, Tls, USER};
 
@@ -72,7 +71,8 @@ impl Postfix {
         write_cold(&config.join("main.cf"), &self.main_cf(folder, postfix, &owner));
         write_cold(&config.join("master.cf"), &master_cf(addr));
 
-        let mut command = command(&postfix.path("usr/lib/postfix/sbin/master"));
+        let mut command = Command::new(postfix.path("usr/lib/postfix/sbin/master"));
+        command.env_clear();
         command.arg("-c").arg(&config).arg("-d");
         command.env("MAIL_CONFIG", &config);
         // What the postfix command sets for a log file of one's own, without which syslog is used.
@@ -280,7 +280,8 @@ mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256
         );
         fs::write(config.join("smtpd.conf"), smtpd).unwrap();
 
-        let mut command = command(&self.programs.path("usr/sbin/saslpasswd2"));
+        let mut command = Command::new(self.programs.path("usr/sbin/saslpasswd2"));
+        command.env_clear();
         command.args(["-p", "-c", "-u", HOSTNAME, "-f"]).arg(&database).arg(USER);
         command.env("LD_LIBRARY_PATH", library_path(&[&self.programs]));
         self.set_plugins(&mut command);

@@ -1,9 +1,10 @@
 //! Postfix's `smtp-sink`: takes mail as fast as it can and throws it away.
 
+use std::process::Command;
+
 use nix::unistd::Uid;
 
 use crate::installation::{Installation, library_path};
-use crate::process::command;
 use crate::{Missing, Server};
 
 /// Postfix's own test server, for benches. Needs no root.
@@ -26,7 +27,8 @@ impl SmtpSink {
     pub async fn start(self) -> Result<Server, Missing> {
         let postfix = Installation::find("postfix", "usr/sbin/smtp-sink")?;
         Ok(Server::start(|_, addr| {
-            let mut command = command(&postfix.path("usr/sbin/smtp-sink"));
+            let mut command = Command::new(postfix.path("usr/sbin/smtp-sink"));
+            command.env_clear();
             command.env("LD_LIBRARY_PATH", library_path(&[&postfix]));
             // The kernel caps the backlog, at 4096 where nobody changed it.
             if Uid::effective().is_root() {
