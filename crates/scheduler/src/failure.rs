@@ -16,6 +16,8 @@ pub enum Verdict {
     Failed,
     /// Nobody knows; sending again may deliver twice.
     InDoubt,
+    /// Try again after the minutes that greylisting servers want; the attempt counts.
+    Greylisted,
     /// Try again.
     Again(Charge),
 }
@@ -71,10 +73,13 @@ fn refused(refusal: &Refusal) -> Verdict {
     if is_shutdown(reply) {
         return Verdict::Again(Charge::Interrupted(part(*stage)));
     }
-    match stage {
-        Stage::Mail if is_throttle(reply) => Verdict::Again(Charge::Throttled),
-        _ => Verdict::Again(Charge::Counted),
+    if says(reply, GREYLISTING) {
+        return Verdict::Greylisted;
     }
+    if *stage == Stage::Mail && is_throttle(reply) {
+        return Verdict::Again(Charge::Throttled);
+    }
+    Verdict::Again(Charge::Counted)
 }
 
 fn part(stage: Stage) -> Part {
@@ -208,6 +213,8 @@ fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
 fn lost(stage: Stage) -> Closed {
     match stage {
         Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
+        // It may have been closed for its idleness, just when it was used again.
+        Stage::Mail | Stage::Rcpt | Stage::Data => Closed::Broken,
         Stage::Final => Closed::Broken,
         Stage::Connect
         | Stage::Tls
@@ -215,9 +222,6 @@ fn lost(stage: Stage) -> Closed {
         | Stage::Hello
         | Stage::StartTls
         | Stage::Auth
-        | Stage::Mail
-        | Stage::Rcpt
-        | Stage::Data
         | Stage::Content => Closed::Failure(Weight::Single),
     }
 }
@@ -270,6 +274,9 @@ const THROTTLE: &[&str] = &[
     "too much mail",
 ];
 
+/// What servers say to mails that they do not know yet, until they come again. In lower case.
+const GREYLISTING: &[&str] = &["greylist", "graylist", "grey-list", "gray-list", "grey list"];
+
 /// Whether a reply, at whatever stage, says that there are too many connections.
 fn is_too_many_connections(reply: &ReplyBuf) -> bool {
     says(reply, TOO_MANY_CONNECTIONS)
@@ -295,4 +302,146 @@ fn says(reply: &ReplyBuf, phrases: &[&str]) -> bool {
     phrases
         .iter()
         .any(|phrase| text.windows(phrase.len()).any(|window| window == phrase.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_session::reply::Reply;
+    use posthaste_session::{Objection, Requirement, Violation};
+
+    use super::*;
+
+    fn reply(line: &str) -> ReplyBuf {
+        Reply::parse(format!("{line}\r\n").as_bytes()).unwrap().to_owned()
+    }
+
+    /// The rows of the table that a refused recipient can be in.
+    #[test]
+    fn refusals() {
+        use Stage::{Content, Data, Final, Mail, Rcpt};
+        let counted = Verdict::Again(Charge::Counted);
+        let throttled = Verdict::Again(Charge::Throttled);
+        let split = Verdict::Again(Charge::Split);
+        let interrupted = |part| Verdict::Again(Charge::Interrupted(part));
+        for (stage, line, expected) in [
+            (Mail, "421 4.3.2 shutting down", interrupted(Part::Envelope)),
+            (Mail, "451 4.3.0 local error", counted),
+            (Mail, "452 4.3.1 no space", counted),
+            (Mail, "451 4.7.1 rate limit exceeded", throttled),
+            (Mail, "450 4.7.0 Too many concurrent connections", throttled),
+            (Mail, "550 5.7.1 sender refused", Verdict::Failed),
+            (Mail, "555 5.5.4 unsupported parameter", Verdict::Failed),
+            (Rcpt, "421 4.7.0 too many errors", interrupted(Part::Envelope)),
+            (Rcpt, "450 4.2.1 mailbox is busy", counted),
+            (Rcpt, "450 4.7.1 sender rate limit", counted),
+            (Rcpt, "450 4.7.1 Greylisted, come back later", Verdict::Greylisted),
+            (Rcpt, "451 4.7.1 <a@b>: Recipient: Greylisting in action", Verdict::Greylisted),
+            (Rcpt, "452 4.5.3 Error: too many recipients", split),
+            (Rcpt, "452 Too many recipients", split),
+            (Rcpt, "552 5.5.3 too many recipients", split),
+            (Rcpt, "552 5.2.2 mailbox full", Verdict::Failed),
+            (Rcpt, "452 4.2.2 mailbox full", counted),
+            (Rcpt, "550 5.1.1 no such user", Verdict::Failed),
+            (Data, "451 4.3.0 try later", counted),
+            (Data, "554 5.5.1 no valid recipients", Verdict::Failed),
+            (Content, "421 4.4.2 took too long", interrupted(Part::Content)),
+            (Final, "421 4.3.0 going down", interrupted(Part::Content)),
+            (Final, "451 4.7.1 try later", counted),
+            (Final, "550 5.7.1 content refused", Verdict::Failed),
+        ] {
+            let refusal = Refusal { stage, reply: reply(line) };
+            assert_eq!(verdict(&Outcome::Refused(refusal)), expected, "{stage} {line}");
+        }
+    }
+
+    /// CL-01: before the end of content it is free, behind it nobody knows.
+    #[test]
+    fn mails_that_nobody_refused() {
+        let again = Verdict::Again;
+        for (outcome, expected) in [
+            (Outcome::Delivered(reply("250 ok")), Verdict::Delivered),
+            (Outcome::InDoubt, Verdict::InDoubt),
+            (Outcome::NotSent(NotSent::NeverStarted), again(Charge::Unsent)),
+            (Outcome::NotSent(NotSent::Pipelining), again(Charge::Unsent)),
+            (Outcome::NotSent(NotSent::AllOrNothing), again(Charge::Counted)),
+            (
+                Outcome::NotSent(NotSent::Interrupted(Stage::Rcpt)),
+                again(Charge::Interrupted(Part::Envelope)),
+            ),
+            (
+                Outcome::NotSent(NotSent::Interrupted(Stage::Content)),
+                again(Charge::Interrupted(Part::Content)),
+            ),
+        ] {
+            assert_eq!(verdict(&outcome), expected, "{outcome:?}");
+        }
+    }
+
+    /// What servers say when they refuse to begin.
+    #[test]
+    fn refused_sessions() {
+        use Stage::{Auth, Greeting, Hello, StartTls};
+        let failure = Closed::Failure(Weight::Single);
+        for (stage, line, expected) in [
+            (Greeting, "450 4.3.2 busy", failure),
+            (Greeting, "451 4.7.651 too many connections from your IP", Closed::TooManyConnections),
+            (Greeting, "554 too many connections", Closed::TooManyConnections),
+            (Greeting, "554 5.7.1 you are on a list", Closed::Unwelcome),
+            (Greeting, "521 no mail here", Closed::Unwelcome),
+            (Hello, "450 4.7.1 bad name", failure),
+            (Hello, "550 5.7.1 bad name", failure),
+            (StartTls, "454 4.7.0 TLS not available", failure),
+            (Auth, "535 5.7.8 authentication failed", Closed::Credentials),
+            (Auth, "534 5.7.9 mechanism too weak", Closed::Credentials),
+            (Auth, "454 4.7.0 temporary failure", failure),
+            (Auth, "432 4.3.2 Concurrent connections limit exceeded", Closed::TooManyConnections),
+        ] {
+            let reason = CloseReason::Refused { stage, reply: reply(line) };
+            assert_eq!(closed(&reason), expected, "{stage} {line}");
+        }
+    }
+
+    /// How sessions end otherwise.
+    #[test]
+    fn ended_sessions() {
+        use Stage::{Content, Final, Greeting, Idle, Mail, Quit, Rcpt, Reset};
+        let shutdown = |line| CloseReason::Shutdown { stage: Mail, reply: reply(line) };
+        let lost = |stage| CloseReason::Lost { stage };
+        let timeout = |stage| CloseReason::Timeout { stage };
+        let failure = Closed::Failure(Weight::Single);
+        for (reason, expected) in [
+            (CloseReason::Quit, Closed::Unremarkable),
+            (CloseReason::Aborted { stage: Final }, Closed::Unremarkable),
+            (shutdown("421 4.3.2 shutting down"), Closed::Shutdown),
+            (shutdown("421 4.7.0 too many messages in this connection"), Closed::Shutdown),
+            (shutdown("421 Too many concurrent SMTP connections"), Closed::TooManyConnections),
+            (lost(Greeting), failure),
+            (lost(Mail), Closed::Broken),
+            (lost(Rcpt), Closed::Broken),
+            (lost(Content), failure),
+            (lost(Final), Closed::Broken),
+            (lost(Idle), Closed::Unremarkable),
+            (lost(Reset), Closed::Unremarkable),
+            (timeout(Greeting), failure),
+            (timeout(Final), failure),
+            (timeout(Quit), Closed::Unremarkable),
+            (
+                CloseReason::Violation { stage: Mail, violation: Violation::Surplus },
+                Closed::Violation,
+            ),
+            (CloseReason::Objected { stage: Mail, objection: Objection::Close }, Closed::Objected),
+            (CloseReason::Unavailable(Requirement::Tls), Closed::Requirement),
+        ] {
+            assert_eq!(closed(&reason), expected, "{reason:?}");
+        }
+    }
+
+    /// Servers' phrases are found whatever their case, and in any line of a reply.
+    #[test]
+    fn phrases_are_found_in_any_line() {
+        let octets = b"421-4.7.0 mx.example.org\r\n421 4.7.0 TOO MANY CONNECTIONS from you\r\n";
+        let reply = Reply::parse(octets).unwrap().to_owned();
+        let reason = CloseReason::Shutdown { stage: Stage::Greeting, reply };
+        assert_eq!(closed(&reason), Closed::TooManyConnections);
+    }
 }

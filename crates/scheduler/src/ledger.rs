@@ -26,6 +26,10 @@ pub enum InDoubtPolicy {
 /// How long a mail in doubt waits: if the server took it, there was time to notice the duplicate.
 const IN_DOUBT_WAIT: Duration = Duration::from_secs(600);
 
+/// Greylisting servers want to see a mail again after a minute, or, most of the others, after five.
+const GREYLISTED_WAIT: Duration = Duration::from_secs(65);
+const GREYLISTED_AGAIN_WAIT: Duration = Duration::from_secs(310);
+
 /// The books of one mail, from submission to [`Report`].
 ///
 /// A recipient that is settled stays settled: later attempts do not contain it. Whatever happens,
@@ -49,6 +53,7 @@ struct Entry {
     stage: Option<Stage>,
     reply: Option<ReplyBuf>,
     attempts: u32,
+    was_greylisted: bool,
 }
 
 impl Ledger {
@@ -102,7 +107,7 @@ impl Ledger {
         for (at, outcome) in std::mem::take(&mut self.remaining).into_iter().zip(outcomes_of_all) {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.hear(outcome);
-            match context.consequence(outcome) {
+            match context.consequence(outcome, entry) {
                 Consequence::Settled(state, cause) => {
                     entry.attempts += 1;
                     entry.settled = Some((state, cause));
@@ -128,8 +133,8 @@ impl Ledger {
         AttemptResult { again: None, answer: Answer::Nothing }
     }
 
-    /// Closes the books although recipients are left: they get the cause, and, where it is the
-    /// server's, its last words about the session.
+    /// Closes the books although recipients are left. What the server said last about the session
+    /// is reported where that is the cause, or where it said nothing about the recipient.
     pub fn give_up(
         mut self,
         now: Time,
@@ -137,12 +142,14 @@ impl Ledger {
         attempts: u32,
         words: Option<(Stage, ReplyBuf)>,
     ) -> Report {
-        let (stage, reply) = words.unzip();
         for &at in &self.remaining {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.attempts = attempts;
-            entry.stage = stage.or(entry.stage);
-            entry.reply = reply.clone().or(entry.reply.take());
+            if let Some((stage, reply)) = &words
+                && (cause.is_about_server() || entry.reply.is_none())
+            {
+                (entry.stage, entry.reply) = (Some(*stage), Some(reply.clone()));
+            }
         }
         self.settle_rest(now, cause.state(), Cause::GivenUp(cause));
         self.into_report()
@@ -209,8 +216,9 @@ enum Consequence {
 }
 
 impl Context {
-    fn consequence(self, outcome: &Outcome) -> Consequence {
+    fn consequence(self, outcome: &Outcome, entry: &mut Entry) -> Consequence {
         let again = |charge| Consequence::Again(Again { charge, wait: Duration::ZERO });
+        let later = |wait| Consequence::Again(Again { charge: Charge::Counted, wait });
         match (failure::verdict(outcome), self.in_doubt) {
             (Verdict::Delivered, _) => Consequence::Settled(RecipientState::Delivered, None),
             (Verdict::Failed, _) => {
@@ -219,11 +227,13 @@ impl Context {
             (Verdict::InDoubt, InDoubtPolicy::Report) => {
                 Consequence::Settled(RecipientState::InDoubt, Some(Cause::NoFinalReply))
             }
-            (Verdict::InDoubt, InDoubtPolicy::Retry) => {
-                Consequence::Again(Again { charge: Charge::Counted, wait: IN_DOUBT_WAIT })
-            }
-            (Verdict::Again(_), _) if self.all_failed => {
+            (Verdict::InDoubt, InDoubtPolicy::Retry) => later(IN_DOUBT_WAIT),
+            (Verdict::Again(_) | Verdict::Greylisted, _) if self.all_failed => {
                 Consequence::Settled(RecipientState::Failed, Some(Cause::AllOrNothing))
+            }
+            (Verdict::Greylisted, _) => {
+                let again = std::mem::replace(&mut entry.was_greylisted, true);
+                later(if again { GREYLISTED_AGAIN_WAIT } else { GREYLISTED_WAIT })
             }
             // Nobody fits in: the next attempt would end like this one.
             (Verdict::Again(Charge::Split), _) if !self.anybody_delivered => again(Charge::Counted),
@@ -250,5 +260,189 @@ fn answer(outcomes: &[Outcome]) -> Answer {
         Answer::Deferred
     } else {
         Answer::Refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_session::reply::Reply;
+    use posthaste_session::{Content, Mailbox};
+
+    use super::*;
+    use RecipientState::{Deferred, Delivered, Failed, InDoubt};
+
+    fn address(name: &str) -> Mailbox {
+        format!("{name}@example.com").parse().unwrap()
+    }
+
+    fn ledger(recipients: &[&str]) -> Ledger {
+        let paths = recipients.iter().map(|name| address(name));
+        let envelope = Envelope::new(address("sender"), paths).unwrap();
+        let mail = Mail::new(envelope, Content::new(&b"test\r\n"[..]).unwrap());
+        Ledger::new(mail, InDoubtPolicy::Report, Time::EPOCH)
+    }
+
+    fn reply(line: &str) -> ReplyBuf {
+        Reply::parse(format!("{line}\r\n").as_bytes()).unwrap().to_owned()
+    }
+
+    fn delivered() -> Outcome {
+        Outcome::Delivered(reply("250 2.0.0 ok"))
+    }
+
+    fn refused(line: &str) -> Outcome {
+        Outcome::Refused(Refusal { stage: Stage::Rcpt, reply: reply(line) })
+    }
+
+    fn interrupted(stage: Stage) -> Outcome {
+        Outcome::NotSent(NotSent::Interrupted(stage))
+    }
+
+    /// One attempt: to whom it goes, and what comes of it.
+    #[track_caller]
+    fn attempt(ledger: &mut Ledger, to: &[&str], outcomes: &[Outcome]) -> AttemptResult {
+        let mail = ledger.next_attempt(Time::EPOCH).unwrap();
+        let paths: Vec<_> =
+            mail.envelope.forward_paths().iter().map(|path| path.as_str()).collect();
+        let expected: Vec<_> = to.iter().map(|name| format!("{name}@example.com")).collect();
+        assert_eq!(paths, expected);
+        ledger.attempted(Time::EPOCH, outcomes)
+    }
+
+    fn charge(result: AttemptResult) -> Option<Charge> {
+        result.again.map(|again| again.charge)
+    }
+
+    fn states(report: &Report) -> Vec<(RecipientState, u32)> {
+        report.recipients.iter().map(|recipient| (recipient.state, recipient.attempts)).collect()
+    }
+
+    /// SCHED-06: who is settled is not in the next attempt.
+    #[test]
+    fn only_recipients_that_are_left_are_tried_again() {
+        let mut ledger = ledger(&["a", "b", "c", "d"]);
+        let outcomes =
+            [delivered(), refused("450 4.2.1 busy"), refused("550 5.1.1 no"), refused("450 no")];
+        let result = attempt(&mut ledger, &["a", "b", "c", "d"], &outcomes);
+        assert_eq!((charge(result), result.answer), (Some(Charge::Counted), Answer::Accepted));
+
+        let lost = [interrupted(Stage::Data), interrupted(Stage::Data)];
+        let result = attempt(&mut ledger, &["b", "d"], &lost);
+        let expected = Charge::Interrupted(failure::Part::Envelope);
+        assert_eq!((charge(result), result.answer), (Some(expected), Answer::Nothing));
+
+        let outcomes = [refused("450 4.2.1 busy"), delivered()];
+        assert_eq!(charge(attempt(&mut ledger, &["b", "d"], &outcomes)), Some(Charge::Counted));
+        assert_eq!(charge(attempt(&mut ledger, &["b"], &[Outcome::InDoubt])), None);
+        assert_eq!(ledger.next_attempt(Time::EPOCH), None);
+
+        let report = ledger.into_report();
+        assert_eq!(states(&report), [(Delivered, 1), (InDoubt, 3), (Failed, 1), (Delivered, 2)]);
+    }
+
+    #[test]
+    fn whoever_is_left_gets_the_cause() {
+        for (cause, state) in [
+            (GiveUp::AttemptsUsedUp, Failed),
+            (GiveUp::Expired, Deferred),
+            (GiveUp::Unreported, InDoubt),
+        ] {
+            let mut ledger = ledger(&["a", "b"]);
+            attempt(&mut ledger, &["a", "b"], &[delivered(), refused("450 4.2.1 busy")]);
+            let words = Some((Stage::Auth, reply("535 5.7.8 no")));
+            let report = ledger.give_up(Time::EPOCH, cause, 4, words);
+            assert_eq!(states(&report), [(Delivered, 1), (state, 4)]);
+            let [_, last] = &report.recipients[..] else { panic!("two recipients") };
+            assert_eq!(last.cause, Some(Cause::GivenUp(cause)));
+            assert_eq!(last.reply, Some(reply("450 4.2.1 busy")), "its own, not the session's");
+        }
+    }
+
+    /// AUTH-11: the words of the server about the session are those that count.
+    #[test]
+    fn the_servers_words_about_the_session_are_reported() {
+        let mut ledger = ledger(&["a"]);
+        attempt(&mut ledger, &["a"], &[refused("450 4.2.1 busy")]);
+        let words = (Stage::Auth, reply("535 5.7.8 no"));
+        let report = ledger.give_up(Time::EPOCH, GiveUp::Authentication, 1, Some(words.clone()));
+        let recipient = &report.recipients[0];
+        assert_eq!((recipient.stage, recipient.reply.clone()), (Some(words.0), Some(words.1)));
+    }
+
+    /// SCHED-11: also if the session forgets one.
+    #[test]
+    fn a_recipient_without_outcome_is_in_doubt() {
+        let mut forgotten = ledger(&["a", "b"]);
+        attempt(&mut forgotten, &["a", "b"], &[delivered()]);
+        assert_eq!(states(&forgotten.into_report()), [(Delivered, 1), (InDoubt, 1)]);
+        assert_eq!(states(&ledger(&["a"]).into_report()), [(InDoubt, 0)]);
+    }
+
+    #[test]
+    fn all_or_nothing_ends_with_the_first_refusal_for_good() {
+        let nobody = || Outcome::NotSent(NotSent::AllOrNothing);
+        let mut ledger = ledger(&["a", "b", "c"]);
+        ledger.mail.partial_refusal = PartialRefusal::AllOrNothing;
+        let outcomes = [nobody(), refused("450 4.2.1 busy"), nobody()];
+        assert_eq!(
+            charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)),
+            Some(Charge::Counted)
+        );
+        let outcomes = [nobody(), refused("450 4.2.1 busy"), refused("550 5.1.1 no")];
+        assert_eq!(charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)), None);
+        let report = ledger.into_report();
+        let causes: Vec<_> = report.recipients.iter().map(|recipient| recipient.cause).collect();
+        let others = Some(Cause::AllOrNothing);
+        assert_eq!(causes, [others, others, Some(Cause::Refused)]);
+    }
+
+    /// Row 22: those who do not fit in go at once, as long as some do.
+    #[test]
+    fn a_mail_is_split_where_the_server_takes_fewer_recipients() {
+        let full = || refused("452 4.5.3 too many recipients");
+        let mut ledger = ledger(&["a", "b", "c"]);
+        let outcomes = [delivered(), full(), full()];
+        assert_eq!(charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)), Some(Charge::Split));
+        let outcomes = [full(), full()];
+        assert_eq!(charge(attempt(&mut ledger, &["b", "c"], &outcomes)), Some(Charge::Counted));
+    }
+
+    /// Row 23: a minute, then five.
+    #[test]
+    fn greylisted_recipients_wait_for_minutes() {
+        let mut ledger = ledger(&["a"]);
+        for expected in [65, 310, 310] {
+            let again = attempt(&mut ledger, &["a"], &[refused("450 4.7.1 Greylisted")]).again;
+            let wait = Duration::from_secs(expected);
+            assert_eq!(again, Some(Again { charge: Charge::Counted, wait }));
+        }
+    }
+
+    #[test]
+    fn what_an_attempt_says_about_the_server() {
+        let deferred = |stage| {
+            let reply = reply("451 4.3.0 no");
+            Outcome::Refused(Refusal { stage, reply })
+        };
+        for (outcome, expected) in [
+            (delivered(), Answer::Accepted),
+            (refused("550 5.1.1 no"), Answer::Refused),
+            (refused("421 4.3.2 no"), Answer::Nothing),
+            (deferred(Stage::Mail), Answer::Deferred),
+            (deferred(Stage::Data), Answer::Refused),
+            (Outcome::InDoubt, Answer::Nothing),
+            (interrupted(Stage::Mail), Answer::Nothing),
+        ] {
+            let result = attempt(&mut ledger(&["a"]), &["a"], std::slice::from_ref(&outcome));
+            assert_eq!(result.answer, expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_unsendable_mail_fails_with_the_reason() {
+        let mut ledger = ledger(&["a"]);
+        assert_eq!(ledger.unsendable(Time::EPOCH, Unsendable::EightBit).again, None);
+        let cause = ledger.into_report().recipients[0].cause;
+        assert_eq!(cause, Some(Cause::Unsendable(Unsendable::EightBit)));
     }
 }

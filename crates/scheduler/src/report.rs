@@ -111,6 +111,20 @@ impl GiveUp {
         }
     }
 
+    /// Whether the server is the reason, rather than the mail or the caller.
+    pub(crate) fn is_about_server(self) -> bool {
+        match self {
+            Self::ServerExhausted | Self::Authentication | Self::Requirement | Self::Unwelcome => {
+                true
+            }
+            Self::AttemptsUsedUp
+            | Self::Expired
+            | Self::Drained
+            | Self::Cancelled
+            | Self::Unreported => false,
+        }
+    }
+
     /// What it means for a recipient that has no final outcome.
     pub fn state(self) -> RecipientState {
         match self {

@@ -16,7 +16,7 @@ pub(super) struct Connection {
     /// What it was asked to do, or said that it does.
     pub(super) pipelining: Pipelining,
     pub(super) in_flight: List,
-    opened: Time,
+    pub(super) opened: Time,
     /// Mails it took.
     started: u32,
     /// Whether the server answered one of them.

@@ -61,10 +61,11 @@ impl Breaker {
         Counted::Failure
     }
 
-    /// The server did what it is for. Halves the count, then not again before a full wait is over:
-    /// a server that goes up and down keeps a part of its record.
-    pub(super) fn succeed(&mut self, now: Time, policy: &BackOff) -> bool {
-        if self.failures == 0 || now < self.forgives {
+    /// The server did what it is for, over a connection that was opened then; one from before the
+    /// failure says nothing. Halves the count, then not again before a full wait is over: a server
+    /// that goes up and down keeps a part of its record.
+    pub(super) fn succeed(&mut self, now: Time, opened: Time, policy: &BackOff) -> bool {
+        if self.failures == 0 || opened < self.since || now < self.forgives {
             return false;
         }
         self.failures /= 2;

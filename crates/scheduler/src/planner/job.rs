@@ -19,8 +19,8 @@ pub(super) struct Job {
     expires: Time,
     /// Attempts that counted.
     attempts: u32,
-    /// Connections that ended within its transaction.
-    interruptions: u8,
+    /// Connections that ended within its transaction: in its envelope, in its content.
+    interruptions: [u8; 2],
     cancelled: bool,
     timer: Option<Time>,
     links: Links,
@@ -46,10 +46,10 @@ pub(super) enum State {
 const INTERRUPTIONS_AT_HEAD: u8 = 2;
 /// A line breaks now and then, also while content is on its way; twice under the same mail is
 /// held against the mail.
-const FREE_CONTENT_INTERRUPTIONS: u8 = 1;
+const FREE_IN_CONTENT: u8 = 1;
 /// A server that hangs interrupts before the content as well, and no mail can help that. So many
 /// times, though, and others went first in between: it is the mail.
-const FREE_ENVELOPE_INTERRUPTIONS: u8 = 10;
+const FREE_IN_ENVELOPE: u8 = 10;
 
 impl Planner {
     /// Queues a mail. It ends by [`finished`](Self::finished) with nothing left to do, by
@@ -65,7 +65,7 @@ impl Planner {
             state: State::Apart,
             expires: expires.unwrap_or(now + self.config.lifetime),
             attempts: 0,
-            interruptions: 0,
+            interruptions: [0; 2],
             cancelled: false,
             timer: None,
             links: Links::default(),
@@ -128,13 +128,13 @@ impl Planner {
     /// What an attempt says about the server.
     fn answered(&mut self, now: Time, id: ConnectionId, answer: Answer, out: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(id.0) else { return };
-        let server = connection.server;
+        let (server, opened) = (connection.server, connection.opened);
         connection.answered |= answer != Answer::Nothing;
         match answer {
             Answer::Nothing => {}
             Answer::Accepted => {
                 self.server_mut(server).deferred_in_row = 0;
-                self.server_works(now, server, out);
+                self.server_works(now, server, opened, out);
                 self.climb(now, id, out);
             }
             Answer::Refused => self.server_mut(server).deferred_in_row = 0,
@@ -207,13 +207,14 @@ impl Planner {
         out: &mut Vec<Action>,
     ) {
         let Some(job) = self.jobs.get_mut(id.0) else { return };
-        job.interruptions = job.interruptions.saturating_add(1);
-        let free = match part {
-            Part::Content => FREE_CONTENT_INTERRUPTIONS,
-            Part::Envelope => FREE_ENVELOPE_INTERRUPTIONS,
+        let [in_envelope, in_content] = &mut job.interruptions;
+        let (count, free) = match part {
+            Part::Envelope => (in_envelope, FREE_IN_ENVELOPE),
+            Part::Content => (in_content, FREE_IN_CONTENT),
         };
-        let counts = blame == Blame::MailOrServer && job.interruptions > free;
-        let behind = job.interruptions > INTERRUPTIONS_AT_HEAD;
+        *count = count.saturating_add(1);
+        let counts = blame == Blame::MailOrServer && *count > free;
+        let behind = job.interruptions.into_iter().any(|count| count > INTERRUPTIONS_AT_HEAD);
         if job.state != State::Ready || !(counts || behind) {
             return; // another connection has it already, or it is all right where it is
         }

@@ -54,11 +54,17 @@ impl Planner {
         }
     }
 
-    /// A mail was delivered.
-    pub(super) fn server_works(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+    /// A mail was delivered over a connection that was opened then.
+    pub(super) fn server_works(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        opened: Time,
+        out: &mut Vec<Action>,
+    ) {
         let server = &mut self.servers[id.index()];
         server.sending.forget(now);
-        if server.breaker.succeed(now, &self.config.back_off) {
+        if server.breaker.succeed(now, opened, &self.config.back_off) {
             let failures = server.breaker.failures;
             out.push(Action::Record(Record::Recovered { server: id, failures }));
         }
@@ -85,14 +91,15 @@ impl Planner {
     pub(super) fn judge(&mut self, now: Time, id: ServerId, end: Ended, out: &mut Vec<Action>) {
         let others = self.server(id).connections.established();
         match end.how {
-            Closed::Objected => {}
+            // With nothing left to come down to, it is like any other.
+            Closed::Objected if self.server(id).pipelining.mode() > Pipelining::Off => {}
             // As it was told to.
             Closed::Unremarkable | Closed::Shutdown | Closed::Broken
                 if end.was == Phase::Closing => {}
             Closed::Shutdown if end.was == Phase::Connecting && others > 0 => {
                 self.full(now, id, out)
             }
-            Closed::Unremarkable | Closed::Shutdown | Closed::Broken => {
+            Closed::Unremarkable | Closed::Shutdown | Closed::Broken | Closed::Objected => {
                 if !end.was_useful {
                     self.fail(now, id, end, Weight::Single, out);
                 }
