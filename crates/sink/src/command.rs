@@ -3,8 +3,8 @@
 
 use nom::branch::alt;
 use nom::bytes::complete::{tag, tag_no_case, take_while, take_while_m_n, take_while1};
-use nom::character::complete::digit1;
-use nom::combinator::{all_consuming, map, map_res, opt, recognize, rest, value};
+use nom::character::complete::u64;
+use nom::combinator::{all_consuming, map, opt, recognize, rest, value, verify};
 use nom::multi::many0_count;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
@@ -287,8 +287,7 @@ fn mailbox(input: &[u8]) -> IResult<&[u8], &[u8]> {
 
 /// `Dot-string = Atom *("." Atom)`, with UTF-8 in atoms (RFC 6531 3.3).
 fn dot_string(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    let atom = || take_while1(is_atext);
-    recognize((atom(), many0_count(preceded(tag("."), atom())))).parse(input)
+    verify(take_while1(|b| is_one_of(&DOT_STRING, b)), is_dot_separated).parse(input)
 }
 
 /// `Quoted-string = DQUOTE *QcontentSMTP DQUOTE`
@@ -301,9 +300,14 @@ fn quoted_string(input: &[u8]) -> IResult<&[u8], &[u8]> {
 
 /// `Domain = sub-domain *("." sub-domain)`. Underscores are let through, as servers do.
 fn domain(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    let label =
-        || take_while1(|b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b) || b >= 0x80);
-    recognize((label(), many0_count(preceded(tag("."), label())))).parse(input)
+    verify(take_while1(|b| is_one_of(&DOMAIN, b)), is_dot_separated).parse(input)
+}
+
+/// Whether there is something before, between and behind all dots.
+fn is_dot_separated(text: &[u8]) -> bool {
+    text.first() != Some(&b'.')
+        && text.last() != Some(&b'.')
+        && text.windows(2).all(|pair| pair != b"..")
 }
 
 /// `address-literal = "[" ( IPv4 / IPv6 / General ) "]"`
@@ -329,12 +333,8 @@ fn parameter(input: &[u8]) -> IResult<&[u8], Parameter<'_>> {
 
 /// `bdat-cmd = "BDAT" SP chunk-size [ SP "LAST" ]` (RFC 3030 2)
 fn bdat(input: &[u8]) -> IResult<&[u8], Chunk> {
-    let size = map_res(digit1, |digits: &[u8]| {
-        // Digits are ASCII; the error that matters here is a number beyond 64 bits.
-        std::str::from_utf8(digits).unwrap_or_default().parse::<u64>()
-    });
     let last = map(opt(preceded(tag(" "), tag_no_case("LAST"))), |last| last.is_some());
-    map(preceded(tag(" "), (size, last)), |(size, last)| Chunk { size, last }).parse(input)
+    map(preceded(tag(" "), (u64, last)), |(size, last)| Chunk { size, last }).parse(input)
 }
 
 /// `"AUTH" SP sasl-mech [SP initial-response]` (RFC 4954 8)
@@ -360,27 +360,33 @@ fn is_printable(b: u8) -> bool {
     (0x20..0x7f).contains(&b) || b >= 0x80
 }
 
-fn is_atext(b: u8) -> bool {
-    ATEXT[usize::from(b)]
+fn is_one_of(set: &[bool; 256], b: u8) -> bool {
+    set[usize::from(b)]
 }
 
-/// `atext` of RFC 5322 3.2.3 and UTF-8, as a table: it is asked for every octet of every address.
-const ATEXT: [bool; 256] = {
-    let mut table = [false; 256];
+/// `atext` of RFC 5322 3.2.3, UTF-8, and the dots between atoms, as a table: it is asked for every
+/// octet of every address.
+const DOT_STRING: [bool; 256] = octets(b"!#$%&'*+-/=?^_`{|}~.");
+
+/// Letters, digits, hyphens and UTF-8, and the dots between labels.
+const DOMAIN: [bool; 256] = octets(b"-_.");
+
+/// Letters, digits, UTF-8 and `others`.
+const fn octets(others: &[u8]) -> [bool; 256] {
+    let mut set = [false; 256];
     let mut b = 0;
     while b < 256 {
         let octet = b as u8;
-        table[b] = octet.is_ascii_alphanumeric() || octet >= 0x80;
+        set[b] = octet.is_ascii_alphanumeric() || octet >= 0x80;
         b += 1;
     }
-    let specials = b"!#$%&'*+-/=?^_`{|}~";
     let mut i = 0;
-    while i < specials.len() {
-        table[specials[i] as usize] = true;
+    while i < others.len() {
+        set[others[i] as usize] = true;
         i += 1;
     }
-    table
-};
+    set
+}
 
 #[cfg(test)]
 mod tests {

@@ -56,6 +56,8 @@ impl<'a> Reply<'a> {
     pub(crate) fn write(self, enhanced: Enhanced, out: &mut Vec<u8>) {
         let Code(code) = self.code;
         let digit = |value: u16| b'0' + (value % 10) as u8;
+        // Once, for the longest form: replies are written more often than anything else.
+        out.reserve(4 + self.enhanced.len() + 1 + self.text.len() + 2);
         out.extend_from_slice(&[digit(code / 100), digit(code / 10), digit(code), b' ']);
         if enhanced == Enhanced::Shown && !self.enhanced.is_empty() {
             out.extend_from_slice(self.enhanced.as_bytes());

@@ -91,10 +91,9 @@ impl Transaction {
 impl Session {
     pub(super) fn mail(&mut self, path: Path<'_>) {
         self.mail_commands += 1;
-        let checked = self.check_mail(path);
+        let Some(reverse_path) = self.text_of(path) else { return };
+        let checked = self.check_mail(path, reverse_path);
         let usual = checked.err().unwrap_or(reply::SENDER_OK);
-        // A path that is no UTF-8 was refused by the check.
-        let reverse_path = std::str::from_utf8(path.mailbox).unwrap_or_default();
         let about = About { reverse_path: Some(reverse_path), recipient: None };
         let given = self.answer(Stage::Mail, about, usual);
         if given.code.is_positive_completion() {
@@ -105,7 +104,11 @@ impl Session {
     }
 
     /// What MAIL declared, or why it is refused.
-    fn check_mail(&mut self, path: Path<'_>) -> Result<Declared, Reply<'static>> {
+    fn check_mail(
+        &mut self,
+        path: Path<'_>,
+        reverse_path: &str,
+    ) -> Result<Declared, Reply<'static>> {
         if self.transaction.is_open() {
             self.violation(Violation::NestedMail);
             return Err(reply::NESTED_MAIL);
@@ -125,7 +128,7 @@ impl Session {
                 return Err(reply::UNKNOWN_PARAMETER);
             }
         }
-        self.check_path(path.mailbox, declared.utf8)?;
+        self.note_utf8(reverse_path, declared.utf8);
         if declared.size.is_some_and(|size| size > limits.max_size) {
             self.refusal(Refusal::MaxSize);
             return Err(reply::TOO_BIG);
@@ -138,8 +141,8 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, path: Path<'_>) {
-        let usual = self.check_rcpt(path).err().unwrap_or(reply::RECIPIENT_OK);
-        let forward_path = std::str::from_utf8(path.mailbox).unwrap_or_default();
+        let Some(forward_path) = self.text_of(path) else { return };
+        let usual = self.check_rcpt(path, forward_path).err().unwrap_or(reply::RECIPIENT_OK);
         let about = About { reverse_path: None, recipient: Some(forward_path) };
         let given = self.answer(Stage::Rcpt, about, usual);
         let room = self.transaction.envelope.len() < MAX_RECIPIENTS;
@@ -148,7 +151,7 @@ impl Session {
         }
     }
 
-    fn check_rcpt(&mut self, path: Path<'_>) -> Result<(), Reply<'static>> {
+    fn check_rcpt(&mut self, path: Path<'_>, forward_path: &str) -> Result<(), Reply<'static>> {
         if !self.transaction.is_open() {
             self.violation(Violation::Sequence);
             return Err(reply::MAIL_FIRST);
@@ -165,7 +168,7 @@ impl Session {
                 return Err(reply::UNKNOWN_PARAMETER);
             }
         }
-        let forward_path = self.check_path(path.mailbox, self.transaction.declared.utf8)?;
+        self.note_utf8(forward_path, self.transaction.declared.utf8);
         let limit = self.server.config.limits.max_rcpts.unwrap_or(MAX_RECIPIENTS);
         if self.transaction.envelope.len() >= limit.min(MAX_RECIPIENTS) {
             self.refusal(Refusal::MaxRecipients);
@@ -179,16 +182,20 @@ impl Session {
         Ok(())
     }
 
-    /// The mailbox as text, if this transaction may have it.
-    fn check_path<'a>(&mut self, mailbox: &'a [u8], utf8: bool) -> Result<&'a str, Reply<'static>> {
-        let Ok(text) = std::str::from_utf8(mailbox) else {
+    /// The mailbox as text. One that is no UTF-8 is refused as a syntax error.
+    fn text_of<'a>(&mut self, path: Path<'a>) -> Option<&'a str> {
+        let text = std::str::from_utf8(path.mailbox).ok();
+        if text.is_none() {
             self.violation(Violation::Syntax);
-            return Err(reply::SYNTAX);
-        };
-        if !utf8 && !text.is_ascii() {
+            self.write(reply::SYNTAX);
+        }
+        text
+    }
+
+    fn note_utf8(&mut self, mailbox: &str, allowed: bool) {
+        if !allowed && !mailbox.is_ascii() {
             self.violation(Violation::Utf8Address);
         }
-        Ok(text)
     }
 
     pub(super) fn data(&mut self) {
