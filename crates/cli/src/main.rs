@@ -1,9 +1,84 @@
 //! The `posthaste` command.
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports, reason = "the commands that use the inputs are not there yet")]
 
+mod bench;
 mod exit;
 mod input;
+mod outcome;
+mod progress;
+mod send;
+mod server;
 mod sink;
+mod stop;
+mod summary;
+mod units;
+mod watch;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use exit::Exit;
+
+/// Gets mails accepted by mail servers, as fast as protocol and servers allow, and says for every recipient what
+/// happened.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Send(Box<send::SendArgs>),
+    Bench(Box<bench::BenchArgs>),
+    Sink(Box<sink::SinkArgs>),
+}
+
+fn main() -> ExitCode {
+    let command =
+        Cli::command().after_help(Exit::help()).mut_subcommands(|it| it.after_help(Exit::help()));
+    let cli = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match cli {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, Exit::Internal),
+    };
+    let exit = runtime.block_on(run(&cli.command));
+    // Threads that wait for input must not hold up the end.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn run(command: &Command) -> ExitCode {
+    match command {
+        Command::Send(args) => match send::run(args).await {
+            Ok(exit) => exit.into(),
+            Err(error) => fail(&error, error.exit()),
+        },
+        Command::Bench(args) => match bench::run(args).await {
+            Ok(exit) => exit.into(),
+            Err(error) => fail(&error, error.exit()),
+        },
+        Command::Sink(args) => sink::run(args).await.into(),
+    }
+}
+
+/// Help and version are a success; anything else is the user's mistake.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A reader that has gone away needs no help.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Done.into(),
+        _ => Exit::Usage.into(),
+    }
+}
+
+fn fail(error: &(dyn std::error::Error + 'static), exit: Exit) -> ExitCode {
+    eprintln!("posthaste: {}", watch::chain(error));
+    exit.into()
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_session::{ClientName, Config, ImplicitTls, Session, TlsPolicy};
 use tokio::net::TcpStream;
@@ -50,6 +51,8 @@ pub struct Info {
     pub peer: SocketAddr,
     /// This side's address.
     pub local: SocketAddr,
+    /// How long it took to find the address and connect.
+    pub connect_time: Duration,
     /// What came of the handshake, if there was one.
     pub tls: Option<TlsInfo>,
 }
@@ -134,10 +137,11 @@ impl Connector {
         dispatch: &mut D,
     ) -> Result<(), Error> {
         let Inner { server, name, dial: settings, .. } = &*self.inner;
+        let started = now();
         let (stream, peer) = dial(settings, name, &server.host, server.port).await?;
         let local = stream.local_addr().map_err(|error| Error::connect(name, peer, error))?;
         config.client_name = self.inner.client_name.clone().unwrap_or_else(|| local.ip().into());
-        let mut info = Info { peer, local, tls: None };
+        let mut info = Info { peer, local, connect_time: now() - started, tls: None };
         match server.security {
             Security::StartTls => {
                 dispatch.handle_connected(&info);
@@ -179,10 +183,12 @@ impl Connector {
         info: &mut Info,
     ) -> Result<Stream<TcpStream>, Error> {
         let Inner { server, name, tls, .. } = &*self.inner;
+        let started = now();
         let handshake = tls.handshake(name, &server.host, Some(info.peer), stream);
-        let (stream, tls) = timeout_at(deadline.into(), handshake).await.map_err(|_| {
+        let (stream, mut tls) = timeout_at(deadline.into(), handshake).await.map_err(|_| {
             Error::new(ErrorKind::HandshakeTimeout, name).with_peer(Some(info.peer))
         })??;
+        tls.time = now() - started;
         info.tls = Some(tls);
         Ok(Stream::Tls(Box::new(stream)))
     }

@@ -89,7 +89,11 @@ impl<D: Dispatch> Driver<D> {
             Stopped::Closed => {
                 if self.ended_politely {
                     // The server has said its goodbye, or has been given the time for it.
-                    let _ = timeout(SHUTDOWN_TIME, poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx))).await;
+                    let _ = timeout(
+                        SHUTDOWN_TIME,
+                        poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)),
+                    )
+                    .await;
                 }
                 None
             }

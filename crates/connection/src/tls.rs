@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -128,6 +129,8 @@ pub struct TlsInfo {
     pub cipher: String,
     /// Whether the certificate was valid for the server's name.
     pub is_verified: bool,
+    /// How long the handshake took.
+    pub time: Duration,
 }
 
 impl TlsClient {
@@ -209,6 +212,7 @@ impl TlsClient {
             version: version.unwrap_or_default(),
             cipher: cipher.unwrap_or_default(),
             is_verified,
+            time: Duration::ZERO,
         }
     }
 }

@@ -31,5 +31,7 @@ pub use event::{
 pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal};
 pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, Unsendable};
 pub use posthaste_reply as reply;
-pub use session::{ImplicitTls, Session, SubmitError, SubmitErrorReason, TransactionId};
+pub use session::{
+    ImplicitTls, Session, SetupTiming, SubmitError, SubmitErrorReason, TransactionId,
+};
 pub use stage::Stage;

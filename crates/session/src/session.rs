@@ -132,6 +132,22 @@ pub struct Session {
     pub(crate) extensions: Extensions,
     pub(crate) is_tls: bool,
     pub(crate) quits: bool,
+    pub(crate) setup_timing: SetupTiming,
+}
+
+/// When a session passed which point before it took mails; `None` where it did not get there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetupTiming {
+    /// It began.
+    pub started: Instant,
+    /// The greeting came.
+    pub greeted: Option<Instant>,
+    /// The last EHLO, or HELO, was sent.
+    pub hello: Option<Instant>,
+    /// Its reply came.
+    pub introduced: Option<Instant>,
+    /// It took mails: after AUTH, where there is one.
+    pub ready: Option<Instant>,
 }
 
 /// Where the session stands.
@@ -180,6 +196,13 @@ impl Session {
             extensions: Extensions::default(),
             is_tls: tls == ImplicitTls::Established,
             quits: false,
+            setup_timing: SetupTiming {
+                started: now,
+                greeted: None,
+                hello: None,
+                introduced: None,
+                ready: None,
+            },
         };
         session.settle(now);
         session
@@ -294,7 +317,7 @@ impl Session {
         self.is_tls = true;
         self.extensions = Extensions::default();
         self.framer.reset();
-        self.start_hello();
+        self.start_hello(now);
         self.settle(now);
     }
 
@@ -330,6 +353,11 @@ impl Session {
     /// What the server offers, as far as it is used; empty before [`Event::Ready`].
     pub fn extensions(&self) -> &Extensions {
         &self.extensions
+    }
+
+    /// When the session passed which point before it took mails.
+    pub fn setup_timing(&self) -> &SetupTiming {
+        &self.setup_timing
     }
 
     /// The mode in use: what was asked for, as far as the server offers PIPELINING and has borne it.

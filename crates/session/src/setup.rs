@@ -40,7 +40,10 @@ impl Session {
     /// RFC 5321 section 4.3.1: only 220 opens a session.
     fn handle_greeting(&mut self, now: Instant, reply: Reply<'_>) {
         match (reply.code(), reply.code().severity()) {
-            (ReplyCode::READY, _) => self.start_hello(),
+            (ReplyCode::READY, _) => {
+                self.setup_timing.greeted = Some(now);
+                self.start_hello(now);
+            }
             (_, Severity::TransientNegative | Severity::PermanentNegative) => {
                 self.refuse(Stage::Greeting, reply);
             }
@@ -50,7 +53,8 @@ impl Session {
         }
     }
 
-    pub(crate) fn start_hello(&mut self) {
+    pub(crate) fn start_hello(&mut self, now: Instant) {
+        self.setup_timing.hello = Some(now);
         let name = self.config.client_name.clone();
         self.command(|out| command::ehlo(out, &name));
         self.phase = Phase::Ehlo;
@@ -64,7 +68,7 @@ impl Session {
                 for keyword in &self.config.ignored_keywords {
                     self.extensions.ignore(keyword);
                 }
-                self.after_hello();
+                self.after_hello(now);
             }
             // RFC 5321 section 3.2; but HELO can neither encrypt nor authenticate.
             (500 | 501 | 502 | 504 | 550, _) if !self.needs_extensions() => {
@@ -88,7 +92,10 @@ impl Session {
 
     fn handle_helo(&mut self, now: Instant, reply: Reply<'_>) {
         match (reply.code(), reply.code().severity()) {
-            (ReplyCode::OK, _) => self.become_ready(),
+            (ReplyCode::OK, _) => {
+                self.setup_timing.introduced = Some(now);
+                self.become_ready(now);
+            }
             (_, Severity::TransientNegative | Severity::PermanentNegative) => {
                 self.refuse(Stage::Hello, reply)
             }
@@ -98,16 +105,17 @@ impl Session {
         }
     }
 
-    fn after_hello(&mut self) {
+    fn after_hello(&mut self, now: Instant) {
+        self.setup_timing.introduced = Some(now);
         if self.is_tls || self.config.tls == TlsPolicy::Off {
-            self.start_auth(None);
+            self.start_auth(now, None);
         } else if self.extensions.starttls() {
             self.command(|out| out.extend_from_slice(command::STARTTLS));
             self.phase = Phase::StartTls;
         } else if self.config.tls == TlsPolicy::Require {
             self.close_politely(CloseReason::Unavailable(Requirement::Tls));
         } else {
-            self.start_auth(None);
+            self.start_auth(now, None);
         }
     }
 
@@ -122,7 +130,7 @@ impl Session {
                 if self.config.tls == TlsPolicy::Require {
                     self.refuse(Stage::StartTls, reply);
                 } else {
-                    self.start_auth(None);
+                    self.start_auth(now, None);
                 }
             }
             (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
@@ -132,9 +140,9 @@ impl Session {
     }
 
     /// Authenticates where credentials were given, with the mechanism behind `refused` in the order of preference.
-    fn start_auth(&mut self, refused: Option<Mechanism>) {
+    fn start_auth(&mut self, now: Instant, refused: Option<Mechanism>) {
         let Some(credentials) = &self.config.credentials else {
-            return self.become_ready();
+            return self.become_ready(now);
         };
         if !self.is_tls && credentials.plaintext() == PlaintextAuth::Forbidden {
             return self.close_politely(CloseReason::Unavailable(Requirement::TlsForAuth));
@@ -165,7 +173,7 @@ impl Session {
     fn handle_auth(&mut self, now: Instant, reply: Reply<'_>) {
         let Phase::Auth(exchange) = &mut self.phase else { return };
         match (reply.code().value(), reply.code().severity()) {
-            (235, _) if exchange.is_complete() => self.become_ready(),
+            (235, _) if exchange.is_complete() => self.become_ready(now),
             (334, _) => {
                 let Some(credentials) = &self.config.credentials else { return };
                 let response = exchange.handle_challenge(credentials);
@@ -175,7 +183,7 @@ impl Session {
             (504 | 534, _) => {
                 let refused = exchange.mechanism();
                 match self.next_mechanism(Some(refused)) {
-                    Some(_) => self.start_auth(Some(refused)),
+                    Some(_) => self.start_auth(now, Some(refused)),
                     None => self.refuse(Stage::Auth, reply),
                 }
             }
@@ -198,7 +206,8 @@ impl Session {
         self.transmit.push_secret(|out| command::auth_response(out, &response));
     }
 
-    fn become_ready(&mut self) {
+    fn become_ready(&mut self, now: Instant) {
+        self.setup_timing.ready = Some(now);
         self.phase = Phase::Ready;
         self.emit(Event::Ready);
     }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use posthaste::compose::ComposeError;
+
 use super::composed::{BadAddress, Parts};
 use super::jsonl::Jsonl;
 use super::merge::{self, Merge};
 use super::messages::Messages;
 use super::raw::{self, Outside};
-use super::{InputError, Inputs, Usage, read};
+use super::{InputError, Inputs, Place, Problem, Usage, read};
 
 /// What to send: exactly one of MESSAGE, a composed mail, --jsonl, or --rows with --template.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -207,7 +209,14 @@ impl InputArgs {
         };
         let draft = parts.draft().map_err(Usage::from)?;
         let draft = parts.attach(draft, Path::new(""))?;
-        Ok(Inputs::Composed(Box::new(draft.build().map_err(Usage::Compose)?)))
+        match (draft.build(), self.text.as_deref().or(self.html.as_deref())) {
+            (Ok(mail), _) => Ok(Inputs::Composed(Box::new(mail))),
+            // Only a text can be content that cannot be sent.
+            (Err(error @ ComposeError::Content(_)), Some(path)) => {
+                Err(Problem::Compose(error).at(Place::file(path)))
+            }
+            (Err(error), _) => Err(Usage::Compose(error).into()),
+        }
     }
 }
 

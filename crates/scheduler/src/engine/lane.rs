@@ -25,6 +25,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         connection,
         submitting: None,
         in_flight: VecDeque::new(),
+        info: None,
         is_ready: false,
         closed: None,
         how: Closed::Broken,
@@ -44,6 +45,7 @@ struct Lane {
     submitting: Option<JobId>,
     /// The jobs in the session, the oldest first; two at the most.
     in_flight: VecDeque<JobId>,
+    info: Option<Info>,
     is_ready: bool,
     closed: Option<CloseReason>,
     how: Closed,
@@ -146,7 +148,9 @@ impl Dispatch for Lane {
         match event {
             Event::Ready => {
                 self.is_ready = true;
-                shared.observe(Observation::Ready(self.server, connection, session.extensions()));
+                if let Some(info) = &self.info {
+                    shared.observe(Observation::Ready(self.server, connection, info, session));
+                }
                 shared.plan(|state, now| {
                     state.planner.connection_ready(now, connection, &mut state.actions);
                 });
@@ -166,6 +170,7 @@ impl Dispatch for Lane {
 
     fn handle_connected(&mut self, info: &Info) {
         self.shared.observe(Observation::Connected(self.server, self.connection, info));
+        self.info = Some(info.clone());
     }
 }
 

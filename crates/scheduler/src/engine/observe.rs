@@ -1,8 +1,7 @@
 //! What an engine lets others see.
 
 use posthaste_connection::{Error, Info};
-use posthaste_session::reply::Extensions;
-use posthaste_session::{CloseReason, Finished, TranscriptLine};
+use posthaste_session::{CloseReason, Finished, Session, TranscriptLine};
 
 use crate::planner::{ConnectionId, Record, ServerId};
 
@@ -23,7 +22,7 @@ pub enum Observation<'a> {
     /// A connection is open, or has got TLS.
     Connected(ServerId, ConnectionId, &'a Info),
     /// A session takes mails.
-    Ready(ServerId, ConnectionId, &'a Extensions),
+    Ready(ServerId, ConnectionId, &'a Info, &'a Session),
     /// One attempt at a mail is over.
     Attempted(ServerId, ConnectionId, &'a Finished),
     /// A connection could not be opened, or not secured.

@@ -131,7 +131,10 @@ fn parts_that_do_not_make_a_mail() {
     check(&["-H", "Bcc: c@x"], "cannot compose the mail: header field Bcc cannot be set by name");
     check(&["-H", "X A: c"], "cannot compose the mail: \"X A\" is not the name of a header field");
     check(&["-H", "X"], "--header \"X\" is not of the form 'Name: value'");
-    let files = Files::new([("latin1", b"\xfc")]);
+    let files = Files::new([("latin1", b"\xfc"), ("nul", b"a\0")]);
+    let text = [&people[..], &["--text", "{}/nul"]].concat();
+    let results = files.results(&text);
+    assert!(matches!(&results[..], [Err(error)] if error.exit() == Exit::BadInput), "{results:?}");
     let text = [&people[..], &["--text", "{}/latin1"]].concat();
     files.refuse(&text, Exit::BadInput, "latin1: is not UTF-8, from octet 0 on");
     let text = [&people[..], &["--text", "{}/none"]].concat();
@@ -141,6 +144,7 @@ fn parts_that_do_not_make_a_mail() {
 #[test]
 fn help_reads_well() {
     let help = Command::command().term_width(100).render_long_help().to_string();
+    println!("{help}");
     assert!(help.contains("Input (exactly one kind):"));
     Command::command().debug_assert();
 }

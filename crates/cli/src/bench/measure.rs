@@ -1,0 +1,167 @@
+//! Times and counts, taken while mails are on their way.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use posthaste::connection::Info;
+use posthaste::scheduler::GiveUp;
+use posthaste::session::{Finished, Session};
+use posthaste::{Cause, RecipientReport, RecipientState, Report};
+
+use crate::watch::Samples;
+
+/// Times are kept in microseconds up to an hour, to three digits.
+const LONGEST: u64 = 3_600_000_000;
+const DIGITS: u8 = 3;
+/// Most different replies that are told apart; the rest is counted together.
+const MAX_REPLIES: usize = 200;
+
+/// All that is measured.
+#[derive(Debug, Default)]
+pub(super) struct Measure {
+    taken: Mutex<Taken>,
+}
+
+/// What has been measured so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken {
+    pub(super) counts: Counts,
+    pub(super) response: Times,
+    pub(super) service: Times,
+    pub(super) stages: Stages,
+    /// Code, enhanced code and words of final outcomes.
+    pub(super) replies: BTreeMap<String, u64>,
+}
+
+/// Recipients by outcome.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
+pub(super) struct Counts {
+    pub(super) offered: u64,
+    pub(super) accepted: u64,
+    pub(super) deferred: u64,
+    pub(super) rejected: u64,
+    pub(super) failed: u64,
+    pub(super) in_doubt: u64,
+}
+
+/// Where the time goes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stages {
+    pub(super) connect: Times,
+    pub(super) tls: Times,
+    pub(super) greeting: Times,
+    pub(super) ehlo: Times,
+    pub(super) auth: Times,
+    pub(super) wait: Times,
+    pub(super) envelope: Times,
+    pub(super) data: Times,
+    pub(super) finish: Times,
+}
+
+/// A histogram of durations.
+#[derive(Clone, Debug)]
+pub(super) struct Times(Histogram<u64>);
+
+impl Default for Times {
+    fn default() -> Self {
+        // The bounds are constant and in order.
+        Self(Histogram::new_with_bounds(1, LONGEST, DIGITS).unwrap_or_else(|_| unreachable!()))
+    }
+}
+
+impl Times {
+    fn take(&mut self, time: Duration) {
+        self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST).max(1));
+    }
+
+    fn take_between(&mut self, from: Option<Instant>, to: Option<Instant>) {
+        if let (Some(from), Some(to)) = (from, to) {
+            self.take(to.saturating_duration_since(from));
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// In microseconds.
+    pub(super) fn percentile(&self, percentile: f64) -> u64 {
+        if self.0.is_empty() { 0 } else { self.0.value_at_percentile(percentile) }
+    }
+
+    /// In microseconds.
+    pub(super) fn max(&self) -> u64 {
+        if self.0.is_empty() { 0 } else { self.0.max() }
+    }
+}
+
+impl Measure {
+    pub(super) fn taken(&self) -> Taken {
+        self.taken.lock().map(|taken| taken.clone()).unwrap_or_default()
+    }
+
+    /// A mail is done with.
+    pub(super) fn report(&self, report: &Report) {
+        let Ok(mut taken) = self.taken.lock() else { return };
+        taken.response.take(report.timing.total());
+        taken.stages.wait.take(report.timing.queued());
+        for recipient in &report.recipients {
+            taken.count(recipient);
+        }
+    }
+}
+
+impl Taken {
+    fn count(&mut self, recipient: &RecipientReport) {
+        let counts = &mut self.counts;
+        counts.offered += 1;
+        match (recipient.state, recipient.cause) {
+            (RecipientState::Delivered, _) => counts.accepted += 1,
+            (RecipientState::InDoubt, _) => counts.in_doubt += 1,
+            (RecipientState::Deferred, _) => counts.deferred += 1,
+            // With one attempt each, attempts used up are what the server deferred.
+            (RecipientState::Failed, Some(Cause::GivenUp(GiveUp::AttemptsUsedUp))) => {
+                counts.deferred += 1
+            }
+            (RecipientState::Failed, Some(Cause::Refused | Cause::AllOrNothing)) => {
+                counts.rejected += 1
+            }
+            (RecipientState::Failed, _) => counts.failed += 1,
+        }
+        if recipient.state == RecipientState::Delivered {
+            return;
+        }
+        let words = match (&recipient.reply, recipient.cause) {
+            (Some(reply), _) => format!("{} {}", reply.code(), reply.text()),
+            (None, cause) => cause.map_or("no reply", Cause::as_str).to_owned(),
+        };
+        let is_told_apart = self.replies.contains_key(&words) || self.replies.len() < MAX_REPLIES;
+        *self.replies.entry(if is_told_apart { words } else { "other".to_owned() }).or_default() +=
+            1;
+    }
+}
+
+impl Samples for Arc<Measure> {
+    fn ready(&self, info: &Info, session: &Session) {
+        let Ok(mut taken) = self.taken.lock() else { return };
+        let (stages, setup) = (&mut taken.stages, session.setup_timing());
+        stages.connect.take(info.connect_time);
+        if let Some(tls) = &info.tls {
+            stages.tls.take(tls.time);
+        }
+        stages.greeting.take_between(Some(setup.started), setup.greeted);
+        stages.ehlo.take_between(setup.hello, setup.introduced);
+        stages.auth.take_between(setup.introduced, setup.ready);
+    }
+
+    fn attempted(&self, finished: &Finished) {
+        let Ok(mut taken) = self.taken.lock() else { return };
+        let timing = &finished.timing;
+        taken.service.take_between(timing.mail, timing.finished);
+        taken.stages.envelope.take_between(timing.mail, timing.data);
+        taken.stages.data.take_between(timing.data, timing.content);
+        taken.stages.finish.take_between(timing.content, timing.finished);
+    }
+}

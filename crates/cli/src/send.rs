@@ -1,0 +1,396 @@
+//! `posthaste send`: deliver mail.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use futures_util::{Stream, StreamExt, stream};
+use posthaste::scheduler::{Exhausted, PlannerConfig, RetryPolicy, SchedulerConfig};
+use posthaste::session::{Mail, Timeouts};
+use posthaste::{Mailer, Report, Transcript};
+use tokio::sync::mpsc;
+
+use crate::exit::Exit;
+use crate::input::{InputArgs, InputError, InputMail, Inputs};
+use crate::outcome::{Sent, Tally};
+use crate::progress::{Progress, ProgressKind};
+use crate::server::{ServerArgs, ServerError, Target};
+use crate::stop::Stop;
+use crate::summary;
+use crate::units::{duration, grouped, octets, positive};
+use crate::watch::{Watch, chain};
+
+/// Connections where nothing else is asked for.
+const CONNECTIONS: u32 = 8;
+/// Mails that are read ahead of the scheduler.
+const READ_AHEAD: usize = 64;
+/// Bad mails that are shown; a wrong file would fill the screen.
+const MAX_SHOWN: usize = 20;
+/// How long mails that are being sent may take once the command is asked to stop.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Delivers mail: one, many, or a merge of a template and a table.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SendArgs {
+    /// HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, or sink: for a server inside this process
+    #[arg(value_name = "SERVER")]
+    server: String,
+
+    #[command(flatten)]
+    input: InputArgs,
+
+    /// How often a mail is tried that the server defers
+    #[arg(long, value_name = "N", default_value = "5", value_parser = positive, help_heading = "Delivery")]
+    retries: u32,
+    /// The shortest and the longest wait before it is tried again
+    #[arg(long, value_name = "MIN..MAX", default_value = "1s..5m", value_parser = backoff, help_heading = "Delivery")]
+    backoff: (Duration, Duration),
+    /// What is not done by then is reported as deferred
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Delivery")]
+    max_time: Option<Duration>,
+    /// Seeds the jitter of all waits, to repeat a run
+    #[arg(long, value_name = "N", help_heading = "Delivery")]
+    seed: Option<u64>,
+
+    /// Write a line of JSON for each recipient's outcome; - for standard output
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    log: Option<PathBuf>,
+    /// Read, render and check everything, print the plan, connect nowhere
+    #[arg(long, help_heading = "Output")]
+    dry_run: bool,
+    /// Print transcripts on standard error, secrets redacted; twice: also what the scheduler decides
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
+    verbose: u8,
+    /// How progress is shown, on standard error
+    #[arg(long, value_name = "KIND", default_value = "auto", help_heading = "Output")]
+    progress: ProgressKind,
+
+    #[command(flatten)]
+    server_args: ServerArgs,
+}
+
+/// Why a command ended before it had anything to report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("{shown}\n{count} of {total} mails cannot be sent; nothing was sent")]
+    BadMails { shown: String, count: usize, total: usize, exit: Exit },
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("cannot write to {}", .0.display())]
+    Log(PathBuf, #[source] io::Error),
+}
+
+impl SendError {
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Input(error) => error.exit(),
+            Self::BadMails { exit, .. } => *exit,
+            Self::Server(error) => error.exit(),
+            Self::Log(..) => Exit::NoOutput,
+        }
+    }
+}
+
+/// What a look at all mails, before the first is sent, has shown.
+#[derive(Debug, Default)]
+struct Plan {
+    mails: u64,
+    recipients: u64,
+    octets: u64,
+    domains: BTreeMap<String, u64>,
+}
+
+pub(crate) async fn run(args: &SendArgs) -> Result<Exit, SendError> {
+    Target::check(&args.server)?;
+    let inputs = args.input.check()?;
+    // What can be read twice is read once before anything is sent, so that a bad mail in the middle stops all.
+    let plan = if inputs.is_one_shot() && !args.dry_run { None } else { Some(check_all(&inputs)?) };
+    if args.dry_run {
+        print_plan(&plan.unwrap_or_default(), &args.server);
+        return Ok(Exit::Done);
+    }
+    let log = args.log.as_ref().map(open_log).transpose()?;
+    let target = Target::open(&args.server).await?;
+    let watch = Arc::new(Watch::new(args.verbose, None));
+    let mailer = mailer(args, &target, &watch)?;
+    let total = plan.map(|plan| plan.mails);
+    let sending = Sending { args, mailer, watch, target, log, tally: Tally::default() };
+    sending.run(&inputs, total).await
+}
+
+fn mailer(args: &SendArgs, target: &Target, watch: &Arc<Watch>) -> Result<Mailer, ServerError> {
+    let (min, max) = args.backoff;
+    let planner = PlannerConfig {
+        retry: RetryPolicy { attempts: args.retries, min, max },
+        exhausted: Exhausted::default(),
+        ..PlannerConfig::default()
+    };
+    let seed = args.seed.unwrap_or_else(seed_of_the_day);
+    let scheduler = SchedulerConfig { planner, seed, ..SchedulerConfig::default() };
+    let transcript = if args.verbose > 0 { Transcript::On } else { Transcript::Off };
+    let mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::default())?;
+    Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript).build()?)
+}
+
+/// Two runs at the same time must not wait in step.
+fn seed_of_the_day() -> u64 {
+    let time =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::from(time.subsec_nanos()) ^ time.as_secs() ^ u64::from(std::process::id()) << 32
+}
+
+fn check_all(inputs: &Inputs) -> Result<Plan, SendError> {
+    let mut plan = Plan::default();
+    let mut errors = Vec::new();
+    let mut bad = 0;
+    let mut exit = Exit::BadInput;
+    for mail in inputs.open()? {
+        match mail {
+            Ok(InputMail { mail, .. }) => plan.add(&mail),
+            Err(error) => {
+                exit = if bad == 0 { error.exit() } else { exit };
+                bad += 1;
+                if errors.len() < MAX_SHOWN {
+                    errors.push(chain(&error));
+                }
+            }
+        }
+    }
+    if bad > 0 {
+        if bad > errors.len() {
+            errors.push(format!("… and {} more", bad - errors.len()));
+        }
+        let total = bad + usize::try_from(plan.mails).unwrap_or(usize::MAX);
+        return Err(SendError::BadMails { shown: errors.join("\n"), count: bad, total, exit });
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    fn add(&mut self, mail: &Mail) {
+        self.mails += 1;
+        self.octets += mail.content.len() as u64;
+        for path in mail.envelope.forward_paths() {
+            self.recipients += 1;
+            let domain =
+                path.as_str().rsplit_once('@').map_or("(this server)", |(_, domain)| domain);
+            if let Some(count) = self.domains.get_mut(domain) {
+                *count += 1;
+            } else {
+                self.domains.insert(domain.to_ascii_lowercase(), 1);
+            }
+        }
+    }
+}
+
+fn print_plan(plan: &Plan, server: &str) {
+    let Plan { mails, recipients, octets: size, domains } = plan;
+    let server = without_password(server);
+    summary::print(&format!(
+        "Would send {} mails to {} recipients in {} domains through {server}: {}.\nNothing was sent.",
+        grouped(*mails),
+        grouped(*recipients),
+        grouped(domains.len() as u64),
+        octets(*size),
+    ));
+}
+
+/// A URL as it may be shown.
+fn without_password(server: &str) -> String {
+    server.parse::<posthaste::ServerUrl>().map_or_else(|_| server.to_owned(), |url| url.to_string())
+}
+
+fn open_log(path: &PathBuf) -> Result<Box<dyn Write + Send>, SendError> {
+    if path.as_os_str() == "-" {
+        return Ok(Box::new(BufWriter::new(io::stdout())));
+    }
+    let file = File::create(path).map_err(|error| SendError::Log(path.clone(), error))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+/// A command that is sending.
+struct Sending<'a> {
+    args: &'a SendArgs,
+    mailer: Mailer,
+    watch: Arc<Watch>,
+    target: Target,
+    log: Option<Box<dyn Write + Send>>,
+    tally: Tally,
+}
+
+impl Sending<'_> {
+    async fn run(mut self, inputs: &Inputs, total: Option<u64>) -> Result<Exit, SendError> {
+        let started = Instant::now();
+        let mut progress = Progress::new(self.args.progress, total);
+        let source = Source::start(inputs)?;
+        let bad = Arc::clone(&source.bad);
+        let stops = Arc::clone(&source.stops);
+        let sent = std::sync::Mutex::new(HashMap::new());
+        let mut reports = self.mailer.send_all(source.mails(&sent));
+        let mut stop = Stop::new(self.args.max_time);
+        let mut output = Ok(());
+        loop {
+            tokio::select! {
+                biased;
+                next = reports.next() => {
+                    let Some((place, report)) = next else { break };
+                    let sent = sent.lock().ok().and_then(|mut sent| sent.remove(&place));
+                    output = output.and(self.take(sent, &report));
+                    progress.update(self.tally.mails, || self.note());
+                }
+                () = stop.wait() => {
+                    stops.store(true, Relaxed);
+                    self.drain(&stop);
+                }
+                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                    progress.update(self.tally.mails, || self.note());
+                }
+            }
+        }
+        drop(reports);
+        progress.finish();
+        self.mailer.shutdown_within(GRACE).await;
+        if let Some(log) = &mut self.log {
+            output = output.and(log.flush());
+        }
+        let bad = bad.lock().map(|mut bad| bad.take()).unwrap_or_default();
+        self.finish(started.elapsed(), bad, &stop, output).await
+    }
+
+    fn take(&mut self, sent: Option<Sent>, report: &Report) -> io::Result<()> {
+        let Some(sent) = sent else { return Ok(()) };
+        let trouble = if report.is_delivered() { None } else { self.watch.seen().trouble };
+        self.tally.count(report, sent.octets(), trouble.as_deref());
+        let Some(log) = &mut self.log else { return Ok(()) };
+        sent.log(log, &self.target.url.server().to_string(), report, trouble.as_deref())
+    }
+
+    /// What stands beside the number of mails.
+    fn note(&self) -> String {
+        let status = self.mailer.status();
+        let mut note = format!(", {} connections", status.open);
+        if self.tally.failed > 0 {
+            note += &format!(", {} failed", grouped(self.tally.failed));
+        }
+        if status.established == 0 && status.failures > 0 {
+            note += &format!(
+                ", waiting for the server: {}",
+                self.watch.seen().trouble.unwrap_or_default()
+            );
+        }
+        note
+    }
+
+    /// Lets the mailer finish what it is sending; the reports of the rest come by themselves.
+    fn drain(&self, stop: &Stop) {
+        let mailer = self.mailer.clone();
+        let grace = if stop.is_urgent() { Duration::ZERO } else { GRACE };
+        tokio::spawn(async move { mailer.shutdown_within(grace).await });
+    }
+
+    async fn finish(
+        self,
+        elapsed: Duration,
+        bad: Option<InputError>,
+        stop: &Stop,
+        output: io::Result<()>,
+    ) -> Result<Exit, SendError> {
+        let seen = self.watch.seen();
+        let status = self.mailer.status();
+        let text =
+            summary::of_send(&self.tally, &seen, &status, &self.target.url, elapsed, stop.reason());
+        if self.args.log.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+            eprint!("{text}");
+        } else {
+            summary::print(text.trim_end());
+        }
+        if let Some(sink) = self.target.sink {
+            let stats = sink.shutdown().await;
+            eprintln!("{}", summary::of_sink(&stats));
+        }
+        if let (Err(error), Some(path)) = (output, &self.args.log)
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(SendError::Log(path.clone(), error));
+        }
+        if let Some(bad) = bad {
+            return Err(bad.into());
+        }
+        Ok(match (stop.exit(), self.tally.exit()) {
+            (Some(exit), _) => exit,
+            (None, Exit::Deferred | Exit::Failed)
+                if seen.violations > 0 && self.tally.delivered == 0 =>
+            {
+                Exit::ProtocolViolation
+            }
+            (None, exit) => exit,
+        })
+    }
+}
+
+/// Reads mails in a thread of its own, since reading and rendering would hold up the engine.
+struct Source {
+    mails: mpsc::Receiver<InputMail>,
+    /// The first bad mail of an input that could not be checked before; nothing behind it is read.
+    bad: Arc<std::sync::Mutex<Option<InputError>>>,
+    stops: Arc<AtomicBool>,
+}
+
+impl Source {
+    fn start(inputs: &Inputs) -> Result<Self, SendError> {
+        let input = inputs.open()?;
+        let (sender, mails) = mpsc::channel(READ_AHEAD);
+        let bad = Arc::new(std::sync::Mutex::new(None));
+        let stops = Arc::new(AtomicBool::new(false));
+        let (first_bad, stop) = (Arc::clone(&bad), Arc::clone(&stops));
+        // A thread that nobody waits for: it may hang in a read from a terminal when the command ends.
+        std::thread::spawn(move || {
+            for mail in input {
+                match mail {
+                    Ok(mail) => {
+                        if stop.load(Relaxed) || sender.blocking_send(mail).is_err() {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        if let Ok(mut bad) = first_bad.lock() {
+                            *bad = Some(error);
+                        }
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Self { mails, bad, stops })
+    }
+
+    /// The mails, each entered into `sent` under its place in the stream.
+    fn mails(self, sent: &std::sync::Mutex<HashMap<u64, Sent>>) -> impl Stream<Item = Mail> {
+        let mails = stream::unfold(self.mails, |mut mails| async move {
+            let mail = mails.recv().await?;
+            Some((mail, mails))
+        });
+        mails.zip(stream::iter(0..)).map(move |(InputMail { id, mail }, place)| {
+            if let Ok(mut sent) = sent.lock() {
+                sent.insert(place, Sent::new(id, &mail));
+            }
+            mail
+        })
+    }
+}
+
+fn backoff(text: &str) -> Result<(Duration, Duration), String> {
+    let (min, max) = text.split_once("..").ok_or("expected MIN..MAX, e.g. 1s..5m")?;
+    let read = |text| duration(text).map_err(|error| error.to_string());
+    let (min, max) = (read(min)?, read(max)?);
+    if min > max {
+        return Err("the shortest wait is longer than the longest".to_owned());
+    }
+    Ok((min, max))
+}

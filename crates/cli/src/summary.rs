@@ -1,0 +1,120 @@
+//! What a person reads when it is over.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use posthaste::ServerUrl;
+use posthaste::scheduler::ServerStatus;
+use posthaste_sink::Stats;
+
+use crate::outcome::Tally;
+use crate::stop::Reason;
+use crate::units::{elapsed, grouped, octets};
+use crate::watch::Seen;
+
+/// Replies and troubles that are listed.
+const MAX_LISTED: usize = 5;
+
+/// Writes to standard output. A reader that has gone away is no failure.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// The end of `send`.
+pub(crate) fn of_send(
+    tally: &Tally,
+    seen: &Seen,
+    status: &ServerStatus,
+    url: &ServerUrl,
+    time: Duration,
+    stopped: Option<Reason>,
+) -> String {
+    let mut text = String::new();
+    let rate = tally.mails as f64 / time.as_secs_f64().max(0.001);
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{} mails, {} recipients, {} in {} ({} mails/s){}",
+        grouped(tally.mails),
+        grouped(tally.recipients()),
+        octets(tally.octets),
+        elapsed(time),
+        grouped(rate as u64),
+        match stopped {
+            Some(Reason::Interrupt) => ", interrupted",
+            Some(Reason::Terminate) => ", terminated",
+            Some(Reason::Time) => ", time is up",
+            None => "",
+        },
+    );
+    let states = [
+        ("delivered", tally.delivered),
+        ("failed", tally.failed),
+        ("deferred", tally.deferred),
+        ("in doubt", tally.in_doubt),
+    ];
+    let width = states.iter().map(|(_, count)| grouped(*count).chars().count()).max().unwrap_or(1);
+    for (state, count) in states {
+        if count > 0 || state == "delivered" {
+            let _ = writeln!(text, "  {:>width$}  {state}", grouped(count));
+        }
+    }
+    list(&mut text, "Replies", &tally.top_replies(MAX_LISTED));
+    let mut troubles: Vec<_> =
+        seen.troubles.iter().map(|(text, &count)| (text.as_str(), count)).collect();
+    troubles.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    troubles.truncate(MAX_LISTED);
+    list(&mut text, "Trouble", &troubles);
+    let _ = writeln!(text, "\nServer");
+    let _ = writeln!(text, "  {}", of_server(seen, status, url));
+    if seen.unverified > 0 {
+        let _ = writeln!(text, "  its certificate was not verified; --tls require would have");
+    }
+    text
+}
+
+fn list(text: &mut String, title: &str, entries: &[(&str, u64)]) {
+    if entries.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{title}");
+    let width = entries.iter().map(|(_, count)| grouped(*count).chars().count()).max().unwrap_or(1);
+    for (entry, count) in entries {
+        let _ = writeln!(text, "  {:>width$}  {entry}", grouped(*count));
+    }
+}
+
+fn of_server(seen: &Seen, status: &ServerStatus, url: &ServerUrl) -> String {
+    let mut line = url.server().to_string();
+    if let Some(peer) = seen.peer.as_ref().filter(|peer| **peer != line) {
+        line += &format!(" ({peer})");
+    }
+    line += &format!(", {} connections", grouped(seen.opened));
+    if seen.failed > 0 {
+        line += &format!(" and {} that failed", grouped(seen.failed));
+    }
+    if seen.opened > 0 {
+        line += &format!(
+            ", pipelining {}, {}",
+            status.pipelining,
+            seen.tls.as_deref().unwrap_or("no TLS")
+        );
+    }
+    if let Some(ceiling) = status.ceiling {
+        line += &format!(", bears {ceiling} connections");
+    }
+    line
+}
+
+/// What the sink inside this process has got.
+pub(crate) fn of_sink(stats: &Stats) -> String {
+    format!(
+        "sink: {} mails for {} recipients, {}, {} duplicates, at most {} connections at once",
+        grouped(stats.mails),
+        grouped(stats.recipients),
+        octets(stats.bytes),
+        grouped(stats.duplicates),
+        stats.connections.open_max,
+    )
+}

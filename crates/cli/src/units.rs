@@ -1,0 +1,84 @@
+//! Numbers as users type them, for flags.
+
+use std::time::Duration;
+
+use posthaste_sink::units::{UnitError, parse_count, parse_duration, parse_size};
+
+/// `250ms`, `30s`, `5m`, `2h`, `4d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
+    parse_duration(text)
+}
+
+/// `1k` = 1024, `1m`.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let octets = parse_size(text).map_err(|error| error.to_string())?;
+    usize::try_from(octets).map_err(|_| "that is more than fits into memory".to_owned())
+}
+
+/// `20k` = 20 000, `1m` = 1 000 000.
+pub(crate) fn count(text: &str) -> Result<u64, UnitError> {
+    parse_count(text)
+}
+
+/// A count of at least 1.
+pub(crate) fn positive(text: &str) -> Result<u32, String> {
+    let number = parse_count(text).map_err(|error| error.to_string())?;
+    u32::try_from(number)
+        .ok()
+        .filter(|&number| number > 0)
+        .ok_or("expected a number from 1 to 4 billion".to_owned())
+}
+
+/// `12 345`, as people read it.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1.5 MiB`.
+pub(crate) fn octets(number: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if number < 1024 {
+        return format!("{number} B");
+    }
+    let mut value = number as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
+}
+
+/// `0.42 s`, `3 min 20 s`.
+pub(crate) fn elapsed(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.2} s", time.as_secs_f64()),
+        10..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_can_read_it() {
+        assert_eq!(grouped(1_234_567).replace('\u{202f}', " "), "1 234 567");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(octets(512), "512 B");
+        assert_eq!(octets(1536), "1.5 KiB");
+        assert_eq!(elapsed(Duration::from_millis(420)), "0.42 s");
+        assert_eq!(elapsed(Duration::from_secs(200)), "3 min 20 s");
+    }
+}
