@@ -133,12 +133,21 @@ impl ReplyCode {
 
     /// The code spelled by three ASCII digits, if they are digits and in range.
     #[inline]
-    pub(crate) fn from_digits([hundreds, tens, units]: [u8; 3]) -> Option<Self> {
-        if !matches!(hundreds, b'2'..=b'5') || !tens.is_ascii_digit() || !units.is_ascii_digit() {
+    pub(crate) const fn from_digits([a, b, c]: [u8; 3]) -> Option<Self> {
+        Self::from_word(u32::from_le_bytes([a, b, c, 0]))
+    }
+
+    /// The same for digits that are the octets of a little-endian word, before a zero.
+    #[inline]
+    pub(crate) const fn from_word(word: u32) -> Option<Self> {
+        let digits = word ^ 0x0030_3030;
+        // Adding 0x76 sets the high bit of what is above 9; a carry comes only from such an octet.
+        let above_nine = (digits.wrapping_add(0x0076_7676) | digits) & 0xff80_8080;
+        let [hundreds, tens, units, _] = digits.to_le_bytes();
+        if above_nine != 0 || !matches!(hundreds, 2..=5) {
             return None;
         }
-        let digit = |octet: u8| u16::from(octet - b'0');
-        Some(Self(digit(hundreds) * 100 + digit(tens) * 10 + digit(units)))
+        Some(Self(hundreds as u16 * 100 + tens as u16 * 10 + units as u16))
     }
 }
 
@@ -211,6 +220,14 @@ mod tests {
             assert_eq!(expected.is_some(), (200..600).contains(&value));
             assert_eq!(ReplyCode::from_digits(digits), expected, "{value}");
         }
+    }
+
+    /// RF-11, RF-12: of all words only the 400 codes are codes.
+    #[test]
+    fn only_ascii_digits_spell_codes() {
+        let codes = (0..=0x00ff_ffff).filter(|&word| ReplyCode::from_word(word).is_some());
+        assert_eq!(codes.count(), 400);
+        assert_eq!(ReplyCode::from_word(u32::from_le_bytes(*b"250 ")), None);
         for digits in [*b"2 0", *b"+25", *b"25 ", *b"2:0", *b"25/", *b"\xff50"] {
             assert_eq!(ReplyCode::from_digits(digits), None, "{}", digits.escape_ascii());
         }

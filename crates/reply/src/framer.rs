@@ -41,14 +41,15 @@ pub struct Framer {
     scanned: usize,
     /// Whole lines before the current one.
     lines: usize,
-    /// Digits of the first line's code, zeros until it was read.
-    code: [u8; CODE_LENGTH],
+    /// How each line but the last one starts: the first line's code and a hyphen, as one word;
+    /// zero until the code was read.
+    continuation: u32,
 }
 
 impl Framer {
     /// A framer at the start of a reply.
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, line_start: 0, scanned: 0, lines: 0, code: [0; CODE_LENGTH] }
+        Self { limits, line_start: 0, scanned: 0, lines: 0, continuation: 0 }
     }
 
     /// Looks for the end of the reply that starts with the first octet of `buffer`.
@@ -108,14 +109,21 @@ impl Framer {
     /// Checks code and separator, as far as they are there.
     #[inline]
     fn check_start(&mut self, line: &[u8], bound: usize) -> Result<Start, FrameError> {
-        if let [a, b, c, separator @ (b' ' | b'-'), ..] = *line {
-            let code = [a, b, c];
-            if code == self.code {
-                return Ok(Start::of(separator));
+        if let Some(&start) = line.first_chunk() {
+            let start = u32::from_le_bytes(start);
+            if start == self.continuation {
+                return Ok(Start::Continues);
             }
-            if self.lines == 0 && ReplyCode::from_digits(code).is_some() {
-                self.code = code;
-                return Ok(Start::of(separator));
+            let continuation = start & CODE | HYPHEN;
+            let is_first = self.lines == 0 && ReplyCode::from_word(start & CODE).is_some();
+            if is_first || continuation == self.continuation {
+                self.continuation = continuation;
+                if start == continuation {
+                    return Ok(Start::Continues);
+                }
+                if start & !CODE == SPACE {
+                    return Ok(Start::Ends);
+                }
             }
         }
         self.check_odd_start(line.get(..bound - self.line_start).unwrap_or(line))
@@ -134,15 +142,15 @@ impl Framer {
         let Some(found) = ReplyCode::from_digits(digits) else {
             return Err(FrameError::CodeOutOfRange { offset, found: digits });
         };
-        match ReplyCode::from_digits(self.code) {
-            Some(first) if first != found => {
-                return Err(FrameError::CodeChanged { offset, first, found });
-            }
-            Some(_) => {}
-            None => self.code = digits,
+        let [a, b, c, _] = self.continuation.to_le_bytes();
+        if let Some(first) = ReplyCode::from_digits([a, b, c])
+            && first != found
+        {
+            return Err(FrameError::CodeChanged { offset, first, found });
         }
         match *rest {
-            [separator @ (b' ' | b'-'), ..] => Ok(Start::of(separator)),
+            [b' ', ..] => Ok(Start::Ends),
+            [b'-', ..] => Ok(Start::Continues),
             // A code alone is a whole last line. CR CR LF is one line end.
             [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => Ok(Start::Ends),
             [] | [b'\r'] | [b'\r', b'\r'] => Ok(Start::Partial),
@@ -179,14 +187,13 @@ enum Start {
     Ends,
 }
 
-impl Start {
-    fn of(separator: u8) -> Self {
-        if separator == b'-' { Self::Continues } else { Self::Ends }
-    }
-}
-
 /// Digits of a reply code.
 const CODE_LENGTH: usize = 3;
+
+// The start of a line as a little-endian word.
+const CODE: u32 = 0x00ff_ffff;
+const HYPHEN: u32 = (b'-' as u32) << 24;
+const SPACE: u32 = (b' ' as u32) << 24;
 
 /// First octets of what answers on a wrong port. None is the start of another.
 const SIGNATURES: &[(&[u8], Protocol)] = &[

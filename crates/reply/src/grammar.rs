@@ -45,12 +45,13 @@ pub(crate) fn first_line(input: &[u8]) -> Parsed<'_, (ReplyCode, Line<'_>)> {
     Ok((input, (code, line)))
 }
 
-/// Another line, whose code these digits spell.
+/// A line behind the first one, which has the same code.
 #[inline]
 pub(crate) fn next_line(digits: [u8; 3], input: &[u8]) -> Parsed<'_, Line<'_>> {
+    let [a, b, c] = digits;
     match input.split_first_chunk() {
-        Some((first, input)) if *first == digits => behind_code(input),
-        _ => Err(FAILED),
+        Some((start, input)) if *start == [a, b, c, b'-'] => text_line(false, input),
+        _ => behind_code(input.strip_prefix(&digits).ok_or(FAILED)?),
     }
 }
 
@@ -71,12 +72,17 @@ fn reply_code(input: &[u8]) -> Parsed<'_, ReplyCode> {
 /// `( "-" / SP ) [ textstring ] line-end`, or `line-end`
 #[inline(always)]
 fn behind_code(input: &[u8]) -> Parsed<'_, Line<'_>> {
-    let (is_last, input) = match input {
-        [b' ', input @ ..] => (true, input),
-        [b'-', input @ ..] => (false, input),
-        [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => (true, input),
-        _ => return Err(FAILED),
-    };
+    match input {
+        [b' ', input @ ..] => text_line(true, input),
+        [b'-', input @ ..] => text_line(false, input),
+        [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => text_line(true, input),
+        _ => Err(FAILED),
+    }
+}
+
+/// `[ textstring ] line-end`
+#[inline]
+fn text_line(is_last: bool, input: &[u8]) -> Parsed<'_, Line<'_>> {
     let (input, (text, has_bare_lf)) = up_to_line_end(input)?;
     Ok((input, Line { is_last, has_bare_lf, text }))
 }

@@ -63,8 +63,10 @@ impl<'a> Reply<'a> {
             (rest, line) = grammar::next_line(digits, rest).ok()?;
             has_bare_lf |= line.has_bare_lf;
             // The last line's, or else the first there is.
-            if line.is_last || enhanced.is_none() {
-                enhanced = status_code(&line).or(enhanced);
+            if (line.is_last || enhanced.is_none())
+                && let Some(code) = status_code(&line)
+            {
+                enhanced = Some(code);
             }
         }
         let summary = Summary { code, enhanced, has_bare_lf };
