@@ -72,8 +72,8 @@ pub(crate) struct InputArgs {
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
 
-    /// A mail for each row of a CSV, TSV or JSON lines file; its columns are the variables of
-    /// --template
+    /// A mail for each row of a CSV, TSV or JSON lines file (- for CSV on standard input); its
+    /// columns are the variables of --template
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
 

@@ -17,6 +17,7 @@ mod json;
 mod merging;
 mod usage;
 
+/// Sends mails.
 #[derive(Debug, Parser)]
 struct Command {
     #[command(flatten)]

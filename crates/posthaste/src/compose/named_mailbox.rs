@@ -356,4 +356,14 @@ mod tests {
         check(&("(".repeat(100_000) + &")".repeat(100_000) + "a@b"), &[("", "a@b")]);
         refuse(&"a:".repeat(100_000), NamedMailboxError::Unclosed(':'));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_written_and_read_again(text in r#"[a-zü,;:<>()\[\]"\\@. \PC\r\n]{0,60}"#) {
+            let Ok(mailboxes) = NamedMailbox::parse_list(&text) else { return Ok(()) };
+            let written: Vec<_> = mailboxes.iter().map(ToString::to_string).collect();
+            assert!(written.iter().all(|text| !text.contains(char::is_control)));
+            assert_eq!(NamedMailbox::parse_list(&written.join(", ")).unwrap(), mailboxes);
+        }
+    }
 }

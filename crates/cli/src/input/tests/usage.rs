@@ -142,9 +142,10 @@ fn parts_that_do_not_make_a_mail() {
 }
 
 #[test]
-fn help_reads_well() {
-    let help = Command::command().term_width(100).render_long_help().to_string();
-    println!("{help}");
-    assert!(help.contains("Input (exactly one kind):"));
+fn the_flags_keep_out_of_the_rest_of_the_help() {
+    let help = Command::command().render_long_help().to_string();
+    assert!(help.starts_with("Sends mails"), "{help}");
+    assert!(help.contains("\nInput (exactly one kind):\n"));
+    assert!(help.contains("\nOptions:\n"), "the heading ends with the input's flags");
     Command::command().debug_assert();
 }
