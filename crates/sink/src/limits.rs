@@ -93,8 +93,8 @@ impl Capacity {
 /// Pairs a greylist remembers; further ones are let through. A million recipients, 48 MB.
 const MAX_PAIRS: usize = 1 << 20;
 
-/// Mails of this much time may come at once: pipelined flights are not a breach of the rate, and a
-/// second is short enough that the rate shows.
+/// Mails of this much time may come at once: pipelined flights are not a breach of the rate, and it is
+/// short enough that the rate shows within a second.
 const BURST: Duration = Duration::from_millis(200);
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::driver::{self, Stop, Surroundings};
 use crate::link;
@@ -182,10 +182,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
         }
     }
     drop(listener);
-    if *stop.borrow() == Stop::AtOnce {
-        connections.abort_all();
+    let grace = if *stop.borrow() == Stop::AtOnce { Duration::ZERO } else { GRACE };
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(grace, ended).await.is_err() {
+        connections.shutdown().await;
     }
-    while connections.join_next().await.is_some() {}
 }
 
 async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
@@ -234,6 +235,9 @@ const BACKLOG: u32 = 4096;
 /// Connections served at once; further ones wait to be accepted. The range of ports of one client
 /// address ends before.
 const MAX_CONNECTIONS: usize = 1 << 16;
+
+/// How long a sink that shuts down waits for clients that are in a handshake, or do not read.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How long to leave it when accepting fails.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -24,7 +24,7 @@ pub struct Stats {
     /// Recipients that got a mail with a Message-ID they already had a mail with. Counted only when
     /// the sink was told to.
     pub duplicates: u64,
-    /// Refusals by the name of the limit or the text of the fault rule behind them.
+    /// How often each limit refused something, by its name, and each fault rule applied, by its text.
     pub refusals: BTreeMap<String, u64>,
     /// What a strict server would have objected to, by name.
     pub violations: BTreeMap<&'static str, u64>,

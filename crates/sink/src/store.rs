@@ -93,7 +93,8 @@ impl Store {
         !matches!(self, Self::None)
     }
 
-    /// Keeps a mail. What is kept is on its way to the disk and not necessarily there.
+    /// Keeps a mail. What is kept is on its way to the disk and not necessarily there. Files are
+    /// written in the session's own time, so that no mail is acknowledged that could not be kept.
     pub(crate) fn keep(&self, mail: Mail) -> io::Result<()> {
         match self {
             Self::None => Ok(()),

@@ -177,6 +177,20 @@ async fn a_sink_that_shuts_down_tells_its_clients() {
     assert_eq!(stats.connections.open, 0);
 }
 
+/// A client in the middle of a handshake cannot hold up the end.
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_shuts_down_waits_for_no_one_long() {
+    let sink = Sink::builder().implicit_tls().start().await.unwrap();
+    let client = TcpStream::connect(sink.addr()).await.unwrap();
+    while sink.stats().connections.open == 0 {
+        tokio::task::yield_now().await;
+    }
+    let start = Instant::now();
+    sink.shutdown().await;
+    assert!(start.elapsed() <= GRACE + Duration::from_millis(1));
+    drop(client);
+}
+
 #[tokio::test]
 async fn connections_close_as_rules_say() {
     let rst = Sink::builder().fault("at=rset close=rst".parse().unwrap());

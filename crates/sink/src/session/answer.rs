@@ -123,6 +123,9 @@ impl Session {
     pub(super) fn cut_short(&mut self, close: Close) {
         self.script.clear();
         self.resume_at = None;
+        if self.pace == Pace::Stalled {
+            self.pace = Pace::Running;
+        }
         self.end(close);
     }
 

@@ -185,3 +185,13 @@ fn replies_may_be_injected_before_tls() {
     let mut scene = Scene::new(&Config { tls: TlsUse::Offered, ..faults(&[rule]) });
     assert_eq!(codes(&mut scene, &["STARTTLS", "NOOP"]), "454 250");
 }
+
+#[test]
+fn a_stalled_session_ends_with_its_sink() {
+    let mut scene = Scene::new(&faults(&["at=rset stall=true"]));
+    assert_eq!(codes(&mut scene, &["RSET", "NOOP"]), "");
+    assert!(!scene.session.wants_input());
+    scene.session.handle_shutdown();
+    scene.drain();
+    assert_eq!(scene.seen, "* close fin\n");
+}
