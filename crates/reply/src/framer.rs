@@ -41,8 +41,7 @@ pub struct Framer {
     scanned: usize,
     /// Whole lines before the current one.
     lines: usize,
-    /// How each line but the last one starts: the first line's code and a hyphen, as one word;
-    /// zero until the code was read.
+    /// How the first line starts, if others follow: its code and a hyphen, as one word.
     continuation: u32,
 }
 
@@ -111,19 +110,17 @@ impl Framer {
     fn check_start(&mut self, line: &[u8], bound: usize) -> Result<Start, FrameError> {
         if let Some(&start) = line.first_chunk() {
             let start = u32::from_le_bytes(start);
-            if start == self.continuation {
+            let continuation = start & CODE | HYPHEN;
+            let has_code = match self.lines {
+                0 => ReplyCode::from_word(start & CODE).is_some(),
+                _ => continuation == self.continuation,
+            };
+            if has_code && start & !CODE == HYPHEN {
+                self.continuation = continuation;
                 return Ok(Start::Continues);
             }
-            let continuation = start & CODE | HYPHEN;
-            let is_first = self.lines == 0 && ReplyCode::from_word(start & CODE).is_some();
-            if is_first || continuation == self.continuation {
-                self.continuation = continuation;
-                if start == continuation {
-                    return Ok(Start::Continues);
-                }
-                if start & !CODE == SPACE {
-                    return Ok(Start::Ends);
-                }
+            if has_code && start & !CODE == SPACE {
+                return Ok(Start::Ends);
             }
         }
         self.check_odd_start(line.get(..bound - self.line_start).unwrap_or(line))
@@ -142,8 +139,7 @@ impl Framer {
         let Some(found) = ReplyCode::from_digits(digits) else {
             return Err(FrameError::CodeOutOfRange { offset, found: digits });
         };
-        let [a, b, c, _] = self.continuation.to_le_bytes();
-        if let Some(first) = ReplyCode::from_digits([a, b, c])
+        if let Some(first) = ReplyCode::from_word(self.continuation & CODE)
             && first != found
         {
             return Err(FrameError::CodeChanged { offset, first, found });
@@ -320,6 +316,8 @@ mod tests {
             (b"2\x005\x000\x00 \x00\r\n", 1),
             (b"250-a\r\nhello\r\n", 7),
             (b"250-a\r\n\r\n", 7),
+            (b"\0\0\0\0\r\n", 0),
+            (b"250-a\r\n\0\0\0\0\r\n", 7),
             // Another protocol's start is nothing special inside a reply.
             (b"250-a\r\nHTTP/1.1\r\n", 7),
         ] {
