@@ -20,6 +20,8 @@ mod pipelining;
 mod server;
 mod service;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use fastrand::Rng;

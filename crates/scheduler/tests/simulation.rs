@@ -11,7 +11,7 @@ use posthaste_scheduler::{
     ServerLimits, Time,
 };
 use posthaste_session::Pipelining;
-use posthaste_testkit::simulation::{Closed, ServerModel, Simulation, Trouble};
+use posthaste_testkit::simulation::{Closed, Poisoning, ServerModel, Simulation, Trouble};
 
 const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -107,7 +107,15 @@ fn ten_thousand_mails_outlast_a_flapping_server() {
 /// Every kind of trouble, and faults of the line and of mailboxes on top, over many seeds.
 #[test]
 fn every_recipient_has_one_outcome_whatever_the_server_does() {
-    let troubles = [Trouble::Refuses, Trouble::Hangs, Trouble::ShutsDown, Trouble::Breaks];
+    let troubles = [
+        Trouble::Refuses,
+        Trouble::Hangs,
+        Trouble::ShutsDown,
+        Trouble::Breaks,
+        Trouble::Dismisses,
+        Trouble::RefusesMore,
+        Trouble::DefersMail,
+    ];
     for seed in 0..200 {
         let trouble = troubles[seed as usize % troubles.len()];
         let mut rng = Rng::with_seed(seed);
@@ -328,6 +336,74 @@ fn a_poison_mail_ends() {
     let poison = simulation.closed().iter().find(|mail| mail.number == 50).unwrap();
     assert_eq!(poison.report.recipients[0].cause, Some(Cause::GivenUp(GiveUp::AttemptsUsedUp)));
     assert_eq!(poison.interruptions.before_end, 6, "one is free, five are attempts");
+}
+
+/// RX-08: nor does a mail that the server always dismisses keep the others from their turn.
+#[test]
+fn a_mail_that_is_dismissed_again_and_again_lets_others_go_first() {
+    let poisoning = Poisoning::Dismisses;
+    let model = ServerModel { poison: 0..1, poisoning, ..ServerModel::default() };
+    let mut simulation = simulation(21, limits(1), model, 100);
+    simulation.run_until(at(60));
+    assert_eq!(simulation.closed().len(), 99);
+    assert!(simulation.planner().jobs() == 1, "421 costs no attempt");
+}
+
+/// RX-05: 421 after every EHLO.
+#[test]
+fn a_server_that_ends_every_session_is_not_hammered() {
+    for trouble in [Trouble::Dismisses, Trouble::Breaks] {
+        let model =
+            ServerModel { outages: vec![at(0)..at(600)], trouble, ..ServerModel::default() };
+        let mut simulation = simulation(22, limits(20), model, 1000);
+        simulation.run_until(at(600));
+        assert!(opened(&simulation).len() < 100, "{trouble:?}: {}", opened(&simulation).len());
+        simulation.run();
+        assert_eq!(states(simulation.closed())[0], recipients(&simulation), "{trouble:?}");
+        assert_attempts_are_the_mails_own(simulation.closed());
+    }
+}
+
+/// Row 18: several mails deferred at MAIL in a row are the server's doing. It is asked more and more
+/// rarely, and most mails keep their attempts.
+#[test]
+fn a_server_that_defers_every_mail_is_left_alone() {
+    let outages = vec![at(0)..at(600)];
+    let model = ServerModel { outages, trouble: Trouble::DefersMail, ..ServerModel::default() };
+    let mut simulation = simulation(23, limits(5), model, 1000);
+    simulation.run_until(at(600));
+    assert!(simulation.tally().attempts < 200, "{:?}", simulation.tally());
+    simulation.run();
+    let [delivered, failed, ..] = states(simulation.closed());
+    assert!(failed < delivered / 20, "{failed} failed, {delivered} were delivered");
+}
+
+/// A server that takes no more connections, without saying why, goes on with those it has.
+#[test]
+fn connections_that_work_go_on_while_others_fail() {
+    let outages = vec![Time::after_epoch(Duration::from_millis(200))..at(100)];
+    let model = ServerModel {
+        outages,
+        trouble: Trouble::RefusesMore,
+        service: seconds(1)..seconds(2),
+        ..ServerModel::default()
+    };
+    let mut simulation = simulation(24, limits(20), model, 2000);
+    simulation.run_until(at(100));
+    let server = simulation.planner().servers().next().unwrap();
+    let failed: Vec<_> = records(&simulation)
+        .filter_map(|(_, record)| match record {
+            Record::BackOff { failures, .. } => Some(failures),
+            _ => None,
+        })
+        .collect();
+    assert!((5..10).contains(&failed.len()), "{failed:?}");
+    assert!(failed.iter().zip(1..).all(|(failures, count)| *failures == count), "{failed:?}");
+    let before = simulation.planner().status(server).established;
+    assert!((2..20).contains(&before), "{before}");
+    assert!(simulation.closed().len() > 100, "{}", simulation.closed().len());
+    simulation.run_until(at(135));
+    assert_eq!(simulation.planner().status(server).established, 20);
 }
 
 /// RX-06, CL-06: a server that takes every content and never says so.

@@ -19,10 +19,10 @@ use posthaste_scheduler::{
 use posthaste_session::{CloseReason, NotSent, Outcome, Pipelining, Stage};
 
 pub use mails::{Closed, Interruptions};
-pub use server::{ServerModel, Trouble};
+pub use server::{Poisoning, ServerModel, Trouble};
 
 use mails::Mails;
-use server::{between, reply};
+use server::{between, refused, reply};
 
 /// A planner among virtual servers.
 #[derive(Debug)]
@@ -242,11 +242,7 @@ impl Simulation {
             }
             Event::Dialed(id) => self.dialed(id),
             Event::Silent(id) => self.end(id, &CloseReason::Timeout { stage: Stage::Greeting }),
-            Event::Wake(id) => {
-                if self.connections.get(&id).is_some_and(|connection| connection.has_room()) {
-                    self.pull(id, Why::Woken);
-                }
-            }
+            Event::Wake(id) => self.pull(id, Why::Woken),
             Event::Answered(id) => self.answered(id),
             Event::Gone(id) => self.end(id, &CloseReason::Quit),
             Event::Aborted(id) => self.end(id, &CloseReason::Aborted { stage: Stage::Idle }),
@@ -272,7 +268,7 @@ impl Simulation {
         let shutdown =
             |octets| CloseReason::Shutdown { stage: Stage::Greeting, reply: reply(octets) };
         match server.model.trouble_at(self.now) {
-            Some(Trouble::Refuses) => {
+            Some(Trouble::Refuses | Trouble::RefusesMore) => {
                 self.closed_as(id, failure::connect_failed(ConnectFailure::Refused));
                 return;
             }
@@ -282,7 +278,7 @@ impl Simulation {
                 let reply = reply(b"535 5.7.8 authentication failed\r\n");
                 return self.end(id, &CloseReason::Refused { stage: Stage::Auth, reply });
             }
-            Some(Trouble::Breaks) | None => {}
+            Some(Trouble::Breaks | Trouble::Dismisses | Trouble::DefersMail) | None => {}
         }
         if server.model.max_sessions.is_some_and(|most| server.sessions >= most) {
             return self.end(id, &shutdown(b"421 4.7.0 too many connections from you\r\n"));
@@ -294,11 +290,15 @@ impl Simulation {
     }
 
     fn pull(&mut self, id: ConnectionId, mut why: Why) {
-        while self.connections.get(&id).is_some_and(Connection::has_room) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && why == Why::Woken
+        {
+            connection.is_told_to_wait = false;
+        }
+        while self.connections.get(&id).is_some_and(Connection::wants_mail) {
             let pull = self.planner.pull(self.now, id, &mut self.actions);
             self.tally.calls += 1;
             let Some(connection) = self.connections.get_mut(&id) else { return };
-            connection.is_told_to_wait = false;
             match pull {
                 Pull::Job(job) => {
                     why = Why::Own;
@@ -347,10 +347,21 @@ impl Simulation {
             Some(Trouble::Hangs) => {
                 return self.end(id, &CloseReason::Timeout { stage: Stage::Mail });
             }
-            Some(Trouble::Refuses | Trouble::ShutsDown | Trouble::RefusesLogin) | None => {}
+            Some(Trouble::Dismisses) => return self.end(id, &dismissed()),
+            Some(
+                Trouble::Refuses
+                | Trouble::RefusesMore
+                | Trouble::ShutsDown
+                | Trouble::DefersMail
+                | Trouble::RefusesLogin,
+            )
+            | None => {}
         }
         if model.poison.contains(&self.mails.number(job)) {
-            return self.end(id, &lost(Stage::Content));
+            return match model.poisoning {
+                Poisoning::Breaks => self.end(id, &lost(Stage::Content)),
+                Poisoning::Dismisses => self.end(id, &dismissed()),
+            };
         }
         let draw = self.rng.u32(..1000);
         if draw < model.dropped_in_content {
@@ -361,8 +372,12 @@ impl Simulation {
         }
         let bears = model.bears;
         let cap = model.mails_per_session;
+        let defers = model.trouble_at(self.now) == Some(Trouble::DefersMail);
         let outcomes: Vec<_> = (0..self.mails.ledger(job).remaining().len())
-            .map(|_| model.outcome_of_recipient(&mut self.rng))
+            .map(|_| match defers {
+                true => refused(Stage::Mail, b"451 4.3.0 something is wrong here\r\n"),
+                false => model.outcome_of_recipient(&mut self.rng),
+            })
             .collect();
         connection.mails.pop_front();
         connection.finished += 1;
@@ -457,7 +472,12 @@ impl Simulation {
                     let reply = reply(b"421 4.3.2 shutting down\r\n");
                     self.end(id, &CloseReason::Shutdown { stage, reply });
                 }
-                Trouble::Hangs | Trouble::Breaks | Trouble::RefusesLogin => {}
+                Trouble::Hangs
+                | Trouble::Breaks
+                | Trouble::Dismisses
+                | Trouble::RefusesMore
+                | Trouble::DefersMail
+                | Trouble::RefusesLogin => {}
             }
         }
     }
@@ -534,6 +554,12 @@ impl Simulation {
     }
 }
 
+/// The server ends a session before its next mail.
+fn dismissed() -> CloseReason {
+    let reply = reply(b"421 4.3.2 not now\r\n");
+    CloseReason::Shutdown { stage: Stage::Mail, reply }
+}
+
 /// Why a connection pulls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Why {
@@ -542,9 +568,9 @@ enum Why {
 }
 
 impl Connection {
-    fn has_room(&self) -> bool {
+    fn wants_mail(&self) -> bool {
         let depth = if self.pipelining == Pipelining::Cross { 2 } else { 1 };
-        !self.is_told_to_quit && self.mails.len() < depth
+        !self.is_told_to_quit && !self.is_told_to_wait && self.mails.len() < depth
     }
 }
 

@@ -171,3 +171,67 @@ impl Ceiling {
         self.limit.saturating_add(u32::from(now >= self.probe_at))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Time {
+        Time::after_epoch(Duration::from_secs(seconds))
+    }
+
+    /// A failure of a connection that was on its way before the last one is no news.
+    #[test]
+    fn connections_that_fail_together_are_one_failure() {
+        let (mut breaker, mut rng) = (Breaker::default(), Rng::with_seed(1));
+        for (now, opened, expected) in [
+            (30, Some(0), Counted::Failure),
+            (30, Some(1), Counted::Known),
+            (32, Some(2), Counted::Known),
+            (33, Some(31), Counted::Failure),
+            (33, None, Counted::Known),
+            (36, None, Counted::Failure),
+        ] {
+            let opened = opened.map(at);
+            let policy = BackOff::default();
+            let counted = breaker.fail(at(now), opened, Weight::Single, &policy, &mut rng);
+            assert_eq!(counted, expected, "{now} s: {breaker:?}");
+        }
+        assert_eq!(breaker.failures, 3);
+    }
+
+    /// One success halves the count, and more of them do nothing for a while.
+    #[test]
+    fn failures_are_forgiven_slowly() {
+        let policy = BackOff::default();
+        let mut breaker = Breaker { failures: 8, since: at(10), ..Breaker::default() };
+        for (now, opened, failures) in [
+            (11, 9, 8),
+            (11, 10, 4),
+            (12, 10, 4),
+            (40, 10, 4),
+            (41, 10, 2),
+            (71, 10, 1),
+            (101, 10, 0),
+        ] {
+            breaker.succeed(at(now), at(opened), &policy);
+            assert_eq!(breaker.failures, failures, "{now} s");
+        }
+    }
+
+    #[test]
+    fn a_gate_is_closed_for_longer_each_time_in_a_row() {
+        let (mut gate, mut rng) = (Gate::default(), Rng::with_seed(1));
+        let mut now = Time::EPOCH;
+        for least in [5, 10, 20, 40, 60, 60].map(Duration::from_secs) {
+            let until = gate.close(now, Hold::Full, &mut rng).unwrap();
+            assert!(until - now >= least && until - now <= least * 6 / 5);
+            assert_eq!(gate.close(now, Hold::Full, &mut rng), None, "it is closed already");
+            gate.forget(now);
+            now = until;
+        }
+        gate.forget(now);
+        let until = gate.close(now, Hold::Full, &mut rng).unwrap();
+        assert!(until - now <= Duration::from_secs(6));
+    }
+}

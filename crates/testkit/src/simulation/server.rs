@@ -29,12 +29,23 @@ pub struct ServerModel {
     pub dropped_at_end: u32,
     /// Every mail with a place in this range in the order of submission ends its connection.
     pub poison: Range<usize>,
+    /// How.
+    pub poisoning: Poisoning,
     /// The highest pipelining mode it bears.
     pub bears: Pipelining,
     /// When it is not there, in order and without overlap.
     pub outages: Vec<Range<Time>>,
     /// What it does then.
     pub trouble: Trouble,
+}
+
+/// How a server dies of a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poisoning {
+    /// Without a word, while content comes.
+    Breaks,
+    /// With 421 to MAIL.
+    Dismisses,
 }
 
 /// What a server does while it is not there.
@@ -48,6 +59,12 @@ pub enum Trouble {
     ShutsDown,
     /// It greets, and breaks the connection at the first mail.
     Breaks,
+    /// It greets, and ends the session by 421 at the first mail.
+    Dismisses,
+    /// It takes no new connections; those that exist go on.
+    RefusesMore,
+    /// It answers each MAIL with 451.
+    DefersMail,
     /// It takes no credentials.
     RefusesLogin,
 }
@@ -70,6 +87,7 @@ impl Default for ServerModel {
             dropped_in_content: 0,
             dropped_at_end: 0,
             poison: 0..0,
+            poisoning: Poisoning::Breaks,
             bears: Pipelining::Cross,
             outages: Vec::new(),
             trouble: Trouble::Refuses,
@@ -126,6 +144,6 @@ pub(super) fn between(range: &Range<Duration>, rng: &mut Rng) -> Duration {
     range.start + width.mul_f64(rng.f64())
 }
 
-fn refused(stage: Stage, octets: &[u8]) -> Outcome {
+pub(super) fn refused(stage: Stage, octets: &[u8]) -> Outcome {
     Outcome::Refused(Refusal { stage, reply: reply(octets) })
 }
