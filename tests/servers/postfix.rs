@@ -68,7 +68,7 @@ impl Postfix {
 
         let config = folder.join("etc");
         fs::create_dir(&config).unwrap();
-        write_cold(&config.join("main.cf"), &self.main_cf(folder, postfix, &owner));
+        write_cold(&config.join("main.cf"), &self.config(folder, postfix, &owner));
         write_cold(&config.join("master.cf"), &master_cf(addr));
 
         let mut command = Command::new(postfix.path("usr/lib/postfix/sbin/master"));
@@ -89,7 +89,7 @@ impl Postfix {
         command
     }
 
-    fn main_cf(&self, folder: &Path, postfix: &Installation, owner: &Accounts) -> String {
+    fn config(&self, folder: &Path, postfix: &Installation, owner: &Accounts) -> String {
         let folder = folder.display();
         let daemons = postfix.path("usr/lib/postfix/sbin");
         let commands = postfix.path("usr/sbin");
