@@ -3,13 +3,16 @@
 mod faults;
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use clap::Args;
 use posthaste_sink::units::parse_count;
 use posthaste_sink::{Sink, SinkOptions, Stats};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::exit::Exit;
 
@@ -170,6 +173,10 @@ async fn serve(args: &SinkArgs) -> Result<Exit, SinkError> {
             None => args.report(&sink.stats())?,
         }
     };
+    if exit == Exit::Done {
+        // Who has sent its last mail may want to say QUIT.
+        let _ = timeout(LEAVE, sink.wait_idle()).await;
+    }
     args.report(&sink.shutdown().await)?;
     Ok(exit)
 }
@@ -178,7 +185,7 @@ impl SinkArgs {
     /// The options of the sink. Flags and options share their names, so each flag is handed on as it
     /// is.
     fn options(&self) -> Result<SinkOptions, SinkError> {
-        let address = self.addr.parse().map_err(|_| SinkError::Address(self.addr.clone()))?;
+        let address = address(&self.addr).ok_or_else(|| SinkError::Address(self.addr.clone()))?;
         let mut options = SinkOptions::default().address(address);
         let values = [
             ("store", &self.store),
@@ -250,6 +257,14 @@ impl SinkArgs {
     }
 }
 
+/// An address, or a port on loopback: `[::1]:0`, `localhost:2525`, `:2525` or `2525`.
+fn address(text: &str) -> Option<SocketAddr> {
+    let port = text.strip_prefix("localhost").unwrap_or(text);
+    let port = port.strip_prefix(':').unwrap_or(port).parse();
+    let on_loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    text.parse().ok().or_else(|| port.ok().map(on_loopback))
+}
+
 /// Ends when so many mails have come; never, if there is no such number.
 async fn enough(sink: &Sink, mails: Option<u64>) {
     match mails {
@@ -302,6 +317,9 @@ impl Signals {
     }
 }
 
+/// How long connections may stay once the sink has its mails: clients reuse them for no more.
+const LEAVE: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
     use clap::{Command, FromArgMatches};
@@ -340,6 +358,23 @@ mod tests {
         assert_eq!(config.limits.max_per_conn, Some(1000));
         assert_eq!((config.users.len(), config.seed), (2, 7));
         assert!(config.count_duplicates && !config.inspect_content);
+    }
+
+    #[test]
+    fn an_address_is_on_loopback_unless_it_says_otherwise() {
+        for (text, expected) in [
+            ("127.0.0.1:2525", Some("127.0.0.1:2525")),
+            ("0.0.0.0:25", Some("0.0.0.0:25")),
+            ("[::1]:0", Some("[::1]:0")),
+            ("localhost:2525", Some("127.0.0.1:2525")),
+            (":2525", Some("127.0.0.1:2525")),
+            ("2525", Some("127.0.0.1:2525")),
+            ("mx.example:25", None),
+            ("65536", None),
+            ("", None),
+        ] {
+            assert_eq!(address(text), expected.map(|text| text.parse().unwrap()), "{text:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) enum Stop {
 /// What the drivers of a sink share.
 pub(crate) struct Surroundings {
     pub(crate) acceptor: Option<TlsAcceptor>,
-    /// Told whenever sessions may have accepted mails.
+    /// Told whenever a session may have accepted mails, or ended.
     pub(crate) progress: Notify,
 }
 
@@ -44,20 +44,31 @@ where
 {
     match drive(&mut stream, &mut session, surroundings, &mut stop).await {
         Event::Close(how) => finish(&mut stream, how, &mut stop).await,
-        Event::StartTls => {
-            let Some(acceptor) = &surroundings.acceptor else {
-                return finish(&mut stream, Close::Fin, &mut stop).await;
-            };
-            let Ok(Ok(mut stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
-                return Close::Fin;
-            };
-            session.tls_established(Instant::now().into_std());
-            match drive(&mut stream, &mut session, surroundings, &mut stop).await {
-                Event::Close(how) => finish(&mut stream, how, &mut stop).await,
-                // There is no TLS inside TLS.
-                Event::StartTls => finish(&mut stream, Close::Fin, &mut stop).await,
-            }
-        }
+        // Apart, because a connection that never has TLS need not have the room for it.
+        Event::StartTls => Box::pin(run_inside_tls(stream, session, surroundings, stop)).await,
+    }
+}
+
+async fn run_inside_tls<S>(
+    mut stream: S,
+    mut session: Session,
+    surroundings: &Surroundings,
+    mut stop: watch::Receiver<Stop>,
+) -> Close
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(acceptor) = &surroundings.acceptor else {
+        return finish(&mut stream, Close::Fin, &mut stop).await;
+    };
+    let Ok(Ok(mut stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+        return Close::Fin;
+    };
+    session.tls_established(Instant::now().into_std());
+    match drive(&mut stream, &mut session, surroundings, &mut stop).await {
+        Event::Close(how) => finish(&mut stream, how, &mut stop).await,
+        // There is no TLS inside TLS.
+        Event::StartTls => finish(&mut stream, Close::Fin, &mut stop).await,
     }
 }
 
@@ -154,7 +165,7 @@ where
         if stream.shutdown().await.is_err() {
             return;
         }
-        let mut octets = [0; 4096];
+        let mut octets = vec![0; 4096];
         for _ in 0..LINGER_READS {
             if !matches!(stream.read(&mut octets).await, Ok(1..)) {
                 return;

@@ -118,12 +118,25 @@ impl Sink {
     ///
     /// Nothing is lost by dropping the future.
     pub async fn wait_for(&self, mails: u64) {
+        self.wait_until(|server| server.accepted() >= mails).await;
+    }
+
+    /// Waits until no connection is open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping the future.
+    pub async fn wait_idle(&self) {
+        self.wait_until(Server::is_idle).await;
+    }
+
+    async fn wait_until(&self, is_true: impl Fn(&Server) -> bool) {
         loop {
             let progress = self.shared.surroundings.progress.notified();
             tokio::pin!(progress);
             // Registered before the look, so that nothing between the two is missed.
             progress.as_mut().enable();
-            if self.shared.server.accepted() >= mails {
+            if is_true(&self.shared.server) {
                 return;
             }
             progress.await;
@@ -200,12 +213,15 @@ async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<Sto
         Some(round_trip) => {
             let (near_end, far_end) = link::ends();
             let carried = link::carry(&mut socket.stream, far_end, round_trip);
-            tokio::join!(driver::run(near_end, session, surroundings, stop), carried).0
+            let run = driver::run(near_end, session, surroundings, stop);
+            Box::pin(async { tokio::join!(run, carried).0 }).await
         }
     };
     if how == Close::Rst {
         socket.reset();
     }
+    drop(socket);
+    surroundings.progress.notify_waiters();
 }
 
 /// A socket that is reset when it is dropped by a sink being killed.

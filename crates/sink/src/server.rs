@@ -89,6 +89,11 @@ impl Server {
         self.counters.mails()
     }
 
+    /// Whether no session is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.counters.open_sessions() == 0
+    }
+
     pub(crate) fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Relaxed)
     }

@@ -282,6 +282,10 @@ impl Counters {
         self.open.fetch_sub(1, Relaxed);
     }
 
+    pub(crate) fn open_sessions(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
     pub(crate) fn mails(&self) -> u64 {
         self.mails.load(Acquire)
     }

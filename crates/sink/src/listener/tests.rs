@@ -91,6 +91,8 @@ async fn mails_are_accepted_and_kept() {
     assert_eq!(sink.mails()[1].content, "text\r\n");
     assert_eq!(client.exchange("QUIT\r\n").await, "221");
     assert_eq!(client.rest().await.unwrap(), "");
+    drop(client);
+    sink.wait_idle().await;
     let stats = sink.shutdown().await;
     assert_eq!((stats.mails, stats.connections.opened, stats.connections.open), (2, 1, 0));
 }

@@ -543,6 +543,17 @@ fn violations_are_counted_and_change_nothing() {
     ];
     assert_eq!(violations, expected);
 
+    // A group behind a MAIL that is refused breaks no rule (RFC 2920 3.1); RCPT out of nowhere does.
+    for (commands, expected) in [
+        (&["MAIL FROM:<a@x> X=1\r\nRCPT TO:<b@y>\r\nDATA"][..], 0),
+        (&["RCPT TO:<b@y>", "DATA"], 2),
+    ] {
+        let mut scene = Scene::new(&plain());
+        codes(&mut scene, commands);
+        let sequence = scene.server.stats().violations.get("sequence").copied();
+        assert_eq!(sequence.unwrap_or_default(), expected, "{commands:?}");
+    }
+
     let mut scene = Scene::new(&Config { offer: "-PIPELINING".parse().unwrap(), ..plain() });
     codes(&mut scene, &["MAIL FROM:<a@x>\r\nRCPT TO:<b@y>"]);
     assert_eq!(scene.server.stats().violations["unoffered_pipelining"], 1);

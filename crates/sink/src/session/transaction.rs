@@ -20,6 +20,8 @@ use crate::store::Duplicates;
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
     progress: Progress,
+    /// MAIL was refused: commands that came behind it in a group are not the client's mistake.
+    mail_refused: bool,
     declared: Declared,
     content: Content,
     inspector: ChunkInspector,
@@ -75,12 +77,14 @@ impl Transaction {
 
     pub(super) fn reset(&mut self) {
         self.progress = Progress::Closed;
+        self.mail_refused = false;
         self.refusal = None;
         self.content_fault = None;
     }
 
     fn begin(&mut self, reverse_path: &str, declared: Declared) {
         self.progress = Progress::Envelope;
+        self.mail_refused = false;
         self.declared = declared;
         self.envelope.begin(reverse_path);
         self.content.received = 0;
@@ -98,7 +102,10 @@ impl Session {
         let given = self.answer(Stage::Mail, about, usual);
         if given.code.is_positive_completion() {
             self.transaction.begin(reverse_path, checked.unwrap_or_default());
-        } else if usual == reply::TOO_MANY_MAILS {
+            return;
+        }
+        self.transaction.mail_refused = true;
+        if usual == reply::TOO_MANY_MAILS {
             self.end(Close::Fin);
         }
     }
@@ -153,8 +160,7 @@ impl Session {
 
     fn check_rcpt(&mut self, path: Path<'_>, forward_path: &str) -> Result<(), Reply<'static>> {
         if !self.transaction.is_open() {
-            self.violation(Violation::Sequence);
-            return Err(reply::MAIL_FIRST);
+            return Err(self.without_mail());
         }
         if self.transaction.progress == Progress::Chunks {
             self.violation(Violation::Sequence);
@@ -198,6 +204,14 @@ impl Session {
         }
     }
 
+    /// The refusal of a command that needs a mail transaction.
+    fn without_mail(&mut self) -> Reply<'static> {
+        if !self.transaction.mail_refused {
+            self.violation(Violation::Sequence);
+        }
+        reply::MAIL_FIRST
+    }
+
     pub(super) fn data(&mut self) {
         let usual = self.check_data().err().unwrap_or(reply::SEND_CONTENT);
         let given = self.answer(Stage::Data, About::default(), usual);
@@ -209,10 +223,7 @@ impl Session {
 
     fn check_data(&mut self) -> Result<(), Reply<'static>> {
         match self.transaction.progress {
-            Progress::Closed => {
-                self.violation(Violation::Sequence);
-                Err(reply::MAIL_FIRST)
-            }
+            Progress::Closed => Err(self.without_mail()),
             Progress::Chunks => {
                 self.violation(Violation::Sequence);
                 Err(reply::CHUNKS_BEGUN)
