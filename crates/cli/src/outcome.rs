@@ -128,6 +128,8 @@ fn queue_id(reply: &ReplyBuf) -> Option<String> {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) mails: u64,
+    /// Mails that somebody got.
+    pub(crate) delivered_mails: u64,
     pub(crate) delivered: u64,
     pub(crate) failed: u64,
     pub(crate) deferred: u64,
@@ -156,6 +158,7 @@ impl Tally {
             self.count_reply(recipient, trouble);
         }
         if is_delivered {
+            self.delivered_mails += 1;
             self.octets += octets as u64;
         }
     }
@@ -164,7 +167,11 @@ impl Tally {
         let words = match (&recipient.reply, text(recipient, trouble)) {
             (Some(reply), _) => {
                 let enhanced = reply.enhanced().map(|e| format!(" {e}")).unwrap_or_default();
-                format!("{}{enhanced} {}", reply.code(), without_ids(&reply.text().to_string()))
+                let words = match queue_id(reply) {
+                    Some(id) => reply.text().to_string().replace(&id, "…"),
+                    None => without_ids(&reply.text().to_string()),
+                };
+                format!("{}{enhanced} {words}", reply.code())
             }
             (None, Some(text)) => text,
             (None, None) => recipient.cause.map_or("no reply", Cause::as_str).replace('_', " "),

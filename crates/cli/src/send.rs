@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt, stream};
-use posthaste::scheduler::{Exhausted, PlannerConfig, RetryPolicy, SchedulerConfig};
+use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::{Mail, Timeouts};
 use posthaste::{Mailer, Report, Transcript};
 use tokio::sync::mpsc;
@@ -128,7 +128,8 @@ fn mailer(args: &SendArgs, target: &Target, watch: &Arc<Watch>) -> Result<Mailer
     let (min, max) = args.backoff;
     let planner = PlannerConfig {
         retry: RetryPolicy { attempts: args.retries, min, max },
-        exhausted: Exhausted::default(),
+        exhausted: Exhausted::FailIfAbsent,
+        greeting: Fault::Fail,
         ..PlannerConfig::default()
     };
     let seed = args.seed.unwrap_or_else(seed_of_the_day);

@@ -31,11 +31,11 @@ pub(crate) fn of_send(
     stopped: Option<Reason>,
 ) -> String {
     let mut text = String::new();
-    let rate = tally.mails as f64 / time.as_secs_f64().max(0.001);
+    let rate = tally.delivered_mails as f64 / time.as_secs_f64().max(0.001);
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{} mails, {} recipients, {} in {} ({} mails/s){}",
+        "{} mails to {} recipients, {} delivered in {} ({} mails/s){}",
         grouped(tally.mails),
         grouped(tally.recipients()),
         octets(tally.octets),

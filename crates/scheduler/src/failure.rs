@@ -113,6 +113,8 @@ pub enum Closed {
     /// The connection broke although something was expected of it. Says nothing if the connection
     /// had been of use: a line can break.
     Broken,
+    /// Nobody answered: there is no such server, or it is down.
+    Absent(Weight),
     /// The server is in trouble.
     Failure(Weight),
     /// The server broke the protocol; twice is a failure.
@@ -160,11 +162,11 @@ pub enum ConnectFailure {
 /// What a failed try to connect means for the server.
 pub fn connect_failed(failure: ConnectFailure) -> Closed {
     match failure {
-        ConnectFailure::Resolve
-        | ConnectFailure::Refused
-        | ConnectFailure::Unreachable
-        | ConnectFailure::Tls => Closed::Failure(Weight::Single),
-        ConnectFailure::Timeout => Closed::Failure(Weight::Double),
+        ConnectFailure::Resolve | ConnectFailure::Refused | ConnectFailure::Unreachable => {
+            Closed::Absent(Weight::Single)
+        }
+        ConnectFailure::Timeout => Closed::Absent(Weight::Double),
+        ConnectFailure::Tls => Closed::Failure(Weight::Single),
         ConnectFailure::Certificate => Closed::Requirement,
         ConnectFailure::Local => Closed::Local,
     }

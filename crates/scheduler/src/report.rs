@@ -128,12 +128,13 @@ impl GiveUp {
     /// What it means for a recipient that has no final outcome.
     pub fn state(self) -> RecipientState {
         match self {
-            Self::AttemptsUsedUp
-            | Self::ServerExhausted
-            | Self::Authentication
-            | Self::Requirement
-            | Self::Unwelcome => RecipientState::Failed,
-            Self::Expired | Self::Drained | Self::Cancelled => RecipientState::Deferred,
+            Self::AttemptsUsedUp | Self::Authentication | Self::Requirement | Self::Unwelcome => {
+                RecipientState::Failed
+            }
+            // Nothing was held against the mail.
+            Self::ServerExhausted | Self::Expired | Self::Drained | Self::Cancelled => {
+                RecipientState::Deferred
+            }
             Self::Unreported => RecipientState::InDoubt,
         }
     }

@@ -473,17 +473,37 @@ fn wrong_credentials_fail_all_mails_at_once() {
     }
 }
 
-/// The other setting: five failures in a row, and the mails fail.
+/// The other settings: five failures in a row, and the mails are given up, of all servers or only of
+/// those that never answered.
 #[test]
-fn an_exhausted_server_fails_its_mails_where_the_caller_wants_that() {
-    let config = PlannerConfig { exhausted: Exhausted::Fail, ..PlannerConfig::default() };
-    let model = ServerModel { outages: vec![at(0)..at(3600)], ..ServerModel::default() };
-    let mut simulation = simulation_with(config, 17, limits(20), model, 100);
-    simulation.run_to_the_end();
-    assert_eq!(opened(&simulation).len(), 5);
-    assert!(simulation.now() < at(16));
-    let [_, failed, ..] = states(simulation.closed());
-    assert_eq!(failed, recipients(&simulation));
+fn an_exhausted_server_gives_its_mails_back_where_the_caller_wants_that() {
+    for exhausted in [Exhausted::Fail, Exhausted::FailIfAbsent] {
+        let config = PlannerConfig { exhausted, ..PlannerConfig::default() };
+        let model = ServerModel { outages: vec![at(0)..at(3600)], ..ServerModel::default() };
+        let mut simulation = simulation_with(config, 17, limits(20), model, 100);
+        simulation.run_to_the_end();
+        assert_eq!(opened(&simulation).len(), 5);
+        assert!(simulation.now() < at(16));
+        let [_, _, deferred, _] = states(simulation.closed());
+        assert_eq!(deferred, recipients(&simulation));
+    }
+}
+
+/// A server that was there is waited for, and so is one that says that it is busy.
+#[test]
+fn a_server_that_has_answered_is_waited_for() {
+    for (outage, trouble) in
+        [(at(1)..at(600), Trouble::Refuses), (at(0)..at(600), Trouble::ShutsDown)]
+    {
+        let config =
+            PlannerConfig { exhausted: Exhausted::FailIfAbsent, ..PlannerConfig::default() };
+        let model = ServerModel { outages: vec![outage], trouble, ..ServerModel::default() };
+        let mut simulation = simulation_with(config, 18, limits(2), model, 1000);
+        simulation.run_to_the_end();
+        assert!(simulation.now() > at(600));
+        let [delivered, ..] = states(simulation.closed());
+        assert_eq!(delivered, recipients(&simulation));
+    }
 }
 
 /// All connections use the mode that one of them has tried, or none does.

@@ -112,8 +112,11 @@ pub(crate) const MAX_STORED_REPLY: usize = 1024;
 /// session.handle_input(now, b"250 ok\r\n250 ok\r\n354 go\r\n");
 /// assert_eq!(say(&mut session), "Subject: hi\r\n.\r\n");
 /// session.handle_input(now, b"250 queued\r\n");
-/// let Some(Event::Finished(finished)) = session.poll_event() else { panic!() };
-/// assert!(finished.outcomes[0].is_delivered());
+/// let finished = std::iter::from_fn(|| session.poll_event()).find_map(|event| match event {
+///     Event::Finished(finished) => Some(finished),
+///     _ => None,
+/// });
+/// assert!(finished.unwrap().outcomes[0].is_delivered());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

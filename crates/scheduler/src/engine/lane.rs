@@ -152,6 +152,7 @@ impl Dispatch for Lane {
                     shared.observe(Observation::Ready(self.server, connection, info, session));
                 }
                 shared.plan(|state, now| {
+                    state.servers[self.server.index()].words = None;
                     state.planner.connection_ready(now, connection, &mut state.actions);
                 });
             }

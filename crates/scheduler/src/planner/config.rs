@@ -57,7 +57,9 @@ pub enum Exhausted {
     /// mail is not worth less because its server is restarted, and its lifetime bounds the wait.
     #[default]
     Wait,
-    /// They fail.
+    /// As [`Wait`](Self::Wait), but if nobody has ever answered there, they are given up: the name or the port will be wrong.
+    FailIfAbsent,
+    /// They are given up.
     Fail,
 }
 

@@ -259,7 +259,9 @@ impl Ended {
     /// Who may have ended it, if not this side.
     fn blame(self) -> Option<Blame> {
         match self.how {
-            Closed::Broken | Closed::Failure(_) | Closed::Violation => Some(Blame::MailOrServer),
+            Closed::Broken | Closed::Absent(_) | Closed::Failure(_) | Closed::Violation => {
+                Some(Blame::MailOrServer)
+            }
             Closed::Shutdown | Closed::TooManyConnections => Some(Blame::Server),
             Closed::Unremarkable
             | Closed::Objected

@@ -20,6 +20,8 @@ pub(super) struct Server {
     /// Most connections that slow start allows now.
     pub(super) window: u32,
     pub(super) breaker: Breaker,
+    /// Somebody was there at some time, if only to say no.
+    pub(super) has_answered: bool,
     /// Closed: no connection is opened.
     pub(super) opening: Gate,
     /// Closed: no mail is started.
@@ -84,6 +86,7 @@ impl Server {
             connections: Census::default(),
             window: 1,
             breaker: Breaker::default(),
+            has_answered: false,
             opening: Gate::default(),
             sending: Gate::default(),
             ceiling: None,

@@ -90,6 +90,9 @@ impl Planner {
     /// What the end of a connection means for its server.
     pub(super) fn judge(&mut self, now: Time, id: ServerId, end: Ended, out: &mut Vec<Action>) {
         let others = self.server(id).connections.established();
+        if !matches!(end.how, Closed::Absent(_) | Closed::Local) {
+            self.server_mut(id).has_answered = true;
+        }
         match end.how {
             // With nothing left to come down to, it is like any other.
             Closed::Objected if self.server(id).pipelining.mode() > Pipelining::Off => {}
@@ -104,7 +107,9 @@ impl Planner {
                     self.fail(now, id, end, Weight::Single, out);
                 }
             }
-            Closed::Failure(weight) => self.fail(now, id, end, weight, out),
+            Closed::Absent(weight) | Closed::Failure(weight) => {
+                self.fail(now, id, end, weight, out)
+            }
             Closed::Violation => {
                 let server = self.server_mut(id);
                 server.violations += 1;
@@ -142,7 +147,12 @@ impl Planner {
         let (failures, until) = (breaker.failures, breaker.until);
         server.shrink();
         out.push(Action::Record(Record::BackOff { server: id, failures, until }));
-        if failures >= config.failures && config.exhausted == Exhausted::Fail {
+        let fails = match config.exhausted {
+            Exhausted::Wait => false,
+            Exhausted::FailIfAbsent => !server.has_answered,
+            Exhausted::Fail => true,
+        };
+        if fails && failures >= config.failures {
             self.give_up_queue(id, GiveUp::ServerExhausted, out);
         }
     }
