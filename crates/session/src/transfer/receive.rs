@@ -1,0 +1,301 @@
+//! The receive cursor: what a reply answers, and what follows from it.
+
+use std::time::Instant;
+
+use posthaste_reply::{Reply, ReplyBuf, ReplyCode, Severity};
+
+use super::To;
+use crate::command;
+use crate::config::Pipelining;
+use crate::event::{CloseReason, Event, Objection, PipeliningLowered, Speaker, Violation};
+use crate::session::{Session, stored};
+use crate::stage::Stage;
+use crate::transaction::{Cut, Next};
+
+impl Session {
+    /// The receive cursor: one reply, which answers the oldest command without one.
+    pub(crate) fn handle_transfer_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let stage = self.transfer.stage(self.transmit.written());
+        let flight = self.transfer.flight();
+        let Some(&expected) = self.transfer.expected.front() else {
+            return self.handle_unsolicited(now, reply);
+        };
+        if expected.end > self.transmit.written() {
+            return self.handle_early(now, stage, reply);
+        }
+        if let Some(objection) = self.objection(expected.to, flight, reply) {
+            return self.handle_objection(now, stage, objection);
+        }
+        if reply.code() == ReplyCode::NOT_AVAILABLE {
+            if expected.to == To::Content {
+                self.refuse_front(stage, stored(reply));
+            }
+            let reply = stored(reply);
+            return self.close(now, CloseReason::Shutdown { stage, reply });
+        }
+        self.transfer.expected.pop_front();
+        if expected.to != To::Reset
+            && let Some(transaction) = self.transfer.transactions.front_mut()
+        {
+            transaction.outstanding -= 1;
+        }
+        match expected.to {
+            To::Mail => self.handle_mail_reply(now, reply),
+            To::Rcpt => self.handle_rcpt_reply(now, reply),
+            To::Data => self.handle_data_reply(now, flight, reply),
+            To::Content => self.handle_final_reply(now, reply),
+            To::LoneDot => self.finish_transactions(now, None),
+            To::Reset if reply.code() == ReplyCode::OK => {}
+            To::Reset => self.unexpected(now, stage, reply),
+        }
+    }
+
+    /// RFC 2920 section 3.1: one reply for each command, so this one answers nothing.
+    fn handle_unsolicited(&mut self, now: Instant, reply: Reply<'_>) {
+        let (stage, reply) = (Stage::Idle, stored(reply));
+        if reply.code() == ReplyCode::NOT_AVAILABLE {
+            return self.close(now, CloseReason::Shutdown { stage, reply });
+        }
+        self.emit(Event::Unsolicited(reply));
+        self.lower(self.pipelining(), Objection::Surplus);
+        self.close(now, CloseReason::Violation { stage, violation: Violation::Surplus });
+    }
+
+    /// A reply to a command that has not been written yet. A negative one to content on its way is a
+    /// server that has heard enough; everything else answers nothing.
+    fn handle_early(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+        let is_negative = matches!(
+            reply.code().severity(),
+            Severity::TransientNegative | Severity::PermanentNegative
+        );
+        if stage != Stage::Content || !is_negative {
+            self.lower(self.pipelining(), Objection::Surplus);
+            return self
+                .close(now, CloseReason::Violation { stage, violation: Violation::Surplus });
+        }
+        let reply = stored(reply);
+        if reply.code() == ReplyCode::NOT_AVAILABLE {
+            return self.close(now, CloseReason::Shutdown { stage, reply });
+        }
+        self.refuse_front(stage, reply.clone());
+        self.close(now, CloseReason::Refused { stage, reply });
+    }
+
+    fn refuse_front(&mut self, stage: Stage, reply: ReplyBuf) {
+        if let Some(transaction) = self.transfer.transactions.front_mut() {
+            transaction.refuse(stage, reply);
+        }
+    }
+
+    /// Whether the reply speaks against the mode rather than against the mail.
+    fn objection(&self, to: To, flight: Pipelining, reply: Reply<'_>) -> Option<Objection> {
+        let front = self.transfer.transactions.front()?;
+        if front.starts_over || front.is_refused() {
+            return None;
+        }
+        let is_pipelined = front.flight > Pipelining::Off;
+        match reply.code().value() {
+            503 if to == To::Mail && front.flight == Pipelining::Cross => {
+                Some(Objection::BadSequence)
+            }
+            503 if to == To::Rcpt && is_pipelined => Some(Objection::BadSequence),
+            503 if to == To::Data && is_pipelined && front.has_accepted() => {
+                Some(Objection::BadSequence)
+            }
+            500..=503 | 554 if flight > Pipelining::Off && speaks_of_pipelining(reply) => {
+                Some(Objection::Synchronization)
+            }
+            _ => None,
+        }
+    }
+
+    /// The mode goes down, and no mail suffers.
+    fn handle_objection(&mut self, now: Instant, stage: Stage, objection: Objection) {
+        self.lower(self.transfer.flight(), objection);
+        if (stage, objection) != (Stage::Mail, Objection::BadSequence) {
+            return self.close(now, CloseReason::Objected { stage, objection });
+        }
+        // The flight is answered in count, so the two sides are in step: take the rest, then begin this mail anew.
+        self.transfer.expected.pop_front();
+        if let Some(transaction) = self.transfer.transactions.front_mut() {
+            transaction.outstanding -= 1;
+            transaction.starts_over = true;
+        }
+        self.finish_transactions(now, None);
+    }
+
+    fn handle_mail_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        match reply.code().severity() {
+            Severity::PositiveCompletion => {}
+            Severity::PositiveIntermediate => self.unexpected(now, Stage::Mail, reply),
+            Severity::TransientNegative | Severity::PermanentNegative => {
+                self.refuse_front(Stage::Mail, stored(reply));
+                self.finish_transactions(now, None);
+            }
+        }
+    }
+
+    fn handle_rcpt_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        if transaction.starts_over || transaction.is_refused() {
+            transaction.rcpt_ignored();
+            return self.finish_transactions(now, None);
+        }
+        match reply.code().severity() {
+            Severity::PositiveCompletion => transaction.rcpt_accepted(),
+            Severity::PositiveIntermediate => self.unexpected(now, Stage::Rcpt, reply),
+            Severity::TransientNegative | Severity::PermanentNegative => {
+                transaction.rcpt_refused(stored(reply));
+            }
+        }
+    }
+
+    fn handle_data_reply(&mut self, now: Instant, flight: Pipelining, reply: Reply<'_>) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let (accepted, starts_over) = (transaction.has_accepted(), transaction.starts_over);
+        match reply.code().severity() {
+            // RFC 5321 section 4.3.2: nothing else than 354 invites content.
+            Severity::PositiveIntermediate if reply.code() == ReplyCode::START_CONTENT => {
+                if starts_over {
+                    // The server wants content of a transaction whose MAIL it had refused.
+                    return self.unexpected(now, Stage::Data, reply);
+                }
+                self.prove(flight);
+                if accepted { self.send_content(now) } else { self.send_lone_dot() }
+            }
+            Severity::PositiveIntermediate | Severity::PositiveCompletion => {
+                self.unexpected(now, Stage::Data, reply)
+            }
+            Severity::TransientNegative | Severity::PermanentNegative => {
+                let mail_was_refused = transaction.is_refused();
+                if accepted && !starts_over {
+                    transaction.refuse(Stage::Data, stored(reply));
+                }
+                // With MAIL accepted a transaction is open, and the next MAIL would fall into it.
+                self.transfer.needs_reset |= !mail_was_refused && !starts_over;
+                if !starts_over {
+                    self.prove(flight);
+                }
+                self.finish_transactions(now, None);
+            }
+        }
+    }
+
+    fn send_content(&mut self, now: Instant) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let content = transaction.mail.content.clone();
+        let octets = content.len();
+        let end = self.transmit.push_content(content);
+        transaction.content_queued(now, end);
+        transaction.outstanding += 1;
+        self.transfer.expect(To::Content, end);
+        if self.config.transcript {
+            self.record(Speaker::Client, format!("[{octets} octets of content]"));
+        }
+    }
+
+    /// RFC 2920 section 3.1: DATA was accepted although no recipient was. Nothing but a dot may be sent.
+    fn send_lone_dot(&mut self) {
+        let end = self.command(|out| out.extend_from_slice(command::LONE_DOT));
+        self.transfer.expect(To::LoneDot, end);
+        if let Some(transaction) = self.transfer.transactions.front_mut() {
+            transaction.outstanding += 1;
+        }
+    }
+
+    fn handle_final_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        match reply.code().severity() {
+            Severity::PositiveCompletion => self.finish_transactions(now, Some(stored(reply))),
+            Severity::PositiveIntermediate => self.unexpected(now, Stage::Final, reply),
+            Severity::TransientNegative | Severity::PermanentNegative => {
+                self.refuse_front(Stage::Final, stored(reply));
+                self.finish_transactions(now, None);
+            }
+        }
+    }
+
+    /// Reports the oldest transaction if nothing more is to come of it.
+    pub(super) fn finish_transactions(&mut self, now: Instant, reply: Option<ReplyBuf>) {
+        let transfer = &mut self.transfer;
+        if let Some(front) = transfer.transactions.front_mut()
+            && (front.is_refused() || front.starts_over)
+            && front.next != Next::Done
+            && transfer.sending == 0
+        {
+            // Refused halfway: the commands that are left would all be refused, too.
+            front.next = Next::Done;
+            transfer.sending = 1;
+        }
+        let Some(front) = transfer.transactions.pop_front_if(|front| front.is_over()) else {
+            return;
+        };
+        transfer.sending = transfer.sending.saturating_sub(1);
+        if front.starts_over {
+            transfer.needs_reset |= front.has_accepted();
+            transfer.transactions.push_front(front.start_over());
+            transfer.sending = 0;
+            return;
+        }
+        let finished = front.finish(now, reply);
+        self.emit(Event::Finished(Box::new(finished)));
+    }
+
+    /// Takes note that a flight of this mode was answered as usual.
+    fn prove(&mut self, flight: Pipelining) {
+        if flight > self.transfer.proven {
+            self.transfer.proven = flight;
+            self.emit(Event::PipeliningProven(flight));
+        }
+    }
+
+    fn lower(&mut self, from: Pipelining, objection: Objection) {
+        let to = from.lower();
+        if from > to && self.transfer.mode > to {
+            self.transfer.mode = to;
+            self.emit(Event::PipeliningLowered(PipeliningLowered { from, to, objection }));
+        }
+    }
+
+    /// Gives every mail its outcome, because the connection has ended.
+    pub(crate) fn cut_transactions(&mut self, now: Instant, reason: &CloseReason) {
+        self.lower_for(reason);
+        let stage = reason.stage();
+        let written = self.transmit.written();
+        for transaction in std::mem::take(&mut self.transfer.transactions) {
+            let cut = match reason {
+                CloseReason::Objected { .. } => Cut::Objected,
+                _ if transaction.starts_over => Cut::Objected,
+                _ => Cut::Lost,
+            };
+            let finished = transaction.cut(now, written, stage, cut);
+            self.emit(Event::Finished(Box::new(finished)));
+        }
+        self.transfer.expected.clear();
+    }
+
+    /// The first flight of a mode that is met by silence, or by a close, speaks against the mode. Later ones
+    /// speak of a server that is in trouble, or going down.
+    fn lower_for(&mut self, reason: &CloseReason) {
+        let flight = self.transfer.flight();
+        if flight <= self.transfer.proven {
+            return;
+        }
+        match reason {
+            CloseReason::Lost { .. } if flight == Pipelining::Cross => {
+                self.lower(flight, Objection::Close)
+            }
+            CloseReason::Timeout { .. } => self.lower(flight, Objection::Stall),
+            _ => {}
+        }
+    }
+}
+
+/// Postfix: `554 5.5.0 Error: SMTP protocol synchronization`; Exim: `554 SMTP synchronization error`.
+fn speaks_of_pipelining(reply: Reply<'_>) -> bool {
+    reply.lines().any(|line| {
+        let line = line.to_ascii_lowercase();
+        ["synchroni", "pipelin"]
+            .iter()
+            .any(|word| memchr::memmem::find(&line, word.as_bytes()).is_some())
+    })
+}
