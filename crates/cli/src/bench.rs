@@ -240,7 +240,7 @@ fn is_private(address: IpAddr) -> bool {
     }
 }
 
-fn open(path: &PathBuf) -> Result<Box<dyn Write>, BenchError> {
+fn open(path: &PathBuf) -> Result<Box<dyn Write + Send>, BenchError> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(io::stdout()));
     }

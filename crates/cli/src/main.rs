@@ -48,14 +48,15 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, Exit::Internal),
     };
-    let exit = runtime.block_on(run(&cli.command));
+    // On a worker, so that reports need not wake another thread.
+    let exit = runtime.block_on(async { tokio::spawn(run(cli.command)).await });
     // Threads that wait for input must not hold up the end.
     runtime.shutdown_background();
-    exit
+    exit.unwrap_or_else(|panic| fail(&panic, Exit::Internal))
 }
 
-async fn run(command: &Command) -> ExitCode {
-    match command {
+async fn run(command: Command) -> ExitCode {
+    match &command {
         Command::Send(args) => match send::run(args).await {
             Ok(exit) => exit.into(),
             Err(error) => fail(&error, error.exit()),

@@ -5,6 +5,7 @@
 
 mod lane;
 mod observe;
+mod port;
 mod send_all;
 mod state;
 
@@ -214,7 +215,7 @@ impl Shared {
         let now = self.now();
         let mut state = self.lock();
         let result = think(&mut state, now);
-        let orders = state.obey(now);
+        let left = state.obey(now);
         let due = state.planner.next_deadline();
         if due.is_some_and(|due| due < state.armed) {
             state.armed = due.unwrap_or(Time::NEVER);
@@ -224,10 +225,10 @@ impl Shared {
             self.empty.notify_waiters();
         }
         drop(state);
-        for open in orders.open {
+        for open in left.open {
             lane::open(self, open);
         }
-        for record in orders.records {
+        for record in left.records {
             self.observe(Observation::Record(record));
         }
         result

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
 use posthaste_session::{
@@ -10,6 +10,7 @@ use posthaste_session::{
     TransactionId,
 };
 
+use super::port::{End, Orders, Port};
 use super::state::{Open, State};
 use super::{Observation, Shared};
 use crate::failure::{self, Closed, ConnectFailure};
@@ -18,11 +19,15 @@ use crate::time::Time;
 
 /// Opens a connection in a task of its own.
 pub(super) fn open(shared: &Arc<Shared>, open: Open) {
-    let Open { server, connection, pipelining, connector } = open;
+    let Open { server, connection, pipelining, connector, port } = open;
     let mut lane = Lane {
         shared: Arc::clone(shared),
         server,
         connection,
+        port,
+        registered: None,
+        orders: Orders::default(),
+        waits: false,
         submitting: None,
         in_flight: VecDeque::new(),
         info: None,
@@ -41,6 +46,13 @@ struct Lane {
     shared: Arc<Shared>,
     server: ServerId,
     connection: ConnectionId,
+    port: Arc<Port>,
+    /// Whom the port wakes.
+    registered: Option<Waker>,
+    /// Orders not carried out yet.
+    orders: Orders,
+    /// The planner has nothing for this connection until it says so.
+    waits: bool,
     /// The job whose mail was handed to the driver this moment.
     submitting: Option<JobId>,
     /// The jobs in the session, the oldest first; two at the most.
@@ -72,14 +84,28 @@ impl Lane {
         }
     }
 
+    /// The next order, without a lock where there is none.
+    fn next_order(&mut self) -> Option<Command> {
+        if let Some(Orders { wake, mode, end }) = self.port.take() {
+            // Each order takes the waker with it.
+            self.registered = None;
+            self.waits &= !wake;
+            self.orders.mode = mode.or(self.orders.mode);
+            self.orders.end = end.max(self.orders.end);
+        }
+        match self.orders.end.take() {
+            Some(End::Quit) => Some(Command::Quit),
+            Some(End::Abort) => Some(Command::Abort),
+            None => self.orders.mode.take().map(Command::SetPipelining),
+        }
+    }
+
     /// Takes the next mail from the planner, if the connection is to have one.
     fn pull(&mut self, state: &mut State, now: Time) -> Poll<Command> {
         match state.planner.pull(now, self.connection, &mut state.actions) {
             Pull::Quit => Poll::Ready(Command::Quit),
             Pull::Wait => {
-                if let Some(port) = state.port_mut(self.connection) {
-                    port.waits = true;
-                }
+                self.waits = true;
                 Poll::Pending
             }
             Pull::Job(job) => {
@@ -110,17 +136,24 @@ impl Lane {
 
 impl Dispatch for Lane {
     fn poll_command(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Command> {
-        let shared = Arc::clone(&self.shared);
-        shared.plan(|state, now| {
-            let Some(port) = state.port_mut(self.connection) else { return Poll::Pending };
-            if let Some(order) = port.next_order(cx.waker()) {
+        loop {
+            if let Some(order) = self.next_order() {
                 return Poll::Ready(order);
             }
-            if !self.is_ready || room == 0 || port.waits {
+            if self.is_ready && room > 0 && !self.waits {
+                let shared = Arc::clone(&self.shared);
+                let command = shared.plan(|state, now| self.pull(state, now));
+                if command.is_ready() {
+                    return command;
+                }
+            }
+            if self.registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            self.pull(state, now)
-        })
+            // An order may have come in the meantime.
+            self.port.register(cx.waker());
+            self.registered = Some(cx.waker().clone());
+        }
     }
 
     fn handle_submitted(&mut self, result: Result<TransactionId, SubmitError>) {

@@ -1,12 +1,13 @@
 //! The planner, the books, and the way to each connection: all that stands under the lock.
 
-use std::task::Waker;
+use std::sync::Arc;
 
-use posthaste_connection::{Command, Connector};
+use posthaste_connection::Connector;
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{Pipelining, Stage};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::port::{End, Orders, Port};
 use crate::ledger::Ledger;
 use crate::planner::{Action, ConnectionId, JobId, Planner, Record, ServerId};
 use crate::report::Report;
@@ -23,7 +24,7 @@ pub(super) struct State {
     /// By [`JobId::index`].
     jobs: Vec<Option<Entry>>,
     /// By [`ConnectionId::index`].
-    ports: Vec<Option<Port>>,
+    ports: Vec<Option<Arc<Port>>>,
 }
 
 /// A server.
@@ -52,33 +53,18 @@ pub(super) enum Waiter {
 /// A report, and the share of the intake that is free once somebody has taken it.
 pub(super) type Delivery = (Report, Option<OwnedSemaphorePermit>);
 
-/// The way to a connection's driver.
-#[derive(Default)]
-pub(super) struct Port {
-    waker: Option<Waker>,
-    mode: Option<Pipelining>,
-    end: Option<End>,
-    /// The planner has nothing for it until it says so.
-    pub(super) waits: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum End {
-    Quit,
-    Abort,
-}
-
 /// A connection that is to be opened.
 pub(super) struct Open {
     pub(super) server: ServerId,
     pub(super) connection: ConnectionId,
     pub(super) pipelining: Pipelining,
     pub(super) connector: Connector,
+    pub(super) port: Arc<Port>,
 }
 
 /// What is left to be done without the lock.
 #[derive(Default)]
-pub(super) struct Orders {
+pub(super) struct Left {
     pub(super) open: Vec<Open>,
     pub(super) records: Vec<Record>,
 }
@@ -115,10 +101,6 @@ impl State {
         }
     }
 
-    pub(super) fn port_mut(&mut self, connection: ConnectionId) -> Option<&mut Port> {
-        self.ports.get_mut(connection.index())?.as_mut()
-    }
-
     pub(super) fn remove_port(&mut self, connection: ConnectionId) {
         if let Some(port) = self.ports.get_mut(connection.index()) {
             *port = None;
@@ -126,25 +108,26 @@ impl State {
     }
 
     /// Does what the planner wants, as far as it can be done under the lock.
-    pub(super) fn obey(&mut self, now: Time) -> Orders {
-        let mut orders = Orders::default();
+    pub(super) fn obey(&mut self, now: Time) -> Left {
+        let mut left = Left::default();
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
                 Action::Open { server, connection, pipelining } => {
-                    put(&mut self.ports, connection.index(), Port::default());
+                    let port = Arc::new(Port::default());
+                    put(&mut self.ports, connection.index(), Arc::clone(&port));
                     let connector = self.servers[server.index()].connector.clone();
-                    orders.open.push(Open { server, connection, pipelining, connector });
+                    left.open.push(Open { server, connection, pipelining, connector, port });
                 }
-                Action::Wake { connection } => self.tell(connection, |port| port.waits = false),
+                Action::Wake { connection } => self.tell(connection, |orders| orders.wake = true),
                 Action::SetPipelining { connection, mode } => {
-                    self.tell(connection, |port| port.mode = Some(mode));
+                    self.tell(connection, |orders| orders.mode = Some(mode));
                 }
                 Action::Quit { connection } => {
-                    self.tell(connection, |port| port.end = port.end.max(Some(End::Quit)))
+                    self.tell(connection, |orders| orders.end = orders.end.max(Some(End::Quit)));
                 }
                 Action::Abort { connection } => {
-                    self.tell(connection, |port| port.end = Some(End::Abort))
+                    self.tell(connection, |orders| orders.end = Some(End::Abort));
                 }
                 Action::GiveUp { job, cause, attempts } => {
                     let Some(entry) = self.jobs.get_mut(job.index()).and_then(Option::take) else {
@@ -154,20 +137,17 @@ impl State {
                     let Entry { ledger, waiter, permit, .. } = entry;
                     waiter.deliver((ledger.give_up(now, cause, attempts, words), Some(permit)));
                 }
-                Action::Record(record) => orders.records.push(record),
+                Action::Record(record) => left.records.push(record),
             }
         }
         // Its memory is used again.
         self.actions = actions;
-        orders
+        left
     }
 
-    fn tell(&mut self, connection: ConnectionId, order: impl FnOnce(&mut Port)) {
-        if let Some(port) = self.port_mut(connection) {
-            order(port);
-            if let Some(waker) = port.waker.take() {
-                waker.wake();
-            }
+    fn tell(&self, connection: ConnectionId, order: impl FnOnce(&mut Orders)) {
+        if let Some(Some(port)) = self.ports.get(connection.index()) {
+            port.tell(order);
         }
     }
 }
@@ -179,21 +159,6 @@ impl Waiter {
             Self::One(waiter) => drop(waiter.send(delivery)),
             Self::Stream(place, waiter) => drop(waiter.send((place, delivery))),
         }
-    }
-}
-
-impl Port {
-    /// The next order, or whom to wake when there is one.
-    pub(super) fn next_order(&mut self, waker: &Waker) -> Option<Command> {
-        let order = match self.end.take() {
-            Some(End::Quit) => Some(Command::Quit),
-            Some(End::Abort) => Some(Command::Abort),
-            None => self.mode.take().map(Command::SetPipelining),
-        };
-        if order.is_none() && !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            self.waker = Some(waker.clone());
-        }
-        order
     }
 }
 

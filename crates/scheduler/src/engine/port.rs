@@ -1,0 +1,67 @@
+//! The way from the planner to one connection's driver.
+
+use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use posthaste_session::Pipelining;
+
+/// Orders for a driver. A driver that has none finds that out without taking a lock.
+#[derive(Debug, Default)]
+pub(super) struct Port {
+    is_signalled: AtomicBool,
+    mailbox: Mutex<Mailbox>,
+}
+
+#[derive(Debug, Default)]
+struct Mailbox {
+    orders: Orders,
+    waker: Option<Waker>,
+}
+
+/// What a driver is to do.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// Pull again: there may be work.
+    pub(super) wake: bool,
+    pub(super) mode: Option<Pipelining>,
+    pub(super) end: Option<End>,
+}
+
+/// How a connection is to end. The later one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End {
+    Quit,
+    Abort,
+}
+
+impl Port {
+    /// Gives an order, and wakes the driver.
+    pub(super) fn tell(&self, order: impl FnOnce(&mut Orders)) {
+        let mut mailbox = self.lock();
+        order(&mut mailbox.orders);
+        let waker = mailbox.waker.take();
+        self.is_signalled.store(true, Release);
+        drop(mailbox);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The orders that have come, if any.
+    pub(super) fn take(&self) -> Option<Orders> {
+        if !self.is_signalled.load(Acquire) || !self.is_signalled.swap(false, AcqRel) {
+            return None;
+        }
+        Some(std::mem::take(&mut self.lock().orders))
+    }
+
+    /// Whom to wake at the next order. One that came before is still to be [taken](Self::take).
+    pub(super) fn register(&self, waker: &Waker) {
+        self.lock().waker = Some(waker.clone());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
