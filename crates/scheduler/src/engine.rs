@@ -110,7 +110,7 @@ impl Scheduler {
     /// Adds a server.
     pub fn add_server(&self, connector: Connector, limits: ServerLimits) -> ServerId {
         let mut state = self.shared.lock();
-        state.servers.push(Host { connector, words: None });
+        state.servers.push(Host { connector, words: None, trouble: None });
         state.planner.add_server(limits)
     }
 

@@ -197,52 +197,31 @@ fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
     match stage {
         Stage::Greeting if permanent => Closed::Unwelcome,
         Stage::Auth if permanent => Closed::Credentials,
-        Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
-        Stage::Connect
-        | Stage::Tls
-        | Stage::Greeting
-        | Stage::Hello
-        | Stage::StartTls
-        | Stage::Auth
-        | Stage::Mail
-        | Stage::Rcpt
-        | Stage::Data
-        | Stage::Content
-        | Stage::Final => Closed::Failure(Weight::Single),
+        stage if is_between_mails(stage) => Closed::Unremarkable,
+        _ => Closed::Failure(Weight::Single),
     }
 }
 
 fn lost(stage: Stage) -> Closed {
     match stage {
-        Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
+        stage if is_between_mails(stage) => Closed::Unremarkable,
         // It may have been closed for its idleness, just when it was used again.
-        Stage::Mail | Stage::Rcpt | Stage::Data => Closed::Broken,
-        Stage::Final => Closed::Broken,
-        Stage::Connect
-        | Stage::Tls
-        | Stage::Greeting
-        | Stage::Hello
-        | Stage::StartTls
-        | Stage::Auth
-        | Stage::Content => Closed::Failure(Weight::Single),
+        Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Final => Closed::Broken,
+        _ => Closed::Failure(Weight::Single),
     }
 }
 
 fn timed_out(stage: Stage) -> Closed {
     match stage {
-        Stage::Reset | Stage::Idle | Stage::Quit => Closed::Unremarkable,
+        stage if is_between_mails(stage) => Closed::Unremarkable,
         Stage::Connect => Closed::Failure(Weight::Double),
-        Stage::Tls
-        | Stage::Greeting
-        | Stage::Hello
-        | Stage::StartTls
-        | Stage::Auth
-        | Stage::Mail
-        | Stage::Rcpt
-        | Stage::Data
-        | Stage::Content
-        | Stage::Final => Closed::Failure(Weight::Single),
+        _ => Closed::Failure(Weight::Single),
     }
+}
+
+/// No mail was on its way, so nothing is lost but a connection that had no more to do.
+fn is_between_mails(stage: Stage) -> bool {
+    matches!(stage, Stage::Reset | Stage::Idle | Stage::Quit)
 }
 
 /// Whether the server is about to close the connection, whatever it was asked.

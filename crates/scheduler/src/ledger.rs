@@ -169,7 +169,7 @@ impl Ledger {
         });
         let Self { submitted, started, ended, .. } = self;
         let timing = ReportTiming { submitted, started, ended };
-        Report { recipients: recipients.collect(), timing }
+        Report { recipients: recipients.collect(), trouble: None, timing }
     }
 
     fn settle_rest(&mut self, now: Time, state: RecipientState, cause: Cause) {

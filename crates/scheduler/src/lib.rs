@@ -21,5 +21,5 @@ pub use planner::{
     JobId, NewJob, PipeliningPolicy, Planner, PlannerConfig, Pull, Record, ServerId, ServerLimits,
     ServerStatus,
 };
-pub use report::{Cause, RecipientReport, RecipientState, Report, ReportTiming};
+pub use report::{Cause, RecipientReport, RecipientState, Report, ReportTiming, Trouble};
 pub use time::Time;

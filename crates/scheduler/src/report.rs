@@ -1,10 +1,12 @@
 //! What became of a mail, for whoever submitted it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{ForwardPath, Stage, Unsendable};
 
+use crate::failure::ConnectFailure;
 use crate::planner::GiveUp;
 use crate::time::Time;
 
@@ -13,8 +15,19 @@ use crate::time::Time;
 pub struct Report {
     /// One for each forward-path.
     pub recipients: Vec<RecipientReport>,
+    /// What kept connections from coming about, where the mail was given up while that was so.
+    pub trouble: Option<Trouble>,
     /// How long it took.
     pub timing: ReportTiming,
+}
+
+/// Why there was no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What failed, for decisions.
+    pub failure: ConnectFailure,
+    /// The same for people, with what the system said.
+    pub text: Arc<str>,
 }
 
 impl Report {

@@ -15,6 +15,7 @@ use super::state::{Open, State};
 use super::{Observation, Shared};
 use crate::failure::{self, Closed, ConnectFailure};
 use crate::planner::{ConnectionId, JobId, Pull, ServerId};
+use crate::report::Trouble;
 use crate::time::Time;
 
 /// Opens a connection in a task of its own.
@@ -66,21 +67,23 @@ struct Lane {
 impl Lane {
     /// Sorts the end of the connection.
     fn end(mut self, result: Result<(), Error>) {
-        let words = match (&result, &self.closed) {
+        let (words, trouble) = match (&result, &self.closed) {
             (Err(error), _) => {
-                self.how = failure::connect_failed(connect_failure(error.kind()));
+                let failure = connect_failure(error.kind());
+                self.how = failure::connect_failed(failure);
                 self.shared.observe(Observation::Failed(self.server, self.connection, error));
-                None
+                (None, Some(Trouble { failure, text: chain(error).into() }))
             }
             (Ok(()), Some(reason)) => {
                 self.how = failure::closed(reason);
                 self.shared.observe(Observation::Closed(self.server, self.connection, reason));
-                reason.reply().map(|reply| (reason.stage(), reply.clone()))
+                (reason.reply().map(|reply| (reason.stage(), reply.clone())), None)
             }
-            (Ok(()), None) => None,
+            (Ok(()), None) => (None, None),
         };
-        if words.is_some() {
-            self.shared.lock().servers[self.server.index()].words = words;
+        if words.is_some() || trouble.is_some() {
+            let host = &mut self.shared.lock().servers[self.server.index()];
+            (host.words, host.trouble) = (words, trouble);
         }
     }
 
@@ -185,7 +188,8 @@ impl Dispatch for Lane {
                     shared.observe(Observation::Ready(self.server, connection, info, session));
                 }
                 shared.plan(|state, now| {
-                    state.servers[self.server.index()].words = None;
+                    let host = &mut state.servers[self.server.index()];
+                    (host.words, host.trouble) = (None, None);
                     state.planner.connection_ready(now, connection, &mut state.actions);
                 });
             }
@@ -228,4 +232,15 @@ fn connect_failure(kind: ErrorKind) -> ConnectFailure {
         ErrorKind::Handshake | ErrorKind::HandshakeTimeout => ConnectFailure::Tls,
         _ => ConnectFailure::Unreachable,
     }
+}
+
+/// An error and what led to it.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        text += &format!(": {source}");
+        next = source.source();
+    }
+    text
 }

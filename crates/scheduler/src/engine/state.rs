@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::port::{End, Orders, Port};
 use crate::ledger::Ledger;
 use crate::planner::{Action, ConnectionId, JobId, Planner, Record, ServerId};
-use crate::report::Report;
+use crate::report::{Report, Trouble};
 use crate::time::Time;
 
 /// See the module.
@@ -32,6 +32,8 @@ pub(super) struct Host {
     pub(super) connector: Connector,
     /// What it said last against a session, for mails that are given up because of it.
     pub(super) words: Option<(Stage, ReplyBuf)>,
+    /// What last kept a connection from coming about.
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// A mail that has no final report yet.
@@ -133,9 +135,11 @@ impl State {
                     let Some(entry) = self.jobs.get_mut(job.index()).and_then(Option::take) else {
                         continue;
                     };
-                    let words = self.servers[entry.server.index()].words.clone();
+                    let host = &self.servers[entry.server.index()];
                     let Entry { ledger, waiter, permit, .. } = entry;
-                    waiter.deliver((ledger.give_up(now, cause, attempts, words), Some(permit)));
+                    let mut report = ledger.give_up(now, cause, attempts, host.words.clone());
+                    report.trouble = host.trouble.clone();
+                    waiter.deliver((report, Some(permit)));
                 }
                 Action::Record(record) => left.records.push(record),
             }
