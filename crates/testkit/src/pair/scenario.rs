@@ -1,0 +1,216 @@
+//! Runs that dice decide: mails, a client, a server, a link, and what goes wrong.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_session::{
+    Config, Credentials, Pipelining, PlaintextAuth, Session, Timeouts, TlsPolicy,
+};
+use posthaste_sink as sink;
+
+use super::application::{Application, Quits};
+use super::{Hostile, LinkModel, Pair, Report, faults, mails};
+use crate::checker::{Checker, Rules};
+use crate::clock::Clock;
+use crate::dice::Dice;
+use crate::link::{Break, Breakage, PipeModel};
+
+/// Everything that one run, or several against the same server, begin with.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The client's settings.
+    pub client: Config,
+    /// The server's settings.
+    pub server: sink::Config,
+    /// What is between them.
+    pub link: LinkModel,
+    /// What the client's application does.
+    pub application: Application,
+}
+
+/// What a server may do besides serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// Nothing.
+    None,
+    /// The same in every mode: it refuses some mails and recipients, always the same.
+    Steady,
+    /// Whatever a server in trouble does. It stores what it says it does, and nothing else.
+    Honest,
+    /// Replies that are missing, surplus, garbled or wrong: what it says is not what it does.
+    Lying,
+}
+
+impl Scenario {
+    /// A scenario with a server of this kind, on a link that works.
+    pub fn new(dice: &mut Dice, faults: Faults) -> Self {
+        let mut scenario = Self {
+            client: client(dice),
+            server: server(dice),
+            link: link(dice),
+            application: Application { mails: mails::random(dice), ..Application::default() },
+        };
+        scenario.set_tls(dice);
+        scenario.set_auth(dice);
+        scenario.server.faults = faults::random(dice, faults);
+        if faults == Faults::Honest || faults == Faults::Lying {
+            scenario.break_link(dice);
+            scenario.interfere(dice);
+            scenario.set_limits(dice);
+        }
+        scenario
+    }
+
+    fn set_tls(&mut self, dice: &mut Dice) {
+        (self.server.tls, self.client.tls) = match dice.below(12) {
+            0 => (sink::TlsUse::Offered, TlsPolicy::Require),
+            1 => (sink::TlsUse::Offered, TlsPolicy::May),
+            2 => (sink::TlsUse::Required, TlsPolicy::May),
+            3 => (sink::TlsUse::Offered, TlsPolicy::Off),
+            _ => (sink::TlsUse::Absent, TlsPolicy::May),
+        };
+    }
+
+    fn set_auth(&mut self, dice: &mut Dice) {
+        if !dice.percent(15) {
+            return;
+        }
+        let (name, password) = ("news".to_owned(), "tanstaaf".to_owned());
+        let credentials = Credentials::new(name.as_str(), password.as_str());
+        let credentials = credentials.expect("both are plain");
+        self.client.credentials = Some(credentials.with_plaintext(PlaintextAuth::Allowed));
+        self.server.users = vec![sink::User { name, password }];
+        if dice.percent(30) {
+            self.server.offer = "AUTH=LOGIN".parse().expect("an offer");
+        }
+    }
+
+    fn set_limits(&mut self, dice: &mut Dice) {
+        let limits = &mut self.server.limits;
+        if dice.percent(10) {
+            limits.max_per_conn = Some(dice.within(1..=4) as u64);
+        }
+        if dice.percent(10) {
+            limits.max_rcpts = Some(dice.within(1..=3));
+        }
+        if dice.percent(10) {
+            limits.max_size = dice.within(50..=2000) as u64;
+        }
+    }
+
+    fn break_link(&mut self, dice: &mut Dice) {
+        if !dice.percent(30) {
+            return;
+        }
+        let after = dice.within(0..=6000) as u64;
+        let how = dice.pick(&[Break::Fin, Break::Rst, Break::Rst, Break::Silence]);
+        let pipe = if dice.percent(50) { &mut self.link.up } else { &mut self.link.down };
+        pipe.breakage = Some(Breakage { after, how });
+    }
+
+    fn interfere(&mut self, dice: &mut Dice) {
+        let application = &mut self.application;
+        match dice.below(20) {
+            0 => application.aborts_at = Some(dice.millis(0..=2000)),
+            1 => application.quits = Quits::At(dice.millis(0..=2000)),
+            2 | 3 => application.quits = Quits::WhenSubmitted,
+            4 | 5 => {
+                let mode = dice.pick(&MODES);
+                application.changes_mode = Some((dice.millis(0..=2000), mode));
+            }
+            _ => {}
+        }
+    }
+
+    /// The sink that this scenario has.
+    pub fn sink(&self, clock: &Clock) -> Arc<sink::Server> {
+        sink::Server::new(self.server.clone(), clock.now()).expect("memory needs no opening")
+    }
+
+    /// One session with a sink. Dice decide how the link cuts, and when.
+    pub fn run(&self, clock: Clock, sink: &Arc<sink::Server>, dice: Dice) -> Report {
+        let peer = sink::Session::new(Arc::clone(sink), clock.now());
+        self.run_with(clock, peer, dice)
+    }
+
+    /// One session with a server that is no sink.
+    pub fn run_hostile(&self, clock: Clock, mut dice: Dice) -> Report {
+        let peer = Hostile::random(clock.now(), &mut dice);
+        self.run_with(clock, peer, dice)
+    }
+
+    fn run_with(&self, clock: Clock, peer: impl super::Peer, dice: Dice) -> Report {
+        let session = Session::new(clock.now(), self.client.clone());
+        let credentials = self.client.credentials.as_ref();
+        let checker = Checker::new(Rules {
+            pipelining: self.client.pipelining,
+            tls: self.client.tls,
+            authenticates: credentials.is_some(),
+            allows_plaintext: credentials.is_some(),
+        });
+        let application = self.application.clone();
+        Pair::new(clock, session, application, checker, peer, self.link.clone(), dice).run()
+    }
+}
+
+/// The modes of pipelining.
+pub const MODES: [Pipelining; 3] = [Pipelining::Off, Pipelining::Envelope, Pipelining::Cross];
+
+fn client(dice: &mut Dice) -> Config {
+    let mut config = Config::new("client.example".parse().expect("a name"));
+    config.pipelining = dice.pick(&MODES);
+    config.transcript = dice.percent(5);
+    if dice.percent(30) {
+        config.timeouts = Timeouts::uniform(Duration::from_secs(dice.within(1..=30) as u64));
+    }
+    if dice.percent(5) {
+        config.ignored_keywords = vec!["PIPELINING".to_owned()];
+    }
+    config
+}
+
+fn server(dice: &mut Dice) -> sink::Config {
+    let offers = [
+        "",
+        "",
+        "",
+        "",
+        "-PIPELINING",
+        "-SIZE",
+        "-8BITMIME,-SMTPUTF8",
+        "-SMTPUTF8",
+        "-ENHANCEDSTATUSCODES",
+        "-CHUNKING",
+    ];
+    let after_content = [
+        sink::PipeliningAfterContent::Answer,
+        sink::PipeliningAfterContent::Answer,
+        sink::PipeliningAfterContent::Reject503,
+    ];
+    sink::Config {
+        offer: dice.pick(&offers).parse().expect("an offer"),
+        store: sink::StoreKind::Memory,
+        seed: dice.below(1 << 16) as u64,
+        pipelining_after_content: dice.pick(&after_content),
+        early_talk: dice.pick(&[sink::EarlyTalk::Ignore, sink::EarlyTalk::Reject554]),
+        ..sink::Config::default()
+    }
+}
+
+fn link(dice: &mut Dice) -> LinkModel {
+    let read = dice.percent(30).then(|| dice.within(1..=200));
+    LinkModel { up: pipe(dice), down: pipe(dice), read }
+}
+
+fn pipe(dice: &mut Dice) -> PipeModel {
+    let usual = PipeModel::default();
+    let latency = dice.within(0..=100);
+    PipeModel {
+        // Down to less than one reply: nothing may wait for room on one side only (PIPE-08).
+        capacity: dice.pick(&[usual.capacity, usual.capacity, 4096, 512, 64, 16]),
+        segment: dice.pick(&[usual.segment, 1..=1460, 1460..=1460, 1..=64, 1..=16]),
+        latency: latency..=latency + dice.pick(&[0, 0, 50]),
+        rate: dice.percent(10).then(|| dice.within(1_000..=100_000)),
+        breakage: None,
+    }
+}
