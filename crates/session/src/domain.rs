@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use crate::address::AddressError;
+use crate::address_error::AddressError;
 
 /// Longest domain in octets (RFC 5321 section 4.5.3.1.2).
 pub const MAX_DOMAIN: usize = 255;

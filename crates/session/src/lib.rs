@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod address_error;
 mod command;
 mod config;
 mod content;
@@ -17,7 +18,8 @@ mod transaction;
 mod transfer;
 mod transmit;
 
-pub use address::{AddressError, ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
+pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
+pub use address_error::AddressError;
 pub use config::{
     Config, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts, TlsPolicy,
     UnknownMode,
@@ -29,9 +31,7 @@ pub use event::{
     Violation,
 };
 pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal};
-pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, Unsendable};
+pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, TransactionId, Unsendable};
 pub use posthaste_reply as reply;
-pub use session::{
-    ImplicitTls, Session, SetupTiming, SubmitError, SubmitErrorReason, TransactionId,
-};
+pub use session::{ImplicitTls, Session, SetupTiming, SubmitError, SubmitErrorReason};
 pub use stage::Stage;

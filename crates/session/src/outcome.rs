@@ -5,7 +5,6 @@ use std::time::Instant;
 use posthaste_reply::{ReplyBuf, Severity};
 
 use crate::mail::Mail;
-use crate::session::TransactionId;
 use crate::stage::Stage;
 
 /// What became of one recipient of one submitted mail. Each recipient gets exactly one.
@@ -64,6 +63,17 @@ pub enum NotSent {
     AllOrNothing,
     /// The server did not bear the pipelining mode; the mode is lower now, and the mail is as good as before.
     Pipelining,
+}
+
+/// Names a submitted mail within its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransactionId(pub(crate) u64);
+
+impl TransactionId {
+    /// The number of the mail in its session, counted from 0.
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
 }
 
 /// A mail that is done with, handed back with one outcome for each forward-path, in their order.

@@ -9,22 +9,11 @@ use posthaste_reply::{Extensions, Framer, Reply, ReplyBuf};
 use crate::config::{Config, Pipelining};
 use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
 use crate::mail::Mail;
-use crate::outcome::Unsendable;
+use crate::outcome::{TransactionId, Unsendable};
 use crate::sasl::Exchange;
 use crate::stage::Stage;
 use crate::transfer::Transfer;
 use crate::transmit::Transmit;
-
-/// Names a submitted mail within its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransactionId(pub(crate) u64);
-
-impl TransactionId {
-    /// The number of the mail in its session, counted from 0.
-    pub fn as_u64(self) -> u64 {
-        self.0
-    }
-}
 
 /// Why a mail was not taken, and the mail itself.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,7 @@ use posthaste_reply::ReplyBuf;
 
 use crate::config::Pipelining;
 use crate::mail::Mail;
-use crate::outcome::{Finished, NotSent, Outcome, Refusal, Timing};
-use crate::session::TransactionId;
+use crate::outcome::{Finished, NotSent, Outcome, Refusal, Timing, TransactionId};
 use crate::stage::Stage;
 
 /// A mail in the session, from its submission to its outcome.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::config::Pipelining;
 use crate::mail::Mail;
-use crate::session::TransactionId;
+use crate::outcome::TransactionId;
 use crate::stage::Stage;
 use crate::transaction::Transaction;
 
