@@ -21,13 +21,15 @@
 //!
 //! A server that is not on this machine is [`Missing`]: [`or_skip!`] then ends the test and says so
 //! loudly. `tests/run` fetches the servers and lists at its end what did not run.
+//!
+//! A test that would take minutes is shorter, and says so in the same list, unless `POSTHASTE_SLOW=1`.
 #![forbid(unsafe_code)]
 
 pub use crate::maildir::{Delivered, Maildir};
 pub use crate::server::{Auth, Delivery, HOSTNAME, Missing, PASSWORD, Server, Tls, USER};
 pub use crate::servers::exim::Exim;
 pub use crate::servers::postfix::Postfix;
-pub use crate::servers::smtp_sink::SmtpSink;
+pub use crate::servers::smtp_sink::{SmtpSink, smtp_source};
 pub use crate::wait::wait_until;
 
 #[doc(hidden)]

@@ -2,4 +2,10 @@
 
 mod dialogue;
 mod engine;
+mod exim;
+mod interop;
+mod postfix;
+mod samples;
 mod servers;
+mod tls;
+mod watch;

@@ -22,8 +22,8 @@ pub struct Exim {
     pub auth: Auth,
     /// Where mail ends.
     pub delivery: Delivery,
-    /// Further lines of the configuration's main section, for example
-    /// `smtp_accept_max_per_connection = 3` or `recipients_max = 2`.
+    /// Further lines of the configuration's main section; they win over the harness's own limits.
+    /// For example `smtp_accept_max_per_connection = 3` or `recipients_max = 2`.
     pub main: String,
     /// Statements of the ACL for RCPT that come before the one that accepts all, for example
     /// `deny local_parts = gone\n message = no such user`.
@@ -125,14 +125,7 @@ tls_certificate = {folder}/cert.pem
 tls_privatekey = {folder}/key.pem
 acl_smtp_rcpt = rcpt
 
-# Limits that would only hinder tests: a mail's size, connections, mails delivered at once on one
-# connection instead of at the next queue run, free disk space.
-message_size_limit = 64M
-smtp_accept_max = 0
-smtp_accept_queue_per_connection = 0
-smtp_connect_backlog = 4096
-check_spool_space = 0
-check_log_space = 0
+{limits}
 {main}
 
 begin acl
@@ -160,11 +153,31 @@ begin authenticators
 ",
             uid = user.uid,
             gid = user.gid,
+            limits = self.limits(),
             main = self.main,
             acl_rcpt = self.acl_rcpt,
         )
     }
+
+    /// Those limits of [`LIMITS`] that `main` does not set: Exim takes no option twice.
+    fn limits(&self) -> String {
+        let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let set: Vec<_> = self.main.lines().map(name).collect();
+        let lines = LIMITS.lines().filter(|line| !set.contains(&name(line)));
+        lines.map(|line| format!("{line}\n")).collect()
+    }
 }
+
+/// Limits that would only hinder tests: a mail's size, connections, mails delivered at once on one
+/// connection instead of at the next queue run, free disk space.
+const LIMITS: &str = "\
+message_size_limit = 64M
+smtp_accept_max = 0
+smtp_accept_queue_per_connection = 0
+smtp_connect_backlog = 4096
+check_spool_space = 0
+check_log_space = 0
+";
 
 fn authenticators() -> String {
     let check = |user: &str, password: &str| {

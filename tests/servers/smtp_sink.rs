@@ -40,3 +40,15 @@ impl SmtpSink {
         .await)
     }
 }
+
+/// Postfix's own load generator, `smtp-source`, ready to be given its arguments.
+///
+/// # Errors
+///
+/// [`Missing`] where Postfix is not on this machine.
+pub fn smtp_source() -> Result<Command, Missing> {
+    let postfix = Installation::find("postfix", "usr/sbin/smtp-source")?;
+    let mut command = Command::new(postfix.path("usr/sbin/smtp-source"));
+    command.env_clear().env("LD_LIBRARY_PATH", library_path(&[&postfix]));
+    Ok(command)
+}
