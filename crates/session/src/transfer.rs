@@ -142,6 +142,10 @@ impl Transfer {
 
     /// Whether the next command has to wait for replies, whatever it is.
     fn must_wait(&mut self, mode: Pipelining) -> bool {
+        // A mail that starts over goes out before the next one, once its first try is answered.
+        if self.transactions.front().is_some_and(|front| front.starts_over) {
+            return true;
+        }
         let outstanding = self.expected.len();
         self.is_group_full =
             outstanding >= MAX_GROUP || self.is_group_full && outstanding > MAX_GROUP / 2;
