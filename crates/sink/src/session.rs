@@ -75,6 +75,8 @@ pub struct Session {
     event: Option<Event>,
     /// Input that came while the session waited.
     held: Vec<u8>,
+    /// The client will say no more.
+    input_ended: bool,
     faults: SessionFaults,
     tally: Tally,
 }
@@ -158,6 +160,7 @@ impl Session {
             pace: Pace::Running,
             event: None,
             held: Vec::new(),
+            input_ended: false,
             faults: server.faults.session(seed),
             tally: Tally::default(),
             server,
@@ -182,6 +185,7 @@ impl Session {
     /// The client closed its side: nothing more will come from it. What is still to be said is said
     /// before the connection closes.
     pub fn handle_eof(&mut self) {
+        self.input_ended = true;
         self.end(Close::Fin);
         self.settle();
     }
@@ -257,7 +261,7 @@ impl Session {
     /// Whether to read from the client now. A session that waits holds a bounded amount of input; one
     /// that stalls leaves it unread.
     pub fn wants_input(&self) -> bool {
-        self.pace == Pace::Running && self.held.len() < MAX_HELD
+        self.pace == Pace::Running && !self.input_ended && self.held.len() < MAX_HELD
     }
 
     /// Whether input is handled now.
@@ -377,6 +381,8 @@ impl Session {
     fn end_content(&mut self) {
         self.phase = Phase::Command;
         self.transaction.reset();
+        // Content may be followed by the next group at once (RFC 2920 3.1).
+        self.turn = None;
         if self.server.config.pipelining_after_content == PipeliningAfterContent::Reject503 {
             self.rejects_flight = true;
         }

@@ -79,9 +79,12 @@ impl Session {
         match action.trickle {
             None => self.step(Step::Write(octets)),
             Some(pause) => {
-                for octet in octets {
+                for (index, octet) in octets.into_iter().enumerate() {
+                    // Behind the last one the client may go on at once.
+                    if index > 0 {
+                        self.step(Step::Wait(pause));
+                    }
                     self.step(Step::Write(vec![octet]));
-                    self.step(Step::Wait(pause));
                 }
             }
         }

@@ -77,6 +77,8 @@ impl Transaction {
 
     pub(super) fn reset(&mut self) {
         self.progress = Progress::Closed;
+        // A rule may invite content without a transaction; nobody is to get it.
+        self.envelope.begin("");
         self.mail_refused = false;
         self.refusal = None;
         self.content_fault = None;

@@ -107,7 +107,6 @@ fn delays_hold_back_all_that_follows() {
             * wait 2s
             S: \\r
             S: \\n
-            * wait 1s
             * close fin"
         ),
     );
