@@ -20,6 +20,9 @@ const READ_SIZE: usize = 16 * 1024;
 const MAX_SLICES: usize = 32;
 /// Rounds of reading and writing before other tasks get their turn.
 const MAX_ROUNDS: usize = 32;
+/// How long there may be nothing to be read behind a failed write. The runtime learns of the two one after the
+/// other, and what the server said last may explain it.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
 /// How long a close may take that is only polite.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
 
@@ -61,7 +64,8 @@ pub(crate) struct Driver<D: Dispatch> {
     wants_tls: bool,
     ended_politely: bool,
     needs_flush: bool,
-    write_failed: bool,
+    /// A write has failed, so nothing more is written, and read only until then.
+    reads_until: Option<Instant>,
 }
 
 impl<D: Dispatch> Driver<D> {
@@ -72,7 +76,7 @@ impl<D: Dispatch> Driver<D> {
             wants_tls: false,
             ended_politely: false,
             needs_flush: false,
-            write_failed: false,
+            reads_until: None,
         }
     }
 
@@ -162,24 +166,26 @@ impl<D: Dispatch> Driver<D> {
 
     fn write<S: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, stream: &mut S) -> bool {
         let mut progress = false;
-        while self.session.has_transmit() && !self.write_failed {
+        while self.session.has_transmit() && self.reads_until.is_none() {
             match self.poll_write(cx, stream) {
                 Poll::Pending => return progress,
                 Poll::Ready(Ok(octets)) if octets > 0 => {
                     self.session.transmitted(now(), octets);
                     self.needs_flush = true;
                 }
-                // What the server said before may explain it, so there is still something to be read.
-                Poll::Ready(_) => self.write_failed = true,
+                Poll::Ready(_) => self.reads_until = Some(now() + LAST_WORDS_TIME),
             }
             progress = true;
         }
-        if self.needs_flush && !self.write_failed {
+        if self.needs_flush && self.reads_until.is_none() {
             // TLS holds back what it could not write at once.
             match Pin::new(stream).poll_flush(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.needs_flush = false,
-                Poll::Ready(Err(_)) => (self.write_failed, progress) = (true, true),
+                Poll::Ready(Err(_)) => {
+                    self.reads_until = Some(now() + LAST_WORDS_TIME);
+                    progress = true;
+                }
             }
         }
         progress
@@ -199,13 +205,12 @@ impl<D: Dispatch> Driver<D> {
         let mut memory = [const { MaybeUninit::uninit() }; READ_SIZE];
         let mut buffer = ReadBuf::uninit(&mut memory);
         let result = match Pin::new(stream).poll_read(cx, &mut buffer) {
-            Poll::Pending if self.write_failed => Err(()),
             Poll::Pending => return false,
-            Poll::Ready(result) => result.map_err(|_| ()),
+            Poll::Ready(result) => result,
         };
         match (result, buffer.filled()) {
             (Ok(()), octets @ [_, ..]) => self.session.handle_input(now(), octets),
-            (Ok(()) | Err(()), _) => self.session.handle_eof(now()),
+            (Ok(()) | Err(_), _) => self.session.handle_eof(now()),
         }
         true
     }
@@ -213,7 +218,8 @@ impl<D: Dispatch> Driver<D> {
     /// The timer is only ever moved when it fires or must fire earlier: a deadline that is put off with each
     /// reply costs nothing.
     fn watch_clock(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> bool {
-        let Some(deadline) = self.session.poll_deadline() else { return false };
+        let deadlines = self.session.poll_deadline().into_iter().chain(self.reads_until);
+        let Some(deadline) = deadlines.min() else { return false };
         if timer.deadline() > deadline.into() {
             timer.as_mut().reset(deadline.into());
         }
@@ -221,6 +227,9 @@ impl<D: Dispatch> Driver<D> {
             let now = now();
             if now >= deadline {
                 self.session.handle_timeout(now);
+                if self.reads_until.is_some() {
+                    self.session.handle_eof(now);
+                }
                 return true;
             }
             timer.as_mut().reset(deadline.into());

@@ -1,0 +1,8 @@
+//! The tokio shell against scripted servers: on duplex streams with a paused clock, and on loopback.
+
+mod deadlines;
+mod driver;
+mod dropping;
+mod loss;
+mod orders;
+mod support;
