@@ -137,13 +137,14 @@ impl Session {
 
     fn handle_rcpt_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
-        if transaction.starts_over || transaction.is_refused() {
-            transaction.rcpt_ignored();
-            return self.finish_transactions(now, None);
-        }
+        let is_ignored = transaction.starts_over || transaction.is_refused();
         match reply.code().severity() {
-            Severity::PositiveCompletion => transaction.rcpt_accepted(),
             Severity::PositiveIntermediate => self.unexpected(now, Stage::Rcpt, reply),
+            _ if is_ignored => {
+                transaction.rcpt_ignored();
+                self.finish_transactions(now, None);
+            }
+            Severity::PositiveCompletion => transaction.rcpt_accepted(),
             Severity::TransientNegative | Severity::PermanentNegative => {
                 transaction.rcpt_refused(stored(reply));
             }
