@@ -297,7 +297,11 @@ impl Session {
 
     /// Takes the input that was held back while the script ran.
     fn resume_input(&mut self) {
-        if !self.is_listening() || self.held.is_empty() {
+        if !self.is_listening() {
+            return;
+        }
+        if self.held.is_empty() {
+            self.rejects_flight = false;
             return;
         }
         let held = std::mem::take(&mut self.held);
@@ -381,8 +385,6 @@ impl Session {
     fn end_content(&mut self) {
         self.phase = Phase::Command;
         self.transaction.reset();
-        // Content may be followed by the next group at once (RFC 2920 3.1).
-        self.turn = None;
         if self.server.config.pipelining_after_content == PipeliningAfterContent::Reject503 {
             self.rejects_flight = true;
         }

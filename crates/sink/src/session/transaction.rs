@@ -261,6 +261,8 @@ impl Session {
 
     /// Reads content of DATA. Returns what is behind its end.
     pub(super) fn read_data<'a>(&mut self, input: &'a [u8]) -> &'a [u8] {
+        // It was asked for, and the next group may follow it at once (RFC 2920 3.1).
+        self.turn = None;
         let part = self.until_fault(input);
         let Phase::Data(decoder) = &mut self.phase else { return input };
         let decoded = decoder.decode(part, &mut self.tally, &mut self.transaction.content);
