@@ -352,7 +352,7 @@ impl Checker {
             To::Quit => true,
         };
         let may_be_negative = to != To::Reset;
-        if !usual && !(reply.is_negative() && may_be_negative) {
+        if !usual && !(may_be_negative && reply.is_negative()) {
             return None;
         }
         match to {
@@ -398,8 +398,10 @@ impl Checker {
 }
 
 impl Transaction {
+    /// Whether it may have content: MAIL and a recipient were accepted.
     fn has_accepted(&self) -> bool {
-        self.recipients.iter().any(|(_, reply)| reply.is_some_and(|code| code < 300))
+        let is_positive = |reply: Option<u16>| reply.is_some_and(|code| code < 300);
+        is_positive(self.mail_reply) && self.recipients.iter().any(|(_, reply)| is_positive(*reply))
     }
 
     /// With MAIL refused, or all of several RCPT, nothing more of it is to be said.

@@ -165,12 +165,3 @@ impl Link {
         self.up.is_empty() && self.down.is_empty()
     }
 }
-
-impl<P> Drop for Pair<P> {
-    /// A run that fails shows what was said.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("{}", self.trace);
-        }
-    }
-}

@@ -74,7 +74,7 @@ fn is_base64(octets: &[u8]) -> bool {
     let padding = octets.iter().rev().take_while(|&&octet| octet == b'=').count();
     let is_digit = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/');
     let digits = &octets[..octets.len() - padding];
-    octets.len() % 4 == 0 && padding <= 2 && digits.iter().all(is_digit)
+    octets.len().is_multiple_of(4) && padding <= 2 && digits.iter().all(is_digit)
 }
 
 fn is_word(text: &str) -> bool {

@@ -65,7 +65,7 @@ impl Client {
     }
 
     pub(super) fn awaits_tls(&self) -> bool {
-        self.awaits_tls
+        self.awaits_tls && !self.session.is_closed()
     }
 
     pub(super) fn tls_established(&mut self, world: &mut World<'_>) {
@@ -101,10 +101,10 @@ impl Client {
         if self.closed.is_some() {
             return true;
         }
+        progress |= self.obey(world);
         if self.awaits_tls {
             return progress | self.shake_hands(world) | self.watch_clock(world.now);
         }
-        progress |= self.obey(world);
         // A driver may find either ready first.
         if world.dice.percent(50) && self.read(world) {
             return true;
@@ -224,10 +224,10 @@ impl Client {
         if octets.is_empty() {
             return false;
         }
-        world.link.up.write(world.now, &octets, world.dice);
+        world.trace.push(TraceLine::Said(octets.clone()));
         self.checker.said(&octets);
+        world.link.up.write(world.now, &octets, world.dice);
         self.session.transmitted(world.now, octets.len());
-        world.trace.push(TraceLine::Said(octets));
         true
     }
 
@@ -235,9 +235,9 @@ impl Client {
         let most = world.dice.within(1..=world.link.read);
         match world.link.down.read(world.now, most) {
             Read::Octets(octets) => {
+                world.trace.push(TraceLine::Heard(octets.clone()));
                 self.checker.heard(&octets, self.queued());
                 self.session.handle_input(world.now, &octets);
-                world.trace.push(TraceLine::Heard(octets));
                 true
             }
             Read::Nothing if !self.write_failed => false,
@@ -279,8 +279,12 @@ impl Client {
         if !self.session.has_transmit() {
             return 0;
         }
-        let mut slices = vec![IoSlice::new(&[]); ALL_SLICES];
-        let used = self.session.poll_transmit(&mut slices);
+        let mut slices = vec![IoSlice::new(&[]); 4 * MAX_SLICES];
+        let mut used = self.session.poll_transmit(&mut slices);
+        if used == slices.len() {
+            slices.resize(ALL_SLICES, IoSlice::new(&[]));
+            used = self.session.poll_transmit(&mut slices);
+        }
         let octets = slices[..used].iter().map(|slice| slice.len()).sum();
         let contents = self.in_flight.iter().map(|(_, _, mail)| 2 * mail.content.len() + 3);
         assert!(octets <= MAX_QUEUED_COMMANDS + contents.sum::<usize>(), "{octets} octets queued");

@@ -20,11 +20,11 @@ fn mail(dice: &mut Dice, number: usize) -> Mail {
         (_, 3) => parse_reverse(&format!("refused{number}@client.example")),
         _ => parse_reverse(&format!("m{number}@client.example")),
     };
-    let recipients = match dice.below(50) {
+    let recipients = match dice.below(100) {
         // More than a group holds (PIPE-15).
-        0 => dice.within(500..=1200),
-        1..10 => dice.within(4..=20),
-        10..30 => dice.within(2..=3),
+        0 => dice.within(500..=800),
+        1..20 => dice.within(4..=12),
+        20..60 => dice.within(2..=3),
         _ => 1,
     };
     let forward_paths = (0..recipients).map(|index| forward_path(dice, index));
@@ -69,13 +69,13 @@ fn content(dice: &mut Dice, number: usize) -> Content {
     let lines = match dice.below(40) {
         // Nothing at all is content, too.
         0 => return Content::new("").expect("nothing is wrong with it"),
-        1 => 2000,
-        2..6 => 100,
+        1 => 500,
+        2..6 => 50,
         _ => dice.within(0..=12),
     };
     for _ in 0..lines {
         octets.extend(dice.pick(pieces));
-        if lines >= 100 {
+        if lines >= 50 {
             octets.extend(b"text of a longer mail, line after line\r\n");
         }
     }

@@ -90,3 +90,12 @@ impl fmt::Display for Trace {
         Ok(())
     }
 }
+
+impl Drop for Trace {
+    /// A run that fails shows what was said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{self}");
+        }
+    }
+}

@@ -120,6 +120,10 @@ impl Scenario {
             }
             _ => {}
         }
+        if dice.percent(30) {
+            let timeout = Duration::from_secs(dice.within(1..=30) as u64);
+            self.client.timeouts = Timeouts::uniform(timeout);
+        }
     }
 
     /// The sink that this scenario has.
@@ -160,9 +164,6 @@ fn client(dice: &mut Dice) -> Config {
     let mut config = Config::new("client.example".parse().expect("a name"));
     config.pipelining = dice.pick(&MODES);
     config.transcript = dice.percent(5);
-    if dice.percent(30) {
-        config.timeouts = Timeouts::uniform(Duration::from_secs(dice.within(1..=30) as u64));
-    }
     if dice.percent(5) {
         config.ignored_keywords = vec!["PIPELINING".to_owned()];
     }

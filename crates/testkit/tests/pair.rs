@@ -1,0 +1,166 @@
+//! A client's session against a server's, under virtual time: what it says, and what it reports,
+//! whatever the server and the link do.
+//!
+//! Each test runs many seeds. One that fails names its seed and shows what was said; give it as
+//! `POSTHASTE_SEED` to run that one alone. `POSTHASTE_SEEDS` is how many to run instead of the few
+//! that a quick test has time for.
+
+use std::sync::Arc;
+
+use posthaste_sink::{EarlyTalk, PipeliningAfterContent, Server};
+use posthaste_testkit::pair::{Faults, Ledger, MODES, Report, Said, Scenario};
+use posthaste_testkit::{Clock, Dice};
+
+/// Runs `run` for so many seeds.
+fn for_seeds(count: u64, run: impl Fn(Dice)) {
+    struct Seed(u64);
+    impl Drop for Seed {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("POSTHASTE_SEED={}", self.0);
+            }
+        }
+    }
+    let number = |name| std::env::var(name).ok().map(|text| text.parse().expect("a number"));
+    let seeds = match (number("POSTHASTE_SEED"), number("POSTHASTE_SEEDS")) {
+        (Some(seed), _) => seed..seed + 1,
+        (None, count_wanted) => 0..count_wanted.unwrap_or(count),
+    };
+    for seed in seeds {
+        let _named = Seed(seed);
+        run(Dice::from_seed(seed));
+    }
+}
+
+/// One session; what it reports must be true of what the sink stored.
+fn run_honest(scenario: &Scenario, dice: Dice) -> (Report, Arc<Server>) {
+    let clock = Clock::default();
+    let sink = scenario.sink(&clock);
+    let report = scenario.run(clock, &sink, dice);
+    let mut ledger = Ledger::default();
+    ledger.enter(&report.fates);
+    ledger.check(&sink.mails());
+    check_manners(&sink);
+    (report, sink)
+}
+
+/// The sink has its own opinion of what a client may say.
+fn check_manners(sink: &Server) {
+    let mut violations = sink.stats().violations;
+    // A group goes on behind a command that is refused: RCPT behind MAIL, MAIL behind RSET.
+    violations.remove("sequence");
+    violations.remove("nested_mail");
+    assert!(violations.is_empty(), "{violations:?}");
+}
+
+/// A server without faults gets every mail, on any link, in any mode, and hears QUIT.
+#[test]
+fn every_mail_is_delivered() {
+    for_seeds(800, |mut dice| {
+        let scenario = Scenario::new(&mut dice, Faults::None);
+        let clock = Clock::default();
+        let sink = scenario.sink(&clock);
+        let (ledger, reports) = scenario.run_to_the_end(clock, &sink, &mut dice);
+        ledger.check(&sink.mails());
+        check_manners(&sink);
+        assert_eq!(reports.len(), 1.min(scenario.application.mails.len()));
+        assert!(reports.iter().all(|report| report.has_quit), "QUIT-01");
+        for (_, _, said) in ledger.last_words() {
+            assert!(matches!(said, Some(Said::Delivered | Said::Unsendable)), "{said:?}");
+        }
+    });
+}
+
+/// Off, envelope and cross give the same outcomes, also where the server objects to what comes
+/// behind content (Haraka) or to early talk (Postfix), and no mail fails because of the mode.
+#[test]
+fn every_mode_gives_the_same_outcomes() {
+    for_seeds(200, |mut dice| {
+        let mut scenario = Scenario::new(&mut dice, Faults::Steady);
+        let mut expected: Option<Vec<_>> = None;
+        for mode in MODES {
+            for after_content in [PipeliningAfterContent::Answer, PipeliningAfterContent::Reject503]
+            {
+                scenario.client.pipelining = mode;
+                scenario.server.pipelining_after_content = after_content;
+                scenario.server.early_talk = EarlyTalk::Reject554;
+                let clock = Clock::default();
+                let sink = scenario.sink(&clock);
+                let (ledger, _reports) = scenario.run_to_the_end(clock, &sink, &mut dice.clone());
+                ledger.check(&sink.mails());
+                check_manners(&sink);
+                let words = ledger.last_words();
+                assert!(
+                    words.iter().all(|(.., said)| !matches!(said, None | Some(Said::InDoubt))),
+                    "{mode}, {after_content:?}: {words:?}"
+                );
+                let words: Vec<_> = words
+                    .into_iter()
+                    .map(|(from, to, said)| (from.to_owned(), to.to_owned(), said.cloned()))
+                    .collect();
+                match &expected {
+                    Some(expected) => {
+                        let mut pairs = words.iter().zip(expected);
+                        let difference = pairs.find(|(word, expected)| word != expected);
+                        assert_eq!(difference, None, "{mode}, {after_content:?}");
+                    }
+                    None => expected = Some(words),
+                }
+            }
+        }
+    });
+}
+
+/// Refusals, closes, stalls, resets, broken links, aborts: what is reported is what happened
+/// (TX-15 to TX-17, PIPE-06 to PIPE-13, CL-01 to CL-08).
+#[test]
+fn outcomes_are_true_whatever_goes_wrong() {
+    for_seeds(4000, |mut dice| {
+        let scenario = Scenario::new(&mut dice, Faults::Honest);
+        run_honest(&scenario, dice);
+    });
+}
+
+/// The same, with what was not sent sent again until it is done with: nothing is stored twice.
+#[test]
+fn nothing_is_stored_twice() {
+    for_seeds(500, |mut dice| {
+        let scenario = Scenario::new(&mut dice, Faults::Honest);
+        let clock = Clock::default();
+        let sink = scenario.sink(&clock);
+        let (ledger, _reports) = scenario.run_to_the_end(clock, &sink, &mut dice);
+        ledger.check(&sink.mails());
+        check_manners(&sink);
+    });
+}
+
+/// Replies that are missing, surplus, garbled or wrong. What is stored proves nothing then; the
+/// checker holds every outcome against the replies (DS-01 to DS-16).
+#[test]
+fn a_lying_server_gets_the_words_it_said() {
+    for_seeds(2000, |mut dice| {
+        let scenario = Scenario::new(&mut dice, Faults::Lying);
+        let clock = Clock::default();
+        let sink = scenario.sink(&clock);
+        scenario.run(clock, &sink, dice);
+    });
+}
+
+/// A server that does not even listen.
+#[test]
+fn a_hostile_server_gets_nowhere() {
+    for_seeds(2000, |mut dice| {
+        let scenario = Scenario::new(&mut dice, Faults::Honest);
+        scenario.run_hostile(Clock::default(), dice);
+    });
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for_seeds(100, |mut dice| {
+        let scenario = Scenario::new(&mut dice, Faults::Honest);
+        let (first, _) = run_honest(&scenario, dice.clone());
+        let (second, _) = run_honest(&scenario, dice);
+        assert_eq!(first.trace, second.trace);
+    });
+}
