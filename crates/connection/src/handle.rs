@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
 
 use posthaste_session::{
-    CloseReason, Event, Finished, Mail, Session, SubmitError, TransactionId, Unsendable,
+    CloseReason, Event, Finished, Mail, Session, Stage, SubmitError, TransactionId, Unsendable,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,7 +56,7 @@ pub enum SendError {
     /// The session has ended; the mail was not sent.
     #[error("connection has ended")]
     Ended {
-        /// The mail, unchanged, unless the session ended while it was being handed over.
+        /// The mail, unchanged, unless the runtime was shut down with it.
         mail: Option<Box<Mail>>,
     },
     /// This server cannot be given this mail.
@@ -78,13 +78,18 @@ impl Connection {
         let connector = connector.clone();
         let task = tokio::spawn(async move {
             let mut dispatch = Requests::new(requests);
-            connector.run(|_| {}, &mut dispatch).await?;
-            Ok(dispatch.closed.unwrap_or(CloseReason::Quit))
+            let result = connector.run(|_| {}, &mut dispatch).await;
+            dispatch.give_back().await;
+            result.map(|()| dispatch.closed.unwrap_or(CloseReason::Quit))
         });
         let end = async move {
             match task.await {
                 Ok(result) => result,
-                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime was shut down.
+                    Err(_) => Ok(CloseReason::Aborted { stage: Stage::Idle }),
+                },
             }
         };
         (Self { queue }, end)
@@ -99,7 +104,7 @@ impl Connection {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before the mail was taken leaves nothing behind; after that the mail goes on its way
+    /// Dropping the future before the session took the mail leaves nothing behind; after that it goes on its way
     /// and only its outcome is lost. The connection stays usable.
     pub async fn send(&self, mail: Mail) -> Result<Finished, SendError> {
         let (reply, outcome) = oneshot::channel();
@@ -125,6 +130,14 @@ impl Requests {
     fn new(queue: mpsc::Receiver<Request>) -> Self {
         Self { queue, waiting: VecDeque::new(), submitting: None, quits: false, closed: None }
     }
+
+    /// Gives the mails back that the session has not taken.
+    async fn give_back(&mut self) {
+        self.queue.close();
+        while let Some(Request { mail, reply }) = self.queue.recv().await {
+            let _ = reply.send(Err(SendError::Ended { mail: Some(Box::new(mail)) }));
+        }
+    }
 }
 
 impl Dispatch for Requests {
@@ -132,14 +145,18 @@ impl Dispatch for Requests {
         if self.quits || room == 0 {
             return Poll::Pending;
         }
-        match ready!(self.queue.poll_recv(cx)) {
-            Some(Request { mail, reply }) => {
-                self.submitting = Some(reply);
-                Poll::Ready(Command::Submit(Box::new(mail)))
-            }
-            None => {
-                self.quits = true;
-                Poll::Ready(Command::Quit)
+        loop {
+            match ready!(self.queue.poll_recv(cx)) {
+                // Nobody waits for it any more.
+                Some(Request { reply, .. }) if reply.is_closed() => {}
+                Some(Request { mail, reply }) => {
+                    self.submitting = Some(reply);
+                    return Poll::Ready(Command::Submit(Box::new(mail)));
+                }
+                None => {
+                    self.quits = true;
+                    return Poll::Ready(Command::Quit);
+                }
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The tokio shell against scripted servers: on duplex streams with a paused clock, and on loopback.
 
 mod deadlines;
+mod dial;
 mod driver;
 mod dropping;
+mod handle;
 mod loss;
 mod orders;
 mod support;

@@ -303,7 +303,10 @@ pub(crate) async fn listen() -> (TcpListener, u16) {
 
 /// The next connection to a listener.
 pub(crate) async fn accept(listener: &TcpListener) -> Peer<TcpStream> {
-    Peer::new(listener.accept().await.unwrap().0)
+    let (stream, _) = listener.accept().await.unwrap();
+    // It answers each command on its own.
+    stream.set_nodelay(true).unwrap();
+    Peer::new(stream)
 }
 
 /// The text of a delivered mail's final reply.
