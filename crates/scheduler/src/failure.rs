@@ -113,7 +113,8 @@ pub enum Closed {
     /// The connection broke although something was expected of it. Says nothing if the connection
     /// had been of use: a line can break.
     Broken,
-    /// Nobody answered: there is no such server, or it is down.
+    /// Nobody answered, or nobody who speaks SMTP: there is no such server, it is down, or the port
+    /// is another service's.
     Absent(Weight),
     /// The server is in trouble.
     Failure(Weight),
@@ -162,11 +163,11 @@ pub enum ConnectFailure {
 /// What a failed try to connect means for the server.
 pub fn connect_failed(failure: ConnectFailure) -> Closed {
     match failure {
-        ConnectFailure::Resolve | ConnectFailure::Refused | ConnectFailure::Unreachable => {
-            Closed::Absent(Weight::Single)
-        }
+        ConnectFailure::Resolve
+        | ConnectFailure::Refused
+        | ConnectFailure::Unreachable
+        | ConnectFailure::Tls => Closed::Absent(Weight::Single),
         ConnectFailure::Timeout => Closed::Absent(Weight::Double),
-        ConnectFailure::Tls => Closed::Failure(Weight::Single),
         ConnectFailure::Certificate => Closed::Requirement,
         ConnectFailure::Local => Closed::Local,
     }
@@ -184,6 +185,7 @@ pub fn closed(reason: &CloseReason) -> Closed {
         CloseReason::Shutdown { .. } => Closed::Shutdown,
         CloseReason::Lost { stage } => lost(*stage),
         CloseReason::Timeout { stage } => timed_out(*stage),
+        CloseReason::Violation { stage: Stage::Greeting, .. } => Closed::Absent(Weight::Single),
         CloseReason::Violation { .. } => Closed::Violation,
         CloseReason::Unavailable(_) => Closed::Requirement,
     }
@@ -205,6 +207,7 @@ fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
 fn lost(stage: Stage) -> Closed {
     match stage {
         stage if is_between_mails(stage) => Closed::Unremarkable,
+        Stage::Greeting => Closed::Absent(Weight::Single),
         // It may have been closed for its idleness, just when it was used again.
         Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Final => Closed::Broken,
         _ => Closed::Failure(Weight::Single),
@@ -215,6 +218,7 @@ fn timed_out(stage: Stage) -> Closed {
     match stage {
         stage if is_between_mails(stage) => Closed::Unremarkable,
         Stage::Connect => Closed::Failure(Weight::Double),
+        Stage::Greeting => Closed::Absent(Weight::Single),
         _ => Closed::Failure(Weight::Single),
     }
 }
@@ -287,7 +291,7 @@ fn says(reply: &ReplyBuf, phrases: &[&str]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use posthaste_session::reply::Reply;
+    use posthaste_session::reply::{FrameError, Protocol, Reply};
     use posthaste_session::{Objection, Requirement, Violation};
 
     use super::*;
@@ -389,23 +393,25 @@ mod tests {
         let shutdown = |line| CloseReason::Shutdown { stage: Mail, reply: reply(line) };
         let lost = |stage| CloseReason::Lost { stage };
         let timeout = |stage| CloseReason::Timeout { stage };
-        let failure = Closed::Failure(Weight::Single);
+        let (absent, failure) = (Closed::Absent(Weight::Single), Closed::Failure(Weight::Single));
+        let not_smtp = Violation::Malformed(FrameError::NotSmtp { protocol: Protocol::Http });
         for (reason, expected) in [
             (CloseReason::Quit, Closed::Unremarkable),
             (CloseReason::Aborted { stage: Final }, Closed::Unremarkable),
             (shutdown("421 4.3.2 shutting down"), Closed::Shutdown),
             (shutdown("421 4.7.0 too many messages in this connection"), Closed::Shutdown),
             (shutdown("421 Too many concurrent SMTP connections"), Closed::TooManyConnections),
-            (lost(Greeting), failure),
+            (lost(Greeting), absent),
             (lost(Mail), Closed::Broken),
             (lost(Rcpt), Closed::Broken),
             (lost(Content), failure),
             (lost(Final), Closed::Broken),
             (lost(Idle), Closed::Unremarkable),
             (lost(Reset), Closed::Unremarkable),
-            (timeout(Greeting), failure),
+            (timeout(Greeting), absent),
             (timeout(Final), failure),
             (timeout(Quit), Closed::Unremarkable),
+            (CloseReason::Violation { stage: Greeting, violation: not_smtp }, absent),
             (
                 CloseReason::Violation { stage: Mail, violation: Violation::Surplus },
                 Closed::Violation,

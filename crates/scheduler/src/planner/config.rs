@@ -57,7 +57,8 @@ pub enum Exhausted {
     /// mail is not worth less because its server is restarted, and its lifetime bounds the wait.
     #[default]
     Wait,
-    /// As [`Wait`](Self::Wait), but if nobody has ever answered there, they are given up: the name or the port will be wrong.
+    /// As [`Wait`](Self::Wait), but if nobody who speaks SMTP has ever answered there, they are given
+    /// up: the name or the port will be wrong.
     FailIfAbsent,
     /// They are given up.
     Fail,

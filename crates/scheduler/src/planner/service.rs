@@ -90,7 +90,8 @@ impl Planner {
     /// What the end of a connection means for its server.
     pub(super) fn judge(&mut self, now: Time, id: ServerId, end: Ended, out: &mut Vec<Action>) {
         let others = self.server(id).connections.established();
-        if !matches!(end.how, Closed::Absent(_) | Closed::Local) {
+        let has_served = end.was != Phase::Connecting || others > 0;
+        if has_served || !matches!(end.how, Closed::Absent(_) | Closed::Local) {
             self.server_mut(id).has_answered = true;
         }
         match end.how {
