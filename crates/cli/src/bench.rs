@@ -12,19 +12,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use posthaste::scheduler::{PlannerConfig, RetryPolicy, SchedulerConfig};
+use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::Timeouts;
 use posthaste::{Mailer, ServerUrl, Transcript};
 
 use crate::exit::Exit;
 use crate::progress::{Progress, ProgressKind};
 use crate::server::{ServerArgs, ServerError, Target};
-use crate::stop::Stop;
+use crate::stop::{Stop, until};
 use crate::summary;
-use crate::units::{count, duration, grouped, positive, size};
+use crate::units::{count, counted, duration, positive, size};
 use crate::watch::Watch;
 use load::{Load, LoadError};
-use measure::Measure;
+use measure::{Measure, Serving};
 use report::BenchReport;
 
 /// Connections where nothing else is asked for.
@@ -162,7 +162,12 @@ fn mailer(args: &BenchArgs, target: &Target, watch: &Arc<Watch>) -> Result<Maile
     // What a server refuses is a result, not a reason to try again.
     let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     let scheduler = SchedulerConfig {
-        planner: PlannerConfig { retry, ..PlannerConfig::default() },
+        planner: PlannerConfig {
+            retry,
+            exhausted: Exhausted::FailIfAbsent,
+            greeting: Fault::Fail,
+            ..PlannerConfig::default()
+        },
         intake: connections
             .saturating_mul(MAILS_PER_CONNECTION)
             .saturating_mul(args.size.max(1024)),
@@ -192,24 +197,34 @@ async fn drive(
     let end = load.end();
     let mut reports = mailer.send_all(load);
     let mut done = 0;
+    // A server that does not answer would keep its mails waiting for ever.
+    let (mut grace, mut is_cut_off) = (None, false);
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
         tokio::select! {
             biased;
             () = stop.wait() => {
                 end.set();
+                grace.get_or_insert(tokio::time::Instant::now() + GRACE);
                 if stop.is_urgent() {
                     mailer.shutdown_within(Duration::ZERO).await;
                 }
             }
+            () = until(grace), if !is_cut_off => {
+                is_cut_off = true;
+                mailer.shutdown_within(Duration::ZERO).await;
+            }
             next = reports.next() => {
                 let Some((_, report)) = next else { break };
-                measure.report(&report);
+                if measure.report(&report) == Serving::No {
+                    end.set();
+                    grace = Some(tokio::time::Instant::now());
+                }
                 done += 1;
                 elapsed = started.elapsed();
             }
             _ = ticks.tick() => {
-                progress.update(done, || format!(", {} connections", grouped(u64::from(mailer.status().open))));
+                progress.update(done, || format!(", {}", counted(mailer.status().open.into(), "connection")));
             }
         }
     }

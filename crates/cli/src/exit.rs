@@ -67,7 +67,7 @@ impl Exit {
             Self::Done => "everything asked for was done",
             Self::Internal => "internal error",
             Self::Usage => "the command line makes no sense",
-            Self::BadInput => "bad input data; nothing was sent",
+            Self::BadInput => "bad input data (of files, nothing was sent)",
             Self::NoInput => "cannot open input",
             Self::Failed => "some recipients failed for good",
             Self::NoOutput => "cannot write output",

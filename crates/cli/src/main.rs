@@ -23,7 +23,7 @@ use exit::Exit;
 /// Gets mails accepted by mail servers, as fast as protocol and servers allow, and says for every recipient what
 /// happened.
 #[derive(Debug, Parser)]
-#[command(name = "posthaste", version, about, max_term_width = 100)]
+#[command(name = "posthaste", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -5,14 +5,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt, stream};
 use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::{Mail, Timeouts};
 use posthaste::{Mailer, Report, Transcript};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::exit::Exit;
 use crate::input::{InputArgs, InputError, InputMail, Inputs};
@@ -21,7 +20,7 @@ use crate::progress::{Progress, ProgressKind};
 use crate::server::{ServerArgs, ServerError, Target};
 use crate::stop::Stop;
 use crate::summary;
-use crate::units::{duration, grouped, octets, positive};
+use crate::units::{counted, duration, grouped, octets, positive};
 use crate::watch::{Watch, chain};
 
 /// Connections where nothing else is asked for.
@@ -80,6 +79,8 @@ pub(crate) enum SendError {
     Input(#[from] InputError),
     #[error("{shown}\n{count} of {total} mails cannot be sent; nothing was sent")]
     BadMails { shown: String, count: usize, total: usize, exit: Exit },
+    #[error("{} (mails before it were sent, none behind it)", chain(.0))]
+    BadStream(InputError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error("cannot write to {}", .0.display())]
@@ -91,6 +92,7 @@ impl SendError {
         match self {
             Self::Input(error) => error.exit(),
             Self::BadMails { exit, .. } => *exit,
+            Self::BadStream(error) => error.exit(),
             Self::Server(error) => error.exit(),
             Self::Log(..) => Exit::NoOutput,
         }
@@ -192,13 +194,13 @@ impl Plan {
 
 fn print_plan(plan: &Plan, server: &str) {
     let Plan { mails, recipients, octets: size, domains } = plan;
-    let server = without_password(server);
     summary::print(&format!(
-        "Would send {} mails to {} recipients in {} domains through {server}: {}.\nNothing was sent.",
-        grouped(*mails),
-        grouped(*recipients),
-        grouped(domains.len() as u64),
+        "Would send {} ({}) to {} in {} through {}\nNothing was sent.",
+        counted(*mails, "mail"),
         octets(*size),
+        counted(*recipients, "recipient"),
+        counted(domains.len() as u64, "domain"),
+        without_password(server),
     ));
 }
 
@@ -231,9 +233,9 @@ impl Sending<'_> {
         let mut progress = Progress::new(self.args.progress, total);
         let source = Source::start(inputs)?;
         let bad = Arc::clone(&source.bad);
-        let stops = Arc::clone(&source.stops);
+        let (end, ended) = watch::channel(false);
         let sent = std::sync::Mutex::new(HashMap::new());
-        let mut reports = self.mailer.send_all(source.mails(&sent));
+        let mut reports = self.mailer.send_all(source.mails(&sent, ended));
         let mut stop = Stop::new(self.args.max_time);
         let mut output = Ok(());
         loop {
@@ -246,7 +248,8 @@ impl Sending<'_> {
                     progress.update(self.tally.mails, || self.note());
                 }
                 () = stop.wait() => {
-                    stops.store(true, Relaxed);
+                    // A file is read on, since each of its mails has an outcome to be told.
+                    end.send_replace(inputs.is_one_shot() || stop.is_urgent());
                     self.drain(&stop);
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
@@ -275,7 +278,7 @@ impl Sending<'_> {
     /// What stands beside the number of mails.
     fn note(&self) -> String {
         let status = self.mailer.status();
-        let mut note = format!(", {} connections", status.open);
+        let mut note = format!(", {}", counted(status.open.into(), "connection"));
         if self.tally.failed > 0 {
             note += &format!(", {} failed", grouped(self.tally.failed));
         }
@@ -304,8 +307,9 @@ impl Sending<'_> {
     ) -> Result<Exit, SendError> {
         let seen = self.watch.seen();
         let status = self.mailer.status();
+        let (url, proof) = (&self.target.url, self.args.server_args.proof(&self.target));
         let text =
-            summary::of_send(&self.tally, &seen, &status, &self.target.url, elapsed, stop.reason());
+            summary::of_send(&self.tally, &seen, &status, url, proof, elapsed, stop.reason());
         if self.args.log.as_deref().is_some_and(|path| path.as_os_str() == "-") {
             eprint!("{text}");
         } else {
@@ -321,7 +325,7 @@ impl Sending<'_> {
             return Err(SendError::Log(path.clone(), error));
         }
         if let Some(bad) = bad {
-            return Err(bad.into());
+            return Err(SendError::BadStream(bad));
         }
         Ok(match (stop.exit(), self.tally.exit()) {
             (Some(exit), _) => exit,
@@ -340,7 +344,6 @@ struct Source {
     mails: mpsc::Receiver<InputMail>,
     /// The first bad mail of an input that could not be checked before; nothing behind it is read.
     bad: Arc<std::sync::Mutex<Option<InputError>>>,
-    stops: Arc<AtomicBool>,
 }
 
 impl Source {
@@ -348,14 +351,13 @@ impl Source {
         let input = inputs.open()?;
         let (sender, mails) = mpsc::channel(READ_AHEAD);
         let bad = Arc::new(std::sync::Mutex::new(None));
-        let stops = Arc::new(AtomicBool::new(false));
-        let (first_bad, stop) = (Arc::clone(&bad), Arc::clone(&stops));
+        let first_bad = Arc::clone(&bad);
         // A thread that nobody waits for: it may hang in a read from a terminal when the command ends.
         std::thread::spawn(move || {
             for mail in input {
                 match mail {
                     Ok(mail) => {
-                        if stop.load(Relaxed) || sender.blocking_send(mail).is_err() {
+                        if sender.blocking_send(mail).is_err() {
                             return;
                         }
                     }
@@ -368,14 +370,30 @@ impl Source {
                 }
             }
         });
-        Ok(Self { mails, bad, stops })
+        Ok(Self { mails, bad })
     }
 
-    /// The mails, each entered into `sent` under its place in the stream.
-    fn mails(self, sent: &std::sync::Mutex<HashMap<u64, Sent>>) -> impl Stream<Item = Mail> {
-        let mails = stream::unfold(self.mails, |mut mails| async move {
-            let mail = mails.recv().await?;
-            Some((mail, mails))
+    /// The mails, each entered into `sent` under its place in the stream. Once `ended`, no more are read.
+    fn mails(
+        self,
+        sent: &std::sync::Mutex<HashMap<u64, Sent>>,
+        ended: watch::Receiver<bool>,
+    ) -> impl Stream<Item = Mail> {
+        let mails = stream::unfold((self.mails, ended), |(mut mails, mut ended)| async move {
+            let next = tokio::select! {
+                biased;
+                () = is_true(&mut ended), if !mails.is_closed() => None,
+                mail = mails.recv() => Some(mail),
+            };
+            let mail = match next {
+                Some(mail) => mail,
+                None => {
+                    // What was read ahead is still to come.
+                    mails.close();
+                    mails.recv().await
+                }
+            };
+            Some((mail?, (mails, ended)))
         });
         mails.zip(stream::iter(0..)).map(move |(InputMail { id, mail }, place)| {
             if let Ok(mut sent) = sent.lock() {
@@ -384,6 +402,11 @@ impl Source {
             mail
         })
     }
+}
+
+async fn is_true(flag: &mut watch::Receiver<bool>) {
+    // Nobody left to set it is as good.
+    let _ = flag.wait_for(|flag| *flag).await;
 }
 
 fn backoff(text: &str) -> Result<(Duration, Duration), String> {

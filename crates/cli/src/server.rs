@@ -13,9 +13,10 @@ use posthaste::session::{
     ClientName, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts, TlsPolicy,
 };
 use posthaste::{MailerBuilder, ServerUrl, UrlError};
-use posthaste_sink::{OptionError, Sink, SinkOptions};
+use posthaste_sink::{OptionError, Protocol, Sink, SinkOptions, TlsUse};
 
 use crate::exit::Exit;
+use crate::summary::Proof;
 use crate::units::{duration, positive};
 
 /// The longest password file or output of --password-cmd: SASL allows 255 octets, and a line end may follow.
@@ -111,8 +112,10 @@ pub(crate) struct Target {
 /// Why a server cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
-    #[error("server {0:?} cannot be used")]
+    #[error("server {} cannot be used", quoted(.0))]
     Url(String, #[source] UrlError),
+    #[error("there is no LMTP client yet; a sink for send and bench speaks SMTP")]
+    Lmtp,
     #[error("the options of {0:?} cannot be used")]
     SinkOptions(String, #[source] OptionError),
     #[error("the sink cannot be started")]
@@ -141,9 +144,11 @@ impl ServerError {
     /// How a command that met it ends.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Url(..) | Self::SinkOptions(..) | Self::NoUser | Self::NoPassword(_) => {
-                Exit::Usage
-            }
+            Self::Url(..)
+            | Self::Lmtp
+            | Self::SinkOptions(..)
+            | Self::NoUser
+            | Self::NoPassword(_) => Exit::Usage,
             Self::Credentials(_) => Exit::BadConfig,
             Self::Sink(_) => Exit::Internal,
             Self::Pem(_) | Self::PasswordFile(..) => Exit::NoInput,
@@ -158,39 +163,63 @@ impl ServerError {
 impl Target {
     /// Understands what the user wrote, and starts the sink if that is it.
     pub(crate) async fn open(server: &str) -> Result<Self, ServerError> {
-        let Some(options) = server.strip_prefix("sink:") else {
-            let url = server.parse().map_err(|error| ServerError::Url(server.to_owned(), error))?;
-            return Ok(Self { url, sink: None });
+        let Some(mut options) = sink_options(server)? else {
+            return Ok(Self { url: read_url(server)?, sink: None });
         };
-        let query = options.strip_prefix('?').unwrap_or(options);
-        let options = SinkOptions::from_query(query)
-            .map_err(|error| ServerError::SinkOptions(server.to_owned(), error))?;
+        let scheme = match options.config_mut().tls {
+            TlsUse::Implicit => "smtps",
+            _ => "smtp",
+        };
         let sink = options.start().await.map_err(ServerError::Sink)?;
-        let address = sink.addr().to_string();
-        let url = address.parse().map_err(|error| ServerError::Url(address, error))?;
+        let url = read_url(&format!("{scheme}://{}", sink.addr()))?;
         Ok(Self { url, sink: Some(sink) })
     }
 
     /// Checks the form without starting anything.
     pub(crate) fn check(server: &str) -> Result<(), ServerError> {
-        match server.strip_prefix("sink:") {
-            Some(options) => {
-                let options = SinkOptions::from_query(options.strip_prefix('?').unwrap_or(options));
-                options.map_err(|error| ServerError::SinkOptions(server.to_owned(), error))?;
-            }
-            None => {
-                let url = server.parse::<ServerUrl>();
-                url.map_err(|error| ServerError::Url(server.to_owned(), error))?;
-            }
+        if sink_options(server)?.is_none() {
+            read_url(server)?;
         }
         Ok(())
     }
+}
+
+/// The options of `sink:`; `None` if it is another server.
+fn sink_options(server: &str) -> Result<Option<SinkOptions>, ServerError> {
+    let Some(options) = server.strip_prefix("sink:") else { return Ok(None) };
+    let query = options.strip_prefix('?').unwrap_or(options);
+    let mut options = SinkOptions::from_query(query)
+        .map_err(|error| ServerError::SinkOptions(server.to_owned(), error))?;
+    if options.config_mut().protocol == Protocol::Lmtp {
+        return Err(ServerError::Lmtp);
+    }
+    Ok(Some(options))
+}
+
+fn read_url(server: &str) -> Result<ServerUrl, ServerError> {
+    server.parse().map_err(|error| ServerError::Url(server.to_owned(), error))
+}
+
+/// A server as the user wrote it, right or wrong, but for what may be a password.
+fn quoted(server: &str) -> String {
+    let Some((before, host)) = server.rsplit_once('@') else { return format!("{server:?}") };
+    let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+    let mark = if scheme.is_empty() { "" } else { "://" };
+    format!("{:?}", format!("{scheme}{mark}…@{host}"))
 }
 
 impl ServerArgs {
     /// The most connections open at once.
     pub(crate) fn connections(&self, default: u32) -> u32 {
         self.connections.unwrap_or(default)
+    }
+
+    /// Whether the user would want to know that a server did not prove who it is.
+    pub(crate) fn proof(&self, target: &Target) -> Proof {
+        match (self.insecure, &target.sink) {
+            (false, None) => Proof::Welcome,
+            (true, _) | (_, Some(_)) => Proof::Needless,
+        }
     }
 
     /// A mailer's settings as far as the flags say.

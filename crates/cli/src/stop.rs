@@ -80,7 +80,8 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-async fn until(deadline: Option<Instant>) {
+/// Returns at that time; never without one.
+pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,

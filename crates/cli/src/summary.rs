@@ -10,7 +10,7 @@ use posthaste_sink::Stats;
 
 use crate::outcome::Tally;
 use crate::stop::Reason;
-use crate::units::{elapsed, grouped, octets};
+use crate::units::{counted, elapsed, grouped, octets};
 use crate::watch::Seen;
 
 /// Replies and troubles that are listed.
@@ -21,12 +21,22 @@ pub(crate) fn print(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
+/// Whether it matters that a server proves who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Nobody cares: it is our own sink, or the user said so.
+    Needless,
+    /// It would be better.
+    Welcome,
+}
+
 /// The end of `send`.
 pub(crate) fn of_send(
     tally: &Tally,
     seen: &Seen,
     status: &ServerStatus,
     url: &ServerUrl,
+    proof: Proof,
     time: Duration,
     stopped: Option<Reason>,
 ) -> String {
@@ -35,9 +45,9 @@ pub(crate) fn of_send(
     // Writing to a String cannot fail.
     let _ = writeln!(
         text,
-        "{} mails to {} recipients, {} delivered in {} ({} mails/s){}",
-        grouped(tally.mails),
-        grouped(tally.recipients()),
+        "{} to {}, {} delivered in {} ({} mails/s){}",
+        counted(tally.mails, "mail"),
+        counted(tally.recipients(), "recipient"),
         octets(tally.octets),
         elapsed(time),
         grouped(rate as u64),
@@ -68,7 +78,7 @@ pub(crate) fn of_send(
     list(&mut text, "Trouble", &troubles);
     let _ = writeln!(text, "\nServer");
     let _ = writeln!(text, "  {}", of_server(seen, status, url));
-    if seen.unverified > 0 {
+    if seen.unverified > 0 && proof == Proof::Welcome {
         let _ = writeln!(text, "  its certificate was not verified; --tls require would have");
     }
     text
@@ -90,7 +100,7 @@ fn of_server(seen: &Seen, status: &ServerStatus, url: &ServerUrl) -> String {
     if let Some(peer) = seen.peer.as_ref().filter(|peer| **peer != line) {
         line += &format!(" ({peer})");
     }
-    line += &format!(", {} connections", grouped(seen.opened));
+    line += &format!(", {}", counted(seen.opened, "connection"));
     if seen.failed > 0 {
         line += &format!(" and {} that failed", grouped(seen.failed));
     }
@@ -102,7 +112,7 @@ fn of_server(seen: &Seen, status: &ServerStatus, url: &ServerUrl) -> String {
         );
     }
     if let Some(ceiling) = status.ceiling {
-        line += &format!(", bears {ceiling} connections");
+        line += &format!(", bears {}", counted(ceiling.into(), "connection"));
     }
     line
 }
@@ -110,11 +120,10 @@ fn of_server(seen: &Seen, status: &ServerStatus, url: &ServerUrl) -> String {
 /// What the sink inside this process has got.
 pub(crate) fn of_sink(stats: &Stats) -> String {
     format!(
-        "sink: {} mails for {} recipients, {}, {} duplicates, at most {} connections at once",
-        grouped(stats.mails),
-        grouped(stats.recipients),
+        "sink: {} for {}, {}, at most {} at once",
+        counted(stats.mails, "mail"),
+        counted(stats.recipients, "recipient"),
         octets(stats.bytes),
-        grouped(stats.duplicates),
-        stats.connections.open_max,
+        counted(stats.connections.open_max, "connection"),
     )
 }

@@ -57,11 +57,18 @@ pub(crate) fn octets(number: u64) -> String {
     format!("{value:.1} {}", units[unit])
 }
 
-/// `0.42 s`, `3 min 20 s`.
+/// `1 mail`, `2 mails`: a number and what it counts.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// `42 ms`, `4.20 s`, `3 min 20 s`.
 pub(crate) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
-        0..10 => format!("{:.2} s", time.as_secs_f64()),
+        0 => format!("{} ms", time.as_millis()),
+        1..10 => format!("{:.2} s", time.as_secs_f64()),
         10..60 => format!("{:.1} s", time.as_secs_f64()),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
@@ -78,7 +85,10 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!(octets(512), "512 B");
         assert_eq!(octets(1536), "1.5 KiB");
-        assert_eq!(elapsed(Duration::from_millis(420)), "0.42 s");
+        assert_eq!(counted(1, "mail"), "1 mail");
+        assert_eq!(counted(0, "mail"), "0 mails");
+        assert_eq!(elapsed(Duration::from_millis(420)), "420 ms");
+        assert_eq!(elapsed(Duration::from_millis(4200)), "4.20 s");
         assert_eq!(elapsed(Duration::from_secs(200)), "3 min 20 s");
     }
 }

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Mutex;
+use std::time::Instant;
 
-use posthaste::connection::Info;
-use posthaste::scheduler::{Observation, Observer, Record};
-use posthaste::session::{CloseReason, Finished, Session, Speaker};
+use posthaste::connection::{Error, ErrorKind, Info};
+use posthaste::scheduler::failure::{Charge, Part};
+use posthaste::scheduler::{Hold, Observation, Observer, Record, Time};
+use posthaste::session::{
+    CloseReason, Finished, Objection, Requirement, Session, Speaker, Stage, Violation,
+};
+
+use crate::units::{counted, elapsed};
 
 /// Most different troubles that are told apart; the rest is counted together.
 const MAX_TROUBLES: usize = 32;
@@ -14,6 +20,8 @@ const MAX_TROUBLES: usize = 32;
 /// Watches an engine.
 pub(crate) struct Watch {
     verbosity: u8,
+    /// The scheduler's epoch, but for the moment between making this and making that.
+    started: Instant,
     seen: Mutex<Seen>,
     samples: Option<Box<dyn Samples>>,
 }
@@ -50,7 +58,7 @@ pub(crate) trait Samples: Send + Sync {
 impl Watch {
     /// `verbosity`: 1 prints transcripts, 2 also what the scheduler decides.
     pub(crate) fn new(verbosity: u8, samples: Option<Box<dyn Samples>>) -> Self {
-        Self { verbosity, seen: Mutex::default(), samples }
+        Self { verbosity, started: Instant::now(), seen: Mutex::default(), samples }
     }
 
     /// What has been seen so far.
@@ -71,8 +79,41 @@ impl Watch {
         }
     }
 
+    /// What the scheduler decided, in words.
     fn record(&self, record: Record) {
-        self.say(2, || format!("{record:?}"));
+        let wait = |until: Time| match until {
+            Time::NEVER => "never".to_owned(),
+            until => {
+                let wait = until.since_epoch().saturating_sub(self.started.elapsed());
+                format!("in {}", elapsed(wait))
+            }
+        };
+        let text = match record {
+            Record::BackOff { failures, until, .. } => {
+                let failures = counted(failures.into(), "failure");
+                format!("server: {failures} in a row, next try {}", wait(until))
+            }
+            Record::Recovered { .. } => "server: works again".to_owned(),
+            Record::Held { hold, until, .. } => {
+                format!("server: {}, next try {}", held(hold), wait(until))
+            }
+            Record::CeilingLearned { connections, until, .. } => {
+                let connections = counted(connections.into(), "connection");
+                format!("server: bears {connections}, one more is tried {}", wait(until))
+            }
+            Record::PipeliningLearned { mode, .. } => format!("server: pipelining is {mode} now"),
+            Record::Deferred { job, attempts, until } => {
+                let attempts = counted(attempts.into(), "attempt");
+                format!("mail {}: deferred after {attempts}, next {}", job.index(), wait(until))
+            }
+            Record::Requeued { job, charge } => {
+                format!("mail {}: tried again, {}", job.index(), requeued(charge))
+            }
+            // The end of the session has said so.
+            Record::Closed { .. } => return,
+            _ => return,
+        };
+        self.say(2, || text);
     }
 }
 
@@ -91,7 +132,7 @@ impl Observer for Watch {
                 }
             }
             Observation::Failed(_, connection, error) => {
-                let text = chain(error);
+                let text = unreached(error);
                 self.say(1, || format!("[{}] {text}", connection.index()));
                 self.note(|seen| seen.failed(text));
             }
@@ -117,7 +158,9 @@ impl Seen {
         self.opened += 1;
         self.peer = Some(info.peer.to_string());
         if let Some(tls) = &info.tls {
-            self.tls = Some(format!("{} {}", tls.version, tls.cipher));
+            // From the names of an enum: TLSv1_3, TLS13_AES_256_GCM_SHA384.
+            let version = tls.version.replace("TLSv", "TLS ").replace('_', ".");
+            self.tls = Some(format!("{version} {}", tls.cipher.replace("TLS13_", "TLS_")));
             self.unverified += u64::from(!tls.is_verified);
         }
     }
@@ -161,6 +204,20 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// Why there is no connection, in words, and what to do where that helps.
+fn unreached(error: &Error) -> String {
+    let text = chain(error);
+    match error.kind() {
+        ErrorKind::Certificate => {
+            format!("{text} (--cacert FILE trusts its authority, -k trusts any)")
+        }
+        ErrorKind::Handshake => format!(
+            "{text} (smtps:// is for servers that begin with TLS, smtp:// for those that do not)"
+        ),
+        _ => text,
+    }
+}
+
 /// The end of a session, in words.
 pub(crate) fn describe(reason: &CloseReason) -> String {
     let reply = |reply: &posthaste::reply::ReplyBuf| format!("{} {}", reply.code(), reply.text());
@@ -172,17 +229,75 @@ pub(crate) fn describe(reason: &CloseReason) -> String {
         CloseReason::Shutdown { stage, reply: words } => {
             format!("server closed at {stage}: {}", reply(words))
         }
+        CloseReason::Lost { stage: Stage::Greeting } => "connection was lost before the greeting \
+             (smtps:// is for servers that begin with TLS)"
+            .to_owned(),
         CloseReason::Lost { stage } => format!("connection was lost at {stage}"),
         CloseReason::Timeout { stage } => format!("server did not answer in time at {stage}"),
         CloseReason::Violation { stage, violation } => {
-            format!("server broke the protocol at {stage}: {violation:?}")
+            format!("server broke the protocol at {stage}: {}", violated(violation))
         }
         CloseReason::Objected { stage, objection } => {
-            format!("server bears no pipelining at {stage}: {objection:?}")
+            format!("server bears no such pipelining at {stage}: {}", objected(*objection))
         }
-        CloseReason::Unavailable(what) => {
-            format!("server does not offer what is required: {what:?}")
-        }
+        CloseReason::Unavailable(what) => unavailable(*what).to_owned(),
         CloseReason::Aborted { stage } => format!("ended from here at {stage}"),
+    }
+}
+
+fn violated(violation: &Violation) -> String {
+    match violation {
+        Violation::Malformed(error) => error.to_string(),
+        Violation::Grammar(error) => error.to_string(),
+        Violation::UnexpectedReply(reply) => {
+            format!("got an unexpected {} {}", reply.code(), reply.text())
+        }
+        Violation::Surplus => "got a reply to nothing".to_owned(),
+        Violation::BeforeTls => "got octets in the clear where TLS was to begin".to_owned(),
+        Violation::EndlessAuth => "got one challenge after another".to_owned(),
+        _ => format!("{violation:?}"),
+    }
+}
+
+fn objected(objection: Objection) -> &'static str {
+    match objection {
+        Objection::BadSequence => "it complains about the order of commands",
+        Objection::Synchronization => "it complains about commands ahead of its replies",
+        Objection::Close => "it closed the connection",
+        Objection::Stall => "it fell silent",
+        Objection::Surplus => "it sent more replies than commands came",
+    }
+}
+
+fn unavailable(requirement: Requirement) -> &'static str {
+    match requirement {
+        Requirement::Tls => "server does not offer STARTTLS, which is required",
+        Requirement::AuthMechanism => "server offers no AUTH mechanism that may be used (--auth)",
+        Requirement::TlsForAuth => {
+            "credentials are sent only over TLS, which there is none of (--auth-plaintext sends \
+             them all the same)"
+        }
+    }
+}
+
+fn held(hold: Hold) -> &'static str {
+    match hold {
+        Hold::Full => "has as many connections as it wants",
+        Hold::Throttled => "takes no mail for now",
+        Hold::Credentials => "does not take the credentials",
+        Hold::Requirement => "does not have what is required",
+        Hold::Unwelcome => "wants no mail from here",
+        Hold::Local => "this machine lacks something",
+    }
+}
+
+fn requeued(charge: Charge) -> &'static str {
+    match charge {
+        Charge::Unsent => "nothing of it was sent",
+        Charge::Split => "the server takes fewer recipients at a time",
+        Charge::Interrupted(Part::Envelope) => "the connection ended before its content",
+        Charge::Interrupted(Part::Content) => "the connection ended within its content",
+        Charge::Throttled => "the server has too much to do",
+        Charge::Counted => "the server deferred it",
     }
 }

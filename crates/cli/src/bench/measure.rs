@@ -31,8 +31,18 @@ pub(super) struct Taken {
     pub(super) response: Times,
     pub(super) service: Times,
     pub(super) stages: Stages,
+    /// Whether the server refused the credentials, or lacks what is required of it.
+    pub(super) is_denied: bool,
     /// Code, enhanced code and words of final outcomes.
     pub(super) replies: BTreeMap<String, u64>,
+}
+
+/// Whether there is a server to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    Yes,
+    /// It is not there, or will not serve.
+    No,
 }
 
 /// Recipients by outcome.
@@ -103,12 +113,20 @@ impl Measure {
     }
 
     /// A mail is done with.
-    pub(super) fn report(&self, report: &Report) {
-        let Ok(mut taken) = self.taken.lock() else { return };
+    pub(super) fn report(&self, report: &Report) -> Serving {
+        let Ok(mut taken) = self.taken.lock() else { return Serving::Yes };
         taken.response.take(report.timing.total());
         taken.stages.wait.take(report.timing.queued());
         for recipient in &report.recipients {
             taken.count(recipient);
+        }
+        match report.recipients.first().and_then(|recipient| recipient.cause) {
+            Some(Cause::GivenUp(GiveUp::Authentication | GiveUp::Requirement)) => {
+                taken.is_denied = true;
+                Serving::No
+            }
+            Some(Cause::GivenUp(GiveUp::ServerExhausted | GiveUp::Unwelcome)) => Serving::No,
+            _ => Serving::Yes,
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct BenchReport {
     replies: Vec<Counted>,
     errors: Vec<Counted>,
     interrupted: bool,
+    #[serde(skip)]
+    exit: Exit,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,6 +121,13 @@ impl BenchReport {
     ) -> Self {
         let taken = measure.taken();
         let counts = taken.counts;
+        let exit = match counts {
+            _ if taken.is_denied => Exit::Denied,
+            Counts { accepted: 0, .. } if seen.violations > 0 => Exit::ProtocolViolation,
+            Counts { failed: 1.., .. } | Counts { rejected: 1.., .. } => Exit::Failed,
+            Counts { deferred: 1.., .. } | Counts { in_doubt: 1.., .. } => Exit::Deferred,
+            Counts { .. } => Exit::Done,
+        };
         let mails = taken.response.count();
         let seconds = elapsed.as_secs_f64().max(1e-6);
         let accepted_mails = counts.accepted as f64 / f64::from(args.rcpts);
@@ -176,15 +185,12 @@ impl BenchReport {
             replies: counted(taken.replies),
             errors: counted(seen.troubles.clone()),
             interrupted,
+            exit,
         }
     }
 
     pub(super) fn exit(&self) -> Exit {
-        match self.counts {
-            Counts { failed: 1.., .. } | Counts { rejected: 1.., .. } => Exit::Failed,
-            Counts { deferred: 1.., .. } | Counts { in_doubt: 1.., .. } => Exit::Deferred,
-            _ => Exit::Done,
-        }
+        self.exit
     }
 
     /// For people.
