@@ -35,7 +35,8 @@ pub trait Dispatch {
     /// What came of a [`Command::Submit`].
     fn handle_submitted(&mut self, result: Result<TransactionId, SubmitError>);
 
-    /// Something happened in the session. [`Event::Closed`] is the last.
+    /// Something happened in the session. [`Event::Closed`] is its last event; behind it a
+    /// [`Connector`](crate::Connector) may begin another session, where TLS failed and is not demanded.
     ///
     /// It is called for every event, also when the driver's future is dropped in the middle.
     fn handle_event(&mut self, event: Event, session: &Session);

@@ -6,19 +6,20 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use posthaste_connection::drive;
 use posthaste_connection::session::{
-    CloseReason, Config, Envelope, ForwardPath, Mail, Mailbox, Pipelining, Session,
+    CloseReason, Config, Envelope, ForwardPath, ImplicitTls, Mail, Mailbox, Pipelining, Session,
 };
+use posthaste_connection::{Stream, drive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::time::sleep;
 
 use crate::support::{Peer, delivered, mail, mail_with, now, octets, plain, recorder, run};
+use crate::tls::Authority;
 
 /// A stream that notes what each write took.
 struct Writes<S> {
     stream: S,
-    writes: Arc<Mutex<Vec<String>>>,
+    writes: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Writes<S> {
@@ -48,7 +49,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Writes<S> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         if let Poll::Ready(Ok(octets)) = result {
             let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.to_vec()).collect();
-            self.writes.lock().unwrap().push(String::from_utf8(all[..octets].to_vec()).unwrap());
+            self.writes.lock().unwrap().push(all[..octets].to_vec());
         }
         result
     }
@@ -84,34 +85,42 @@ async fn mails_go_from_greeting_to_quit() {
     assert_eq!(delivered(&notes.outcomes()[1]), "250 queued 1");
 }
 
+/// Two mails with dots at line starts, which make several slices of the content.
+fn dotted() -> [Mail; 2] {
+    [mail_with(0, "a\r\n.b\r\n"), mail_with(1, ".c\r\n")]
+}
+
+/// Takes them in mode `cross`, without a greeting.
+async fn take_both<S: AsyncRead + AsyncWrite + Unpin>(peer: &mut Peer<S>) {
+    peer.hear_envelope(0).await;
+    peer.say("250 ok\r\n250 ok\r\n354 go").await;
+    peer.hear_content().await;
+    peer.hear_envelope(1).await;
+    peer.say("250 queued 0\r\n250 ok\r\n250 ok\r\n354 go").await;
+    peer.hear_content().await;
+    peer.say("250 queued 1").await;
+}
+
 /// CONN-11: what can leave together leaves in one write, of content and commands alike.
 async fn writes(pipelining: Pipelining) -> Vec<String> {
     let (near, far) = duplex(1 << 16);
     let writes = Arc::default();
     let stream = Writes { stream: near, writes: Arc::clone(&writes) };
-    // Dots at line starts make several slices of the content.
-    let mails = [mail_with(0, "a\r\n.b\r\n"), mail_with(1, ".c\r\n")];
     let session = Session::new(now(), mode(pipelining));
     let serve = async {
         let mut peer = Peer::new(far);
         peer.introduce(&["PIPELINING"]).await;
         if pipelining == Pipelining::Cross {
-            peer.hear_envelope(0).await;
-            peer.say("250 ok\r\n250 ok\r\n354 go").await;
-            peer.hear_content().await;
-            peer.hear_envelope(1).await;
-            peer.say("250 queued 0\r\n250 ok\r\n250 ok\r\n354 go").await;
-            peer.hear_content().await;
-            peer.say("250 queued 1").await;
+            take_both(&mut peer).await;
         } else {
             peer.take_mail(0).await;
             peer.take_mail(1).await;
         }
         peer.part().await;
     };
-    tokio::join!(drive(session, stream, recorder(mails)), serve);
-    let writes = writes.lock().unwrap();
-    writes.clone()
+    tokio::join!(drive(session, stream, recorder(dotted())), serve);
+    let writes = std::mem::take(&mut *writes.lock().unwrap());
+    writes.into_iter().map(|write| String::from_utf8(write).unwrap()).collect()
 }
 
 fn envelope(number: usize) -> String {
@@ -144,6 +153,31 @@ async fn content_and_the_next_envelope_leave_in_one_write() {
         "QUIT\r\n".to_owned(),
     ];
     assert_eq!(writes(Pipelining::Cross).await, expected);
+}
+
+/// CONN-11: TLS makes one record of each group, and one write of each record.
+#[tokio::test(start_paused = true)]
+async fn each_group_leaves_in_one_write_with_tls() {
+    let authority = Authority::new();
+    let (near, far) = duplex(1 << 16);
+    let writes = Arc::default();
+    let stream = Writes { stream: near, writes: Arc::clone(&writes) };
+    let (stream, far) = tokio::join!(
+        authority.client().connect("mx.example".try_into().unwrap(), stream),
+        authority.acceptor(&["mx.example"]).accept(far)
+    );
+    writes.lock().unwrap().clear();
+    let serve = async {
+        let mut peer = Peer::new(far.unwrap());
+        peer.introduce(&["PIPELINING"]).await;
+        take_both(&mut peer).await;
+        peer.part().await;
+    };
+    let session = Session::with_tls(now(), mode(Pipelining::Cross), ImplicitTls::Established);
+    let stream = Stream::Tls(Box::new(stream.unwrap()));
+    tokio::join!(drive(session, stream, recorder(dotted())), serve);
+    // EHLO, envelope, content with envelope, content, QUIT, and the alert that ends TLS.
+    assert_eq!(writes.lock().unwrap().len(), 6);
 }
 
 /// PIPE-08, FL-04: the server reads no command before it has got rid of its reply to the one before, and the

@@ -8,3 +8,5 @@ mod handle;
 mod loss;
 mod orders;
 mod support;
+mod tls;
+mod upgrade;

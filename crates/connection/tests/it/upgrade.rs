@@ -1,0 +1,251 @@
+//! The moment in which TLS begins, and what attackers and broken servers do to it.
+
+use std::time::Duration;
+
+use posthaste_connection::session::{
+    CloseReason, Config, Credentials, Stage, Timeouts, TlsPolicy, Violation,
+};
+use posthaste_connection::{ErrorKind, Security, TlsSettings};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use crate::support::{Notes, Peer, accept, listen, mail, name, now, recorder};
+use crate::tls::{Authority, accept_tls, connector, require};
+
+fn may() -> Config {
+    Config { tls: TlsPolicy::May, ..Config::new(name()) }
+}
+
+fn with_credentials(config: Config) -> Config {
+    Config { credentials: Some(Credentials::new("user", "secret").unwrap()), ..config }
+}
+
+/// A server up to the moment in which the client has asked for TLS.
+async fn until_starttls(listener: &TcpListener) -> Peer<TcpStream> {
+    let mut peer = accept(listener).await;
+    peer.introduce(&["STARTTLS", "AUTH PLAIN LOGIN"]).await;
+    peer.hear(&["STARTTLS"]).await;
+    peer
+}
+
+/// Expects the end without another octet of SMTP.
+async fn hear_no_smtp(mut peer: Peer<TcpStream>) {
+    let mut octets = Vec::new();
+    let _ = peer.stream.read_to_end(&mut octets).await;
+    let said = String::from_utf8_lossy(&octets);
+    assert!(!["EHLO", "AUTH", "MAIL", "QUIT"].iter().any(|verb| said.contains(verb)), "{said}");
+}
+
+/// Nobody has connected, and nobody is going to.
+async fn assert_untouched(listener: &TcpListener) {
+    tokio::select! {
+        biased;
+        peer = listener.accept() => panic!("another connection: {peer:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+}
+
+/// Runs a session with one mail against a script; what came of it.
+async fn run(
+    security: Security,
+    config: Config,
+    script: impl AsyncFnOnce(&TcpListener),
+) -> (Result<(), ErrorKind>, Notes) {
+    let (listener, port) = listen().await;
+    let mut recorder = recorder([mail(0)]);
+    let notes = recorder.notes.clone();
+    let connector = connector(port, security, &TlsSettings::default(), config);
+    let (result, ()) = tokio::join!(connector.run(|_| {}, &mut recorder), script(&listener));
+    assert_untouched(&listener).await;
+    (result.map_err(|error| error.kind()), notes)
+}
+
+/// ST-05, ST-06, TLS-06: octets behind the reply that were there before TLS.
+#[tokio::test]
+async fn octets_injected_before_tls_end_the_connection() {
+    for injected in ["250-evil\r\n250 AUTH LOGIN\r\n", "250-AUTH PLA", "\r\n"] {
+        for config in [may(), with_credentials(may()), with_credentials(require())] {
+            let (result, notes) = run(Security::StartTls, config, async |listener| {
+                let mut peer = until_starttls(listener).await;
+                peer.say_exactly(&format!("220 go\r\n{injected}")).await;
+                hear_no_smtp(peer).await;
+            })
+            .await;
+            assert_eq!(result, Ok(()), "what the server did is told by the session");
+            let violation = Violation::BeforeTls;
+            assert_eq!(notes.closed(), CloseReason::Violation { stage: Stage::Tls, violation });
+        }
+    }
+}
+
+/// ST-07: the same a moment later, when it meets the handshake.
+#[tokio::test]
+async fn octets_injected_into_the_handshake_end_the_connection() {
+    let config = with_credentials(require());
+    let (result, notes) = run(Security::StartTls, config, async |listener| {
+        let mut peer = until_starttls(listener).await;
+        peer.say("220 go").await;
+        // ClientHello has come, so the reply has been read.
+        assert_eq!(peer.stream.read_u8().await.unwrap(), 22);
+        peer.say("250-evil\r\n250 AUTH LOGIN").await;
+        hear_no_smtp(peer).await;
+    })
+    .await;
+    assert_eq!(result, Err(ErrorKind::Handshake));
+    assert_eq!(notes.closed(), CloseReason::Aborted { stage: Stage::Tls });
+}
+
+/// TLS-11, ST-21, ST-22: where TLS is only opportunistic, a broken handshake is followed by a new connection
+/// without it.
+#[tokio::test]
+async fn a_broken_handshake_is_followed_by_a_new_connection_without_tls() {
+    let (result, notes) = run(Security::StartTls, may(), async |listener| {
+        let mut peer = until_starttls(listener).await;
+        peer.say("220 go").await;
+        assert_eq!(peer.stream.read_u8().await.unwrap(), 22);
+        peer.say("501 what is this").await;
+        hear_no_smtp(peer).await;
+        let mut peer = accept(listener).await;
+        peer.introduce(&["PIPELINING", "STARTTLS"]).await;
+        peer.take_mail(0).await;
+        peer.part().await;
+    })
+    .await;
+    assert_eq!(result, Ok(()));
+    assert!(notes.outcomes()[0].is_delivered());
+    // The result shows that there was no TLS, and each session had its end.
+    assert!(notes.infos().iter().all(|info| info.tls.is_none()));
+    let aborted = CloseReason::Aborted { stage: Stage::Tls };
+    assert_eq!(notes.closings(), [aborted, CloseReason::Quit]);
+}
+
+/// TLS-11, TLS-14, ST-21: never where TLS was demanded, or there are credentials.
+#[tokio::test]
+async fn demanded_tls_is_never_done_without() {
+    for config in [require(), with_credentials(may()), with_credentials(require())] {
+        let (result, notes) = run(Security::StartTls, config, async |listener| {
+            let mut peer = until_starttls(listener).await;
+            peer.say("220 go").await;
+            assert_eq!(peer.stream.read_u8().await.unwrap(), 22); // TLS-01
+            // A fatal alert: handshake failure.
+            peer.say_exactly("\x15\x03\x03\0\x02\x02\x28").await;
+            hear_no_smtp(peer).await;
+        })
+        .await;
+        assert_eq!(result, Err(ErrorKind::Handshake));
+        assert_eq!(notes.closed(), CloseReason::Aborted { stage: Stage::Tls });
+        assert!(notes.submitted().is_empty());
+    }
+}
+
+/// ST-21: a certificate that is not accepted is no reason to do without TLS.
+#[tokio::test]
+async fn a_bad_certificate_is_never_followed_by_plaintext() {
+    let acceptor = Authority::new().acceptor(&["127.0.0.1"]);
+    let (result, notes) = run(Security::StartTls, may(), async |listener| {
+        assert!(accept_tls(listener, Security::StartTls, &acceptor).await.is_err());
+    })
+    .await;
+    assert_eq!(result, Err(ErrorKind::Certificate));
+    assert!(notes.submitted().is_empty());
+}
+
+/// ST-25, TLS-13: plaintext on a port for TLS is told at once, and not answered.
+#[tokio::test]
+async fn a_plaintext_greeting_on_a_tls_port_is_an_error() {
+    for config in [may(), require()] {
+        let since = now();
+        let (result, notes) = run(Security::Implicit, config, async |listener| {
+            let mut peer = accept(listener).await;
+            peer.say("220 mx.example ESMTP").await;
+            hear_no_smtp(peer).await;
+        })
+        .await;
+        assert_eq!(result, Err(ErrorKind::Handshake));
+        assert!(notes.infos().is_empty() && notes.closings().is_empty());
+        assert!(now() - since < Duration::from_secs(5));
+    }
+}
+
+/// TLS-13: so is TLS on a port for plaintext.
+#[tokio::test]
+async fn tls_on_a_plaintext_port_is_a_violation() {
+    let (result, notes) = run(Security::StartTls, may(), async |listener| {
+        let mut peer = accept(listener).await;
+        // An alert, as from a server that got tired of waiting for ClientHello.
+        peer.say_exactly("\x15\x03\x03\0\x02\x02\x28").await;
+        timeout(Duration::from_secs(5), peer.hear_end()).await.unwrap();
+    })
+    .await;
+    assert_eq!(result, Ok(()));
+    let CloseReason::Violation { stage: Stage::Greeting, violation: Violation::Malformed(_) } =
+        notes.closed()
+    else {
+        panic!("{notes:?}")
+    };
+}
+
+/// ST-18, TLS-30: a handshake that does not come to an end has a deadline of its own, octets or not.
+#[tokio::test]
+async fn a_stalled_handshake_ends_at_its_deadline() {
+    for security in [Security::StartTls, Security::Implicit] {
+        let since = now();
+        let tls = Duration::from_millis(50);
+        let config = Config { timeouts: Timeouts { tls, ..Timeouts::default() }, ..require() };
+        let (result, _) = run(security, config, async |listener| {
+            let mut peer = match security {
+                Security::StartTls => {
+                    let mut peer = until_starttls(listener).await;
+                    peer.say("220 go").await;
+                    peer
+                }
+                Security::Implicit => accept(listener).await,
+            };
+            // The beginning of a handshake record that promises more, much slower than it would have to be.
+            for octet in b"\x16\x03\x03\x3f\xff\x02\x00".iter().cycle() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if peer.stream.write_all(&[*octet]).await.is_err() {
+                    break;
+                }
+                peer.stream.flush().await.unwrap_or_default();
+            }
+        })
+        .await;
+        assert_eq!(result, Err(ErrorKind::HandshakeTimeout), "{security:?}");
+        assert!((tls..Duration::from_secs(5)).contains(&(now() - since)));
+    }
+}
+
+/// ST-20, TLS-15: rustls knows nothing older than TLS 1.2, so a server that does not either ends the handshake.
+#[tokio::test]
+async fn old_versions_are_impossible() {
+    for minor in [0, 1, 2] {
+        let (result, _) = run(Security::Implicit, require(), async |listener| {
+            let mut peer = accept(listener).await;
+            // ServerHello with TLS_RSA_WITH_AES_128_CBC_SHA, no session and no compression.
+            let version = [3, minor];
+            let body = [&version[..], &[7; 32], &[0, 0, 0x2f, 0]].concat();
+            let message = [&[2, 0, 0, body.len() as u8][..], &body].concat();
+            let record = [&[22][..], &version, &[0, message.len() as u8], &message].concat();
+            peer.stream.write_all(&record).await.unwrap();
+            peer.stream.flush().await.unwrap();
+            hear_no_smtp(peer).await;
+        })
+        .await;
+        assert_eq!(result, Err(ErrorKind::Handshake), "3.{minor}");
+    }
+}
+
+/// CL-01, ST-19: a connection that ends in the handshake.
+#[tokio::test]
+async fn an_end_within_the_handshake_is_an_error() {
+    for security in [Security::StartTls, Security::Implicit] {
+        let (result, _) = run(security, require(), async |listener| match security {
+            Security::StartTls => until_starttls(listener).await.say("220 go").await,
+            Security::Implicit => drop(accept(listener).await),
+        })
+        .await;
+        assert_eq!(result, Err(ErrorKind::Handshake), "{security:?}");
+    }
+}
