@@ -351,8 +351,8 @@ impl Checker {
             To::Data(_) => code == 354,
             To::Quit => true,
         };
-        let may_be_negative = to != To::Reset;
-        if !usual && !(may_be_negative && reply.is_negative()) {
+        let is_refusal = reply.is_negative() && to != To::Reset;
+        if !usual && !is_refusal {
             return None;
         }
         match to {

@@ -102,6 +102,9 @@ impl Client {
             return true;
         }
         progress |= self.obey(world);
+        if self.session.is_closed() {
+            return true;
+        }
         if self.awaits_tls {
             return progress | self.shake_hands(world) | self.watch_clock(world.now);
         }
