@@ -18,12 +18,21 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const CROSS: PipeliningPolicy = PipeliningPolicy::Fixed(Pipelining::Cross);
 pub(crate) const AUTO: PipeliningPolicy = PipeliningPolicy::Auto;
 
-/// How many mails to send in `test`: `full`, or `few` where nobody asked for tests that take minutes.
-pub(crate) fn count(test: &str, few: usize, full: usize) -> usize {
-    if std::env::var_os("POSTHASTE_SLOW").is_some_and(|value| value == "1") {
+/// Whether somebody has the time for tests that take long.
+pub(crate) fn is_slow_allowed() -> bool {
+    std::env::var_os("POSTHASTE_SLOW").is_some_and(|value| value == "1")
+}
+
+/// How much of `what` to have in `test`: `full`, or `few` where nobody asked for tests that take
+/// minutes.
+pub(crate) fn count(test: &str, what: &str, few: usize, full: usize) -> usize {
+    if is_slow_allowed() {
         return full;
     }
-    skip::left_out(test, format!("{full} mails; with {few} it did. POSTHASTE_SLOW=1 sends all"));
+    skip::left_out(
+        test,
+        format!("with {full} {what}; with {few} it did. POSTHASTE_SLOW=1 has all"),
+    );
     few
 }
 

@@ -1,9 +1,12 @@
 //! Tests across the whole engine.
 
+mod audit;
 mod dialogue;
 mod engine;
 mod exim;
+mod faults;
 mod interop;
+mod mixes;
 mod postfix;
 mod samples;
 mod servers;

@@ -9,8 +9,12 @@ use crate::interop::{
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_mails_arrive_whole_and_once_in_mode_cross() {
-    let count =
-        count("postfix::ten_thousand_mails_arrive_whole_and_once_in_mode_cross", 2_000, 10_000);
+    let count = count(
+        "postfix::ten_thousand_mails_arrive_whole_and_once_in_mode_cross",
+        "mails",
+        2_000,
+        10_000,
+    );
     let server = or_skip!(Postfix::default().start().await);
     let mailer = mailer(&server).pipelining(CROSS).build().unwrap();
     whole_and_once(&server, mailer, count, filed).await;
@@ -18,8 +22,12 @@ async fn ten_thousand_mails_arrive_whole_and_once_in_mode_cross() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_mails_arrive_whole_and_once_in_mode_auto() {
-    let count =
-        count("postfix::ten_thousand_mails_arrive_whole_and_once_in_mode_auto", 2_000, 10_000);
+    let count = count(
+        "postfix::ten_thousand_mails_arrive_whole_and_once_in_mode_auto",
+        "mails",
+        2_000,
+        10_000,
+    );
     let server = or_skip!(Postfix::default().start().await);
     let mailer = mailer(&server).pipelining(AUTO).build().unwrap();
     whole_and_once(&server, mailer, count, filed).await;
