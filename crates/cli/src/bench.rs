@@ -206,6 +206,9 @@ async fn drive(
             () = stop.wait() => {
                 end.set();
                 grace.get_or_insert(tokio::time::Instant::now() + GRACE);
+                if let Some(notice) = stop.notice() {
+                    progress.say(notice);
+                }
                 if stop.is_urgent() {
                     mailer.shutdown_within(Duration::ZERO).await;
                 }

@@ -250,10 +250,15 @@ impl Sending<'_> {
                 () = stop.wait() => {
                     // A file is read on, since each of its mails has an outcome to be told.
                     end.send_replace(inputs.is_one_shot() || stop.is_urgent());
+                    if let Some(notice) = stop.notice() {
+                        progress.say(notice);
+                    }
                     self.drain(&stop);
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     progress.update(self.tally.mails, || self.note());
+                    // Whoever follows the log sees what is done.
+                    output = output.and(self.log.as_mut().map_or(Ok(()), |log| log.flush()));
                 }
             }
         }
@@ -305,6 +310,10 @@ impl Sending<'_> {
         stop: &Stop,
         output: io::Result<()>,
     ) -> Result<Exit, SendError> {
+        let bad = match bad {
+            Some(bad) if self.tally.mails == 0 => return Err(bad.into()),
+            bad => bad,
+        };
         let seen = self.watch.seen();
         let status = self.mailer.status();
         let (url, proof) = (&self.target.url, self.args.server_args.proof(&self.target));

@@ -63,6 +63,16 @@ impl Stop {
         self.urgent
     }
 
+    /// What to tell whoever interrupts the command.
+    pub(crate) fn notice(&self) -> Option<&'static str> {
+        match self.reason? {
+            Reason::Interrupt | Reason::Terminate if !self.urgent => {
+                Some("stopping; what is being sent may finish (press again to end at once)")
+            }
+            Reason::Interrupt | Reason::Terminate | Reason::Time => None,
+        }
+    }
+
     /// How the command ends because of it. Time that is up is no interruption: the outcomes tell.
     pub(crate) fn exit(&self) -> Option<Exit> {
         match self.reason? {

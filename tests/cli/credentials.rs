@@ -1,0 +1,124 @@
+//! Passwords: where they come from, and where they never show (LK-01).
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::support::{Finished, Scene};
+
+const PASSWORD: &str = "hunter2:s3cret";
+
+/// The password in no form stands in any of the texts.
+#[track_caller]
+fn check_hidden(texts: &[&str]) {
+    let forms = [
+        PASSWORD.to_owned(),
+        "s3cret".to_owned(),
+        BASE64_STANDARD.encode(PASSWORD),
+        BASE64_STANDARD.encode(format!("\0news\0{PASSWORD}")),
+        "hunter2%3As3cret".to_owned(),
+    ];
+    for (text, form) in texts.iter().flat_map(|text| forms.iter().map(move |form| (text, form))) {
+        assert!(!text.contains(form), "{form} is in {text}");
+    }
+}
+
+fn secure_sink() -> Scene {
+    let user = format!("news:{PASSWORD}");
+    let scene = Scene::with_sink(&["--tls-self-signed", "localhost", "--user", &user]);
+    scene.file("password", format!("{PASSWORD}\n"));
+    scene
+}
+
+fn send(scene: &Scene, server: &str, flags: &[&str]) -> Finished {
+    let log = scene.path("log.jsonl");
+    let args = ["send", server, "{}/m.eml", "-k", "-vv", "--log", log.to_str().unwrap()];
+    let mut command = scene.command(&[&args[..], flags].concat());
+    command.env("POSTHASTE_TEST_PASSWORD", PASSWORD);
+    let finished = crate::support::Running::start(command).wait();
+    check_hidden(&[&finished.stdout, &finished.stderr, &scene.read("log.jsonl")]);
+    finished
+}
+
+#[test]
+fn each_source_works_and_shows_nothing() {
+    let scene = secure_sink();
+    let url = format!("smtp://news:{}@{{sink}}", PASSWORD.replace(':', "%3A"));
+    let env = ["--user", "news", "--password-env", "POSTHASTE_TEST_PASSWORD"];
+    for (server, flags) in [
+        ("{sink}", &env[..]),
+        ("{sink}", &[&env[..], &["--auth", "LOGIN"]].concat()),
+        ("{sink}", &["--user", "news", "--password-file", "{}/password"]),
+        ("{sink}", &["--user", "news", "--password-cmd", "cat {}/password"]),
+        ("smtp://news@{sink}", &["--password-file", "{}/password"]),
+        (&url, &[]),
+    ] {
+        send(&scene, server, flags).exits(0).says("[redacted]").says("<- 235 ");
+    }
+}
+
+#[test]
+fn a_wrong_password_is_refused_and_nothing_sent() {
+    let mut scene = Scene::with_sink(&["--tls-self-signed", "localhost", "--user", "news:other"]);
+    scene.file("password", PASSWORD);
+    let flags = ["--user", "news", "--password-file", "{}/password"];
+    let finished = send(&scene, "{sink}", &flags).exits(77);
+    finished.says("auth was refused: 535").says("1  failed");
+    let line = &scene.lines("log.jsonl")[0];
+    assert_eq!((&line["stage"], &line["code"]), (&"auth".into(), &535.into()));
+    assert_eq!(line["cause"], "authentication");
+    scene
+        .run(&["bench", "{sink}", "-k", "-z", "9s", flags[0], flags[1], flags[2], flags[3]])
+        .exits(77);
+    scene.end_without_mail();
+}
+
+/// Nobody on the way reads credentials, unless the user says that they may.
+#[test]
+fn credentials_wait_for_tls() {
+    let user = format!("news:{PASSWORD}");
+    let mut scene = Scene::with_sink(&["--user", &user]);
+    let env = ["--user", "news", "--password-env", "POSTHASTE_TEST_PASSWORD"];
+    let finished = send(&scene, "{sink}", &env).exits(77);
+    finished.says("server does not offer STARTTLS, which is required");
+    send(&scene, "{sink}", &[&env[..], &["--tls", "off"]].concat()).exits(77).says("only over TLS");
+    let allowed = [&env[..], &["--tls", "off", "--auth-plaintext"]].concat();
+    send(&scene, "{sink}", &allowed).exits(0);
+    let (stats, _) = scene.end();
+    assert_eq!((&stats["mails"], &stats["commands"]["AUTH"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn credentials_that_are_not_all_there() {
+    let scene = Scene::new();
+    for (flags, code, expected) in [
+        (&["--user", "u"][..], 64, r#"user "u" has no password"#),
+        (&["--password-env", "HOME"], 64, "name one with --user"),
+        (&["--user", "u", "--password-env", "POSTHASTE_NONE"], 78, "POSTHASTE_NONE"),
+        (&["--user", "u", "--password-file", "{}/none"], 66, "cannot read the password from"),
+        (&["--user", "u", "--password-cmd", "exit 3"], 78, "failed instead of printing a password"),
+        (&["--user", "u", "--password-env", "A", "--password-cmd", "b"], 64, "cannot be used with"),
+    ] {
+        let args = [&["send", "127.0.0.1:1", "{}/m.eml"][..], flags].concat();
+        scene.run(&args).exits(code).says(expected);
+    }
+    scene.run(&["send", "smtp://u@127.0.0.1:1", "{}/m.eml"]).exits(64).says("has no password");
+}
+
+#[test]
+fn a_mistyped_url_does_not_show_its_password() {
+    for url in [
+        "smtp://news:hunter2:s3cret@x.test:99999",
+        "smtp://news:hunter2:s3cret@a b",
+        "news:hunter2:s3cret@x.test:no",
+        "ftp://news:hunter2:s3cret@x.test",
+        "smtp://news:hunter2:s3cret%00@x.test",
+    ] {
+        let finished = Scene::new().run(&["send", url, "{}/m.eml"]).exits(64);
+        check_hidden(&[&finished.stdout, &finished.stderr]);
+        finished.says("cannot be used");
+    }
+    let url = "smtp://news:hunter2:s3cret@x.test";
+    let finished = Scene::new().run(&["send", url, "{}/m.eml", "--dry-run"]).exits(0);
+    check_hidden(&[&finished.stdout, &finished.stderr]);
+    finished.says("through smtp://news@x.test:25");
+}

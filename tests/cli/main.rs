@@ -1,0 +1,13 @@
+//! The command `posthaste` as its users meet it: flags, files, output, exit codes, signals.
+
+mod bad_input;
+mod bench;
+mod credentials;
+mod endings;
+mod help;
+mod outcomes;
+mod send;
+mod servers;
+mod sink;
+mod support;
+mod verbose;
