@@ -51,8 +51,18 @@ pub(crate) async fn dial(
     host: &str,
     port: u16,
 ) -> Result<(TcpStream, SocketAddr), Error> {
+    let addresses = resolve(settings, name, host, port).await?;
+    connect_any(settings, name, &addresses).await
+}
+
+/// Connects to the first of these addresses that answers; the error is that of the last.
+async fn connect_any(
+    settings: &DialSettings,
+    name: &str,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, SocketAddr), Error> {
     let mut failure = Error::new(ErrorKind::Resolve, name);
-    for address in resolve(settings, name, host, port).await? {
+    for &address in addresses {
         match timeout(settings.connect_timeout, connect(settings, address)).await {
             Ok(Ok(stream)) => return Ok((stream, address)),
             Ok(Err(error)) => failure = Error::connect(name, address, error),
@@ -93,4 +103,30 @@ async fn connect(settings: &DialSettings, address: SocketAddr) -> std::io::Resul
     // Every group leaves in one write, so holding a small one back could only cost time.
     socket.set_nodelay(true)?;
     socket.connect(address).await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// CONN-13: an address where nobody answers is passed over.
+    #[tokio::test]
+    async fn the_next_address_is_tried() {
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = (good.local_addr().unwrap(), good);
+        // Bound, so that nobody else gets the port, and not listening.
+        let refusing = TcpSocket::new_v4().unwrap();
+        refusing.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let refusing = (refusing.local_addr().unwrap(), refusing);
+
+        let settings = DialSettings::default();
+        let (stream, address) =
+            connect_any(&settings, "mx.example", &[refusing.0, good.0]).await.unwrap();
+        assert_eq!((address, stream.peer_addr().unwrap()), (good.0, good.0));
+
+        let error = connect_any(&settings, "mx.example", &[refusing.0; 2]).await.unwrap_err();
+        assert_eq!((error.kind(), error.peer()), (ErrorKind::Refused, Some(refusing.0)));
+    }
 }

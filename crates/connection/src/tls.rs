@@ -224,7 +224,6 @@ impl fmt::Debug for TlsClient {
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, TlsSetupError> {
-    let host = host.strip_suffix('.').unwrap_or(host);
     ServerName::try_from(host.to_owned()).map_err(|_| TlsSetupError::ServerName(host.to_owned()))
 }
 

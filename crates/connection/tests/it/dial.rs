@@ -160,21 +160,6 @@ async fn a_server_that_does_not_accept_is_given_up() {
     assert_eq!((now() - since).as_secs(), 30);
 }
 
-/// CONN-13, CONN-05: an address that refuses is passed over.
-#[tokio::test]
-async fn the_next_address_is_tried() {
-    let addresses: Vec<_> = tokio::net::lookup_host(("localhost", 0)).await.unwrap().collect();
-    let [first, .., last] = addresses[..] else {
-        return eprintln!("SKIPPED: localhost has only {addresses:?}");
-    };
-    let listener = TcpListener::bind(last).await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    assert!(TcpStream::connect((first.ip(), port)).await.is_err());
-    let connector = connector("localhost", port, Some(name()), DialSettings::default());
-    let (notes, _) = run(&connector, &listener, "EHLO client.example").await;
-    assert_eq!(notes.infos()[0].peer.ip(), last.ip());
-}
-
 /// A dropped future leaves no connection behind.
 #[tokio::test]
 async fn a_dropped_connector_hangs_up() {
