@@ -385,10 +385,10 @@ impl Checker {
         self.keywords.clear();
         if to == To::Ehlo {
             let words = reply.lines.iter().skip(1);
-            let words = words.filter_map(|line| line.split(|b| b" =".contains(b)).next());
-            self.keywords = words
-                .map(|word| String::from_utf8_lossy(word.trim_ascii()).to_ascii_uppercase())
-                .collect();
+            let words = words
+                .filter_map(|line| line.trim_ascii().split(|b| b" \t=".contains(b)).next())
+                .map(|word| String::from_utf8_lossy(word).to_ascii_uppercase());
+            self.keywords = words.collect();
         }
     }
 

@@ -1,0 +1,25 @@
+//! What the fuzz targets do with their octets. Each target is a function that panics when something
+//! is wrong, so that the corpus runs as an ordinary test, too.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod content;
+mod cuts;
+pub mod ehlo;
+pub mod pair;
+pub mod reply;
+pub mod session;
+
+/// A target: its name, and what it does with octets.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 6] = [
+    ("reply", reply::run),
+    ("ehlo", ehlo::run),
+    ("address", address::run),
+    ("content", content::run),
+    ("session", session::run),
+    ("pair", pair::run),
+];
