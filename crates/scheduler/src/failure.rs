@@ -199,6 +199,8 @@ fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
     match stage {
         Stage::Greeting if permanent => Closed::Unwelcome,
         Stage::Auth if permanent => Closed::Credentials,
+        // What was refused is one mail, before all of it was written.
+        Stage::Content => Closed::Unremarkable,
         stage if is_between_mails(stage) => Closed::Unremarkable,
         _ => Closed::Failure(Weight::Single),
     }
@@ -362,10 +364,10 @@ mod tests {
         }
     }
 
-    /// What servers say when they refuse to begin.
+    /// What servers say when they refuse to begin, or to go on.
     #[test]
     fn refused_sessions() {
-        use Stage::{Auth, Greeting, Hello, StartTls};
+        use Stage::{Auth, Content, Greeting, Hello, Reset, StartTls};
         let failure = Closed::Failure(Weight::Single);
         for (stage, line, expected) in [
             (Greeting, "450 4.3.2 busy", failure),
@@ -380,6 +382,8 @@ mod tests {
             (Auth, "534 5.7.9 mechanism too weak", Closed::Credentials),
             (Auth, "454 4.7.0 temporary failure", failure),
             (Auth, "432 4.3.2 Concurrent connections limit exceeded", Closed::TooManyConnections),
+            (Content, "552 5.3.4 too big", Closed::Unremarkable),
+            (Reset, "554 Too many nonmail commands", Closed::Unremarkable),
         ] {
             let reason = CloseReason::Refused { stage, reply: reply(line) };
             assert_eq!(closed(&reason), expected, "{stage} {line}");

@@ -59,7 +59,8 @@ pub enum Objection {
 pub enum CloseReason {
     /// It was asked to quit, and did.
     Quit,
-    /// The server refused to begin: greeting, EHLO, STARTTLS or AUTH was answered negatively.
+    /// The server refused to begin, or to go on: greeting, EHLO, STARTTLS, AUTH or RSET was answered
+    /// negatively, or a content before its end.
     Refused {
         /// What was refused.
         stage: Stage,

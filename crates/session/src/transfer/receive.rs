@@ -45,8 +45,22 @@ impl Session {
             To::Data => self.handle_data_reply(now, flight, reply),
             To::Content => self.handle_final_reply(now, reply),
             To::LoneDot => self.finish_transactions(now, None),
-            To::Reset if reply.code() == ReplyCode::OK => {}
-            To::Reset => self.unexpected(now, stage, reply),
+            To::Reset => self.handle_reset_reply(now, stage, reply),
+        }
+    }
+
+    /// Without RSET no transaction can follow (RFC 5321 section 4.1.1.5). A refusal is the server's right all
+    /// the same: some take few RSETs on one connection, however well they take mails.
+    fn handle_reset_reply(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+        match reply.code().severity() {
+            _ if reply.code() == ReplyCode::OK => {}
+            Severity::TransientNegative | Severity::PermanentNegative => {
+                let reply = stored(reply);
+                self.close(now, CloseReason::Refused { stage, reply });
+            }
+            Severity::PositiveCompletion | Severity::PositiveIntermediate => {
+                self.unexpected(now, stage, reply)
+            }
         }
     }
 
