@@ -90,7 +90,7 @@ fn files() {
     missing.says("cannot read ").says("none.eml: No such file or directory");
     refuse(&[("d/x.eml", MAIL)], &["{}/d"], 65).says("is a directory, but no Maildir");
     refuse(&[("empty.eml", "")], &["{}/empty.eml"], 65).says("empty.eml: is empty");
-    refuse(&[], &["-"], 65).says("standard input: is empty");
+    refuse(&[], &["-"], 65).complains("standard input: is empty");
     refuse(&[("text", "just text\n")], &["{}/text"], 65).says("line 1 of the mail");
     refuse(&[], &["--jsonl", "{}/none"], 66).says("cannot read ");
     refuse(&[], &["--rows", "{}/none", "--template", "{}/m.eml"], 66).says("cannot read ");
@@ -101,7 +101,7 @@ fn files() {
     list.says("m.jsonl:1: ").says("m.jsonl:2: ");
 }
 
-/// A pipe cannot be read twice: what came before the bad mail has gone out, and the message says so.
+/// A pipe cannot be read twice: what came before the bad mail is gone, and the message says so.
 #[test]
 fn a_bad_mail_in_a_pipe() {
     let mut scene = Scene::with_sink(&[]);

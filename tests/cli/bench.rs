@@ -145,8 +145,8 @@ fn refusals_are_results() {
     assert_eq!((&counts["rejected"], &counts["deferred"]), (&1.into(), &1.into()));
     assert_eq!((&counts["in_doubt"], &counts["failed"]), (&1.into(), &0.into()));
     let replies = report["replies"].to_string();
-    assert!(replies.contains("550 ") && replies.contains("no such user"), "{replies}");
-    assert!(replies.contains("451 ") && replies.contains("try later"), "{replies}");
+    assert!(replies.contains("550 5.1.1 no such user"), "{replies}");
+    assert!(replies.contains("451 4.3.0 try later"), "{replies}");
     let (stats, _) = scene.end();
     assert_eq!(stats["refusals"][rejects], 1, "one attempt each: {stats}");
     assert_eq!(stats["refusals"][defers], 1);

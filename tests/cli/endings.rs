@@ -30,6 +30,7 @@ fn the_first_signal_lets_mails_finish() {
         running.wait_for("octets of content");
         running.signal(signal);
         let finished = running.wait().exits(code).says(word);
+        let finished = finished.says("not sent before the command ended");
         let log = scene.lines("log.jsonl");
         let recipients: BTreeSet<_> = log.iter().map(|line| line["rcpt"].as_str()).collect();
         assert_eq!((log.len(), recipients.len()), (1000, 1000), "a line for each recipient");

@@ -86,7 +86,7 @@ pub(crate) struct BenchArgs {
     /// Write the results as JSON; - for standard output
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     json: Option<PathBuf>,
-    /// Print transcripts on standard error, secrets redacted
+    /// Print transcripts on standard error, secrets redacted; twice: also what the scheduler decides
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = "Output")]
     verbose: u8,
     /// How progress is shown, on standard error
@@ -191,7 +191,7 @@ async fn drive(
 ) -> (Duration, Stop) {
     let started = Instant::now();
     let time = args.duration.or(args.messages.is_none().then_some(DURATION));
-    let mut progress = Progress::new(args.progress, args.messages);
+    let mut progress = Progress::new(args.progress, args.messages, args.verbose);
     let mut stop = Stop::new(time);
     let mut elapsed = Duration::ZERO;
     let end = load.end();

@@ -115,6 +115,26 @@ fn text(recipient: &RecipientReport, trouble: Option<&str>) -> Option<String> {
     }
 }
 
+fn in_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Refused => "refused",
+        Cause::AllOrNothing => "another recipient was refused",
+        Cause::Unsendable(_) => "the server cannot take such a mail",
+        Cause::NoFinalReply => "connection was lost before the final reply",
+        Cause::GivenUp(why) => match why {
+            GiveUp::AttemptsUsedUp => "all attempts are used up",
+            GiveUp::Expired => "its time is over",
+            GiveUp::ServerExhausted => "the server failed too often in a row",
+            GiveUp::Authentication => "the server does not take the credentials",
+            GiveUp::Requirement => "the server does not have what is required",
+            GiveUp::Unwelcome => "the server wants no mail from here",
+            GiveUp::Drained | GiveUp::Cancelled => "not sent before the command ended",
+            GiveUp::Unreported => "nobody knows what became of it",
+        },
+        _ => cause.as_str(),
+    }
+}
+
 /// The name that the server gave the mail: `queued as 4XyZ123` (Postfix), `OK id=1rX-…` (Exim).
 fn queue_id(reply: &ReplyBuf) -> Option<String> {
     let text = reply.text().to_string();
@@ -174,7 +194,7 @@ impl Tally {
                 format!("{}{enhanced} {words}", reply.code())
             }
             (None, Some(text)) => text,
-            (None, None) => recipient.cause.map_or("no reply", Cause::as_str).replace('_', " "),
+            (None, None) => recipient.cause.map_or("no reply", in_words).to_owned(),
         };
         let is_told_apart = self.replies.contains_key(&words) || self.replies.len() < MAX_REPLIES;
         *self.replies.entry(if is_told_apart { words } else { "other".to_owned() }).or_default() +=

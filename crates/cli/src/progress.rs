@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::units::grouped;
+use crate::units::{elapsed, grouped};
 
 /// How often a line is printed where there is no terminal, and how long a command is left in peace.
 const LINE_EVERY: Duration = Duration::from_secs(1);
@@ -32,29 +32,44 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `total` is the number of mails, where it is known.
-    pub(crate) fn new(kind: ProgressKind, total: Option<u64>) -> Self {
+    /// `total` is the number of mails, where it is known. A transcript takes the place of a bar.
+    pub(crate) fn new(kind: ProgressKind, total: Option<u64>, verbosity: u8) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        let bar = (kind == ProgressKind::Auto && is_terminal).then(|| bar(total));
-        let lines = kind == ProgressKind::Line || kind == ProgressKind::Auto && !is_terminal;
+        let is_auto = kind == ProgressKind::Auto && verbosity == 0;
+        let bar = (is_auto && is_terminal).then(|| bar(total));
+        let lines = kind == ProgressKind::Line || is_auto && !is_terminal;
         let now = Instant::now();
         Self { bar, lines, started: now, printed: now, total }
     }
 
     /// `done` mails are done with; `note` is what stands beside the number.
     pub(crate) fn update(&mut self, done: u64, note: impl FnOnce() -> String) {
+        let every = if self.bar.is_some() { LINE_EVERY / 10 } else { LINE_EVERY };
+        if self.printed.elapsed() < every {
+            return;
+        }
+        self.printed = Instant::now();
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            if self.printed.elapsed() >= LINE_EVERY / 10 {
-                self.printed = Instant::now();
-                bar.set_message(note());
-            }
-        } else if self.lines && self.printed.elapsed() >= LINE_EVERY {
-            self.printed = Instant::now();
-            let of = self.total.map(|total| format!(" of {}", grouped(total))).unwrap_or_default();
-            let rate = done as f64 / self.started.elapsed().as_secs_f64();
-            eprintln!("{}{of} mails, {rate:.0}/s{}", grouped(done), note());
+            bar.set_message(format!("{}{}", self.line(done), note()));
+        } else if self.lines {
+            eprintln!("{}{}", self.line(done), note());
         }
+    }
+
+    /// `683 of 1 200 mails, 200/s, 3 s left`.
+    fn line(&self, done: u64) -> String {
+        let rate = done as f64 / self.started.elapsed().as_secs_f64();
+        let Some(total) = self.total else {
+            return format!("{} mails, {rate:.0}/s", grouped(done));
+        };
+        let mut line = format!("{} of {} mails, {rate:.0}/s", grouped(done), grouped(total));
+        if done > 0 && done < total {
+            // At least a second, in whole ones: it is no more than a guess.
+            let left = (total - done) as f64 / rate;
+            line += &format!(", {} left", elapsed(Duration::from_secs(1 + left as u64)));
+        }
+        line
     }
 
     /// Prints a line, above the bar if there is one.
@@ -75,13 +90,8 @@ impl Progress {
 
 fn bar(total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
-        Some(total) => (
-            ProgressBar::new(total),
-            "{bar:32.green/dim} {human_pos}/{human_len} {per_sec:.bold} eta {eta}{msg}",
-        ),
-        None => {
-            (ProgressBar::new_spinner(), "{spinner:.green} {human_pos} mails {per_sec:.bold}{msg}")
-        }
+        Some(total) => (ProgressBar::new(total), "{bar:24.green/dim} {wide_msg}"),
+        None => (ProgressBar::new_spinner(), "{spinner:.green} {wide_msg}"),
     };
     // The templates are constant and correct; a plain bar would do as well.
     bar.with_style(

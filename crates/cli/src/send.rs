@@ -230,7 +230,7 @@ struct Sending<'a> {
 impl Sending<'_> {
     async fn run(mut self, inputs: &Inputs, total: Option<u64>) -> Result<Exit, SendError> {
         let started = Instant::now();
-        let mut progress = Progress::new(self.args.progress, total);
+        let mut progress = Progress::new(self.args.progress, total, self.args.verbose);
         let source = Source::start(inputs)?;
         let bad = Arc::clone(&source.bad);
         let (end, ended) = watch::channel(false);

@@ -152,7 +152,10 @@ impl Taken {
             return;
         }
         let words = match (&recipient.reply, recipient.cause) {
-            (Some(reply), _) => format!("{} {}", reply.code(), reply.text()),
+            (Some(reply), _) => {
+                let enhanced = reply.enhanced().map(|e| format!(" {e}")).unwrap_or_default();
+                format!("{}{enhanced} {}", reply.code(), reply.text())
+            }
             (None, cause) => cause.map_or("no reply", Cause::as_str).to_owned(),
         };
         let is_told_apart = self.replies.contains_key(&words) || self.replies.len() < MAX_REPLIES;

@@ -233,21 +233,26 @@ impl BenchReport {
             );
         }
         let stages = &self.latency_us.stages;
-        let stages = [
+        let connection = [
             ("connect", &stages.connect),
             ("tls", &stages.tls),
             ("greeting", &stages.greeting),
             ("ehlo", &stages.ehlo),
             ("auth", &stages.auth),
+        ];
+        let mail = [
             ("wait", &stages.wait),
             ("envelope", &stages.envelope),
             ("data", &stages.data),
             ("final", &stages.finish),
         ];
-        let stages = stages.into_iter().filter(|(_, median)| median.p99 > 0);
-        let stages: Vec<_> =
-            stages.map(|(name, median)| format!("{name} {}", short(median.p50))).collect();
-        let _ = writeln!(text, "  medians: {}", stages.join(", "));
+        let _ = writeln!(text, "\nMedians");
+        for (name, stages) in [("connection", &connection[..]), ("mail", &mail)] {
+            let stages = stages.iter().filter(|(_, median)| median.p99 > 1);
+            let stages: Vec<_> =
+                stages.map(|(name, median)| format!("{name} {}", short(median.p50))).collect();
+            let _ = writeln!(text, "  {name:<10}  {}", stages.join(", "));
+        }
         let _ = writeln!(
             text,
             "\nThis side: {:.1} µs of processor time a mail, {} of memory at most",
