@@ -88,7 +88,10 @@ fn push(out: &mut Vec<u8>, parts: &[&str]) {
 /// Encodes in place, so that no second copy of a secret is made.
 fn push_base64(out: &mut Vec<u8>, octets: &[u8]) {
     let start = out.len();
-    out.resize(start + octets.len().div_ceil(3) * 4, 0);
+    let encoded_len = octets.len().div_ceil(3) * 4;
+    // With room for the line end, or growing for that would leave a copy behind.
+    out.reserve(encoded_len + 2);
+    out.resize(start + encoded_len, 0);
     // The buffer is exactly as long as the encoding.
     let encoded = STANDARD.encode_slice(octets, &mut out[start..]);
     debug_assert_eq!(encoded.ok(), Some(out.len() - start));

@@ -246,8 +246,12 @@ impl Credentials {
     ///
     /// When none of them is implemented.
     pub fn with_mechanisms(mut self, allowed: &[Mechanism]) -> Result<Self, CredentialsError> {
-        self.mechanisms =
-            allowed.iter().copied().filter(|m| Self::MECHANISMS.contains(m)).collect();
+        self.mechanisms.clear();
+        for &mechanism in allowed.iter().filter(|allowed| Self::MECHANISMS.contains(allowed)) {
+            if !self.mechanisms.contains(&mechanism) {
+                self.mechanisms.push(mechanism);
+            }
+        }
         if self.mechanisms.is_empty() {
             return Err(CredentialsError::Mechanism);
         }

@@ -304,6 +304,9 @@ fn bare_cr(octets: &[u8]) -> usize {
 }
 
 fn header_needs_smtputf8(octets: &[u8]) -> bool {
+    if octets.starts_with(b"\r\n") {
+        return false;
+    }
     let header = match memmem::find(octets, b"\r\n\r\n") {
         Some(end) => octets.get(..end).unwrap_or(octets),
         None => octets,
@@ -446,6 +449,7 @@ mod tests {
         assert_eq!(flags("Subject: a\r\n\r\nü".as_bytes()), (true, false)); // 8BIT-01
         assert_eq!(flags("Subject: ü\r\n\r\nb".as_bytes()), (true, true)); // UTF8-01
         assert_eq!(flags(b"Subject: \xfc\r\n\r\nb"), (true, false));
+        assert_eq!(flags("\r\nü\r\n\r\nb".as_bytes()), (true, false), "no header section");
     }
 
     #[test]

@@ -55,7 +55,8 @@ impl Refusal {
 /// Why a recipient's mail was certainly not accepted, although nobody refused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotSent {
-    /// No command of its transaction was written.
+    /// The server had not come to it: no command of its transaction was written, or only behind the content
+    /// of another mail.
     NeverStarted,
     /// The connection was lost in its transaction, before the end of content.
     Interrupted(Stage),

@@ -403,7 +403,9 @@ impl Session {
         if std::mem::take(&mut self.rearm) {
             let stage = self.stage();
             let awaits = !matches!(stage, Stage::Idle) && !self.is_closed();
-            self.deadline = awaits.then(|| now + self.config.timeouts.of(stage));
+            // A time too long for the clock is no limit.
+            let timeout = self.config.timeouts.of(stage);
+            self.deadline = if awaits { now.checked_add(timeout) } else { None };
         }
     }
 

@@ -30,6 +30,7 @@ pub(crate) struct Transaction {
     recipients: Vec<Recipient>,
     answered: usize,
     accepted: usize,
+    has_stray_recipient: bool,
     timing: Timing,
 }
 
@@ -54,8 +55,12 @@ enum Recipient {
 /// How a transaction ended that was not answered to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// The connection is gone.
-    Lost,
+    /// The connection is gone, at this stage.
+    Lost(Stage),
+    /// It was ended because the server's replies fit no more.
+    OutOfStep(Stage),
+    /// It is gone, and the server had not come to this mail yet.
+    Behind,
     /// The server objected to the pipelining mode.
     Objected,
 }
@@ -76,6 +81,7 @@ impl Transaction {
             recipients,
             answered: 0,
             accepted: 0,
+            has_stray_recipient: false,
             timing: Timing::default(),
         }
     }
@@ -122,9 +128,16 @@ impl Transaction {
         self.answer(Recipient::Refused(reply));
     }
 
-    /// Counts a reply to RCPT that says nothing, because MAIL had been refused.
-    pub(crate) fn rcpt_ignored(&mut self) {
+    /// Counts a reply to RCPT that says nothing about the recipient, because MAIL had been refused.
+    pub(crate) fn rcpt_ignored(&mut self, is_positive: bool) {
         self.answered += 1;
+        self.has_stray_recipient |= is_positive;
+    }
+
+    /// Whether the server took a recipient although it had refused MAIL: it has a transaction open that is
+    /// not this one.
+    pub(crate) fn has_stray_recipient(&self) -> bool {
+        self.has_stray_recipient
     }
 
     fn answer(&mut self, recipient: Recipient) {
@@ -171,22 +184,28 @@ impl Transaction {
     }
 
     /// Ends the transaction where the connection ended; `written` octets had been written by then.
-    pub(crate) fn cut(mut self, now: Instant, written: u64, stage: Stage, cut: Cut) -> Finished {
+    pub(crate) fn cut(mut self, now: Instant, written: u64, cut: Cut) -> Finished {
         self.timing.finished = Some(now);
         let was_handed_over = self.content_end.is_some_and(|end| end <= written);
+        let is_unwritten = self.mail_end.is_none_or(|end| end > written);
         let not_sent = match cut {
             Cut::Objected => NotSent::Pipelining,
-            Cut::Lost if self.mail_end.is_none_or(|end| end > written) => NotSent::NeverStarted,
-            Cut::Lost => NotSent::Interrupted(stage),
+            Cut::Behind => NotSent::NeverStarted,
+            Cut::Lost(_) | Cut::OutOfStep(_) if is_unwritten => NotSent::NeverStarted,
+            Cut::Lost(stage) | Cut::OutOfStep(stage) => NotSent::Interrupted(stage),
         };
-        let refusal = self.refusal.take();
+        // What was refused may have been meant for another mail of the flight.
+        let refusals_count =
+            !(matches!(cut, Cut::OutOfStep(_)) && self.flight == Pipelining::Cross);
+        let may_be_accepted = was_handed_over && cut != Cut::Objected;
+        let refusal = self.refusal.take().filter(|_| refusals_count);
         let outcome = |recipient| match (recipient, &refusal) {
-            (Recipient::Refused(reply), _) => {
+            (Recipient::Refused(reply), _) if refusals_count => {
                 Outcome::Refused(Refusal { stage: Stage::Rcpt, reply })
             }
             (_, Some(refusal)) => Outcome::Refused(refusal.clone()),
-            (Recipient::Accepted, None) if was_handed_over && cut == Cut::Lost => Outcome::InDoubt,
-            (Recipient::Accepted | Recipient::Pending, None) => Outcome::NotSent(not_sent),
+            (Recipient::Accepted, None) if may_be_accepted => Outcome::InDoubt,
+            (_, None) => Outcome::NotSent(not_sent),
         };
         let outcomes = self.recipients.into_iter().map(outcome).collect();
         Finished { id: self.id, mail: self.mail, outcomes, timing: self.timing }

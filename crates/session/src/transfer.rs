@@ -131,11 +131,11 @@ impl Transfer {
         flights.max().unwrap_or(Pipelining::Off)
     }
 
-    /// The mode in which the next command of `transaction` would go out.
+    /// The mode in which the next command would go out.
     fn flight_of_next(&self) -> Pipelining {
         match self.expected.front() {
             None => Pipelining::Off,
-            Some(Expected { to: To::Content, .. }) => Pipelining::Cross,
+            Some(Expected { to: To::Content | To::LoneDot, .. }) => Pipelining::Cross,
             Some(_) => Pipelining::Envelope,
         }
     }

@@ -1,6 +1,7 @@
 //! Octets on their way out: commands in one small reused buffer, content by reference.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 
 use zeroize::Zeroize;
@@ -8,7 +9,7 @@ use zeroize::Zeroize;
 use crate::content::{Content, ContentCursor};
 
 /// The queue of what the driver has to write. Positions count octets since the session began.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Transmit {
     commands: Vec<u8>,
     /// Where in `commands` the first chunk of commands begins.
@@ -20,7 +21,6 @@ pub(crate) struct Transmit {
     secret: bool,
 }
 
-#[derive(Debug)]
 enum Chunk {
     /// So many octets of the command buffer.
     Commands(usize),
@@ -134,6 +134,14 @@ impl Transmit {
         }
         self.commands.clear();
         self.start = 0;
+    }
+}
+
+impl fmt::Debug for Transmit {
+    /// Shows sizes only: there may be a secret among the commands.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queued, written, .. } = self;
+        f.debug_struct("Transmit").field("queued", queued).field("written", written).finish()
     }
 }
 

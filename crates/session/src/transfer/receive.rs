@@ -155,7 +155,7 @@ impl Session {
         match reply.code().severity() {
             Severity::PositiveIntermediate => self.unexpected(now, Stage::Rcpt, reply),
             _ if is_ignored => {
-                transaction.rcpt_ignored();
+                transaction.rcpt_ignored(reply.code().is_positive_completion());
                 self.finish_transactions(now, None);
             }
             Severity::PositiveCompletion => transaction.rcpt_accepted(),
@@ -171,8 +171,9 @@ impl Session {
         match reply.code().severity() {
             // RFC 5321 section 4.3.2: nothing else than 354 invites content.
             Severity::PositiveIntermediate if reply.code() == ReplyCode::START_CONTENT => {
-                if starts_over {
-                    // The server wants content of a transaction whose MAIL it had refused.
+                if starts_over || transaction.has_stray_recipient() {
+                    // The server wants content of a transaction whose MAIL it had refused, and a dot alone
+                    // would deliver an empty mail.
                     return self.unexpected(now, Stage::Data, reply);
                 }
                 self.prove(flight);
@@ -246,11 +247,12 @@ impl Session {
         };
         transfer.sending = transfer.sending.saturating_sub(1);
         if front.starts_over {
-            transfer.needs_reset |= front.has_accepted();
+            transfer.needs_reset |= front.has_stray_recipient();
             transfer.transactions.push_front(front.start_over());
             transfer.sending = 0;
             return;
         }
+        transfer.needs_reset |= front.has_stray_recipient();
         let finished = front.finish(now, reply);
         self.emit(Event::Finished(Box::new(finished)));
     }
@@ -276,13 +278,16 @@ impl Session {
         self.lower_for(reason);
         let stage = reason.stage();
         let written = self.transmit.written();
-        for transaction in std::mem::take(&mut self.transfer.transactions) {
+        let transactions = std::mem::take(&mut self.transfer.transactions);
+        for (place, transaction) in transactions.into_iter().enumerate() {
             let cut = match reason {
                 CloseReason::Objected { .. } => Cut::Objected,
                 _ if transaction.starts_over => Cut::Objected,
-                _ => Cut::Lost,
+                _ if place > 0 => Cut::Behind,
+                CloseReason::Violation { .. } => Cut::OutOfStep(stage),
+                _ => Cut::Lost(stage),
             };
-            let finished = transaction.cut(now, written, stage, cut);
+            let finished = transaction.cut(now, written, cut);
             self.emit(Event::Finished(Box::new(finished)));
         }
         self.transfer.expected.clear();
@@ -306,11 +311,17 @@ impl Session {
 }
 
 /// Postfix: `554 5.5.0 Error: SMTP protocol synchronization`; Exim: `554 SMTP synchronization error`.
+///
+/// Addresses do not count: whoever chooses a recipient would choose what the server is heard to say.
 fn speaks_of_pipelining(reply: Reply<'_>) -> bool {
+    let is_word_of_it = |word: &[u8]| {
+        let word = word.to_ascii_lowercase();
+        let starts_with =
+            |start: &[u8]| word.strip_prefix(b"(").unwrap_or(&word).starts_with(start);
+        starts_with(b"synchroni") || starts_with(b"pipelin")
+    };
     reply.lines().any(|line| {
-        let line = line.to_ascii_lowercase();
-        ["synchroni", "pipelin"]
-            .iter()
-            .any(|word| memchr::memmem::find(&line, word.as_bytes()).is_some())
+        let words = line.split(|octet| matches!(octet, b' ' | b'\t'));
+        words.filter(|word| !word.contains(&b'@')).any(is_word_of_it)
     })
 }
