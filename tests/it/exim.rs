@@ -3,37 +3,42 @@
 use posthaste::scheduler::Record;
 use posthaste_tests::{Exim, or_skip};
 
-use crate::interop::{
-    AUTO, CROSS, large_mails_whole_and_once, mailer, refused_recipient_has_the_servers_words,
-    whole_and_once,
-};
-use crate::watch::{Seen, Watch};
+use crate::interop::{self, AUTO, CROSS, mailer};
+use crate::watch::Watch;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_mails_arrive_whole_and_once_in_mode_cross() {
     let server = or_skip!(Exim::default().start().await);
     let mailer = mailer(&server).pipelining(CROSS).build().unwrap();
-    whole_and_once(&server, mailer, 1_000, filed).await;
+    interop::whole_and_once(&server, mailer, 1_000, filed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_mails_arrive_whole_and_once_in_mode_auto() {
     let server = or_skip!(Exim::default().start().await);
     let mailer = mailer(&server).pipelining(AUTO).build().unwrap();
-    whole_and_once(&server, mailer, 1_000, filed).await;
+    interop::whole_and_once(&server, mailer, 1_000, filed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_mails_arrive_whole_and_once() {
     let server = or_skip!(Exim::default().start().await);
-    large_mails_whole_and_once(&server, CROSS, filed).await;
+    interop::large_mails_whole_and_once(&server, CROSS, filed).await;
 }
 
 #[tokio::test]
 async fn a_refused_recipient_has_the_servers_words() {
     let acl_rcpt = "deny local_parts = gone\n message = gone".to_owned();
     let server = or_skip!(Exim { acl_rcpt, ..Exim::default() }.start().await);
-    refused_recipient_has_the_servers_words(&server, delivery).await;
+    interop::refused_recipient_has_the_servers_words(&server, delivery).await;
+}
+
+/// Exim takes ten RSETs on a connection, and then no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_without_end_are_told_apart() {
+    let acl_rcpt = "deny local_parts = gone\n message = gone".to_owned();
+    let server = or_skip!(Exim { acl_rcpt, ..Exim::default() }.start().await);
+    interop::refusals_without_end_are_told_apart(&server).await;
 }
 
 /// What Exim makes of a content: there is a blank line between header and body though one of them is
@@ -63,9 +68,9 @@ async fn a_limit_of_mails_on_a_connection_costs_no_mail_an_attempt() {
         let watch = Watch::new();
         let mailer = mailer(&server).pipelining(policy);
         let mailer = mailer.observer(watch.clone(), Default::default()).build().unwrap();
-        whole_and_once(&server, mailer, 300, filed).await;
+        interop::whole_and_once(&server, mailer, 300, filed).await;
         let seen = watch.seen();
-        nothing_was_held_against_a_mail(&seen);
+        interop::nothing_was_held_against_anybody(&seen);
         assert!(seen.ready.len() >= 15, "{seen:#?}");
     }
 }
@@ -77,20 +82,13 @@ async fn a_limit_of_connections_becomes_the_ceiling() {
     let watch = Watch::new();
     let mailer = mailer(&server).max_connections(10);
     let mailer = mailer.observer(watch.clone(), Default::default()).build().unwrap();
-    whole_and_once(&server, mailer, 500, filed).await;
+    interop::whole_and_once(&server, mailer, 500, filed).await;
     let seen = watch.seen();
-    nothing_was_held_against_a_mail(&seen);
+    interop::nothing_was_held_against_anybody(&seen);
     let ceiling = |record: &Record| match record {
         Record::CeilingLearned { connections, .. } => Some(*connections),
         _ => None,
     };
     let ceilings: Vec<_> = seen.records.iter().filter_map(ceiling).collect();
     assert!(!ceilings.is_empty() && ceilings.iter().all(|&ceiling| ceiling <= 3), "{ceilings:?}");
-}
-
-#[track_caller]
-fn nothing_was_held_against_a_mail(seen: &Seen) {
-    let costs =
-        |record: &&Record| matches!(record, Record::Deferred { .. } | Record::BackOff { .. });
-    assert_eq!(seen.records.iter().find(costs), None);
 }

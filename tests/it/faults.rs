@@ -3,21 +3,22 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
+use posthaste::RecipientState::{Delivered, Failed};
 use posthaste::scheduler::{
     BackOff, Exhausted, PipeliningPolicy, PlannerConfig, Record, RetryPolicy, SchedulerConfig, Time,
 };
 use posthaste::session::{Content, Mail, Pipelining, Timeouts};
 use posthaste::{Mailer, MailerBuilder, Report};
 use posthaste_sink::{FaultRule, Sink, SinkOptions, StoreKind};
-use posthaste_tests::skip;
+use posthaste_tests::{skip, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::audit::{Tally, audit, audit_with_unreported, close, mail, read_json_lines};
-use crate::interop::is_slow_allowed;
+use crate::interop::{is_slow_allowed, nothing_was_held_against_anybody};
 use crate::watch::{Seen, Watch};
 
 pub(crate) const POLICIES: [PipeliningPolicy; 4] = [
@@ -28,13 +29,14 @@ pub(crate) const POLICIES: [PipeliningPolicy; 4] = [
 ];
 
 /// A sink that keeps mails in memory, with these fault rules.
-pub(crate) async fn sink(rules: &[&str], seed: u64) -> Sink {
-    let mut options = SinkOptions::default().store(StoreKind::Memory);
-    options.config_mut().seed = seed;
-    for rule in rules {
-        options = options.fault(rule.parse::<FaultRule>().unwrap());
-    }
-    options.start().await.unwrap()
+pub(crate) fn options(rules: &[&str]) -> SinkOptions {
+    let options = SinkOptions::default().store(StoreKind::Memory);
+    let rules = rules.iter().map(|rule| rule.parse::<FaultRule>().unwrap());
+    rules.fold(options, SinkOptions::fault)
+}
+
+async fn sink(rules: &[&str]) -> Sink {
+    options(rules).start().await.unwrap()
 }
 
 /// Settings for a server that fails often and is back soon.
@@ -65,7 +67,7 @@ pub(crate) async fn send(mailer: &Mailer, count: usize, recipients: usize) -> Ve
 /// an attempt, and the waits grow.
 async fn waits_out(outage: Duration, back_off: BackOff, seed: u64) -> Seen {
     let rule = format!("at=greeting for={}ms reply=\"421 4.3.2 later\"", outage.as_millis());
-    let sink = sink(&[&rule], 0).await;
+    let sink = sink(&[&rule]).await;
     let planner = PlannerConfig { back_off, ..PlannerConfig::default() };
     let config = SchedulerConfig { planner, seed, ..SchedulerConfig::default() };
     let watch = Watch::new();
@@ -158,20 +160,7 @@ async fn a_server_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
 /// A connection that breaks at any stage, however it breaks, in any mode. CL-01, TX-16, TX-17
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_break_at_every_stage() {
-    let stages = [
-        "connect",
-        "greeting",
-        "ehlo",
-        "mail",
-        "rcpt",
-        "data",
-        "content bytes=500",
-        "final store=true",
-        "final store=false",
-        "rset",
-        "quit",
-    ];
-    for stage in stages {
+    for stage in STAGES {
         for close_by in ["fin", "rst"] {
             for policy in POLICIES {
                 let rule = format!("at={stage} every=7 close={close_by}");
@@ -190,20 +179,7 @@ async fn connections_break_at_every_stage() {
 /// A server that falls silent.
 #[tokio::test(flavor = "multi_thread")]
 async fn silence_at_every_stage_is_not_waited_for_without_end() {
-    let stages = [
-        "connect",
-        "greeting",
-        "ehlo",
-        "mail",
-        "rcpt",
-        "data",
-        "content bytes=500",
-        "final store=true",
-        "final store=false",
-        "rset",
-        "quit",
-    ];
-    let runs = stages.map(|stage| async move {
+    let runs = STAGES.map(|stage| async move {
         let rule = format!("at={stage} every=20 stall=true");
         let timeouts = Timeouts::uniform(Duration::from_millis(300));
         let tally = run(&[&rule], |mailer| mailer.timeouts(timeouts.clone())).await;
@@ -219,7 +195,7 @@ async fn silence_at_every_stage_is_not_waited_for_without_end() {
 async fn a_large_content_that_breaks_off_is_sent_again() {
     for close_by in ["fin", "rst"] {
         let rule = format!("at=content first=1 bytes=100k close={close_by}");
-        let sink = sink(&[&rule], 0).await;
+        let sink = sink(&[&rule]).await;
         let mailer = mailer(sink.addr()).build().unwrap();
         let report = mailer.send(large_mail()).await;
         mailer.shutdown().await;
@@ -233,10 +209,10 @@ async fn a_large_content_that_breaks_off_is_sent_again() {
 /// Content may take longer than its timeout, as long as it makes progress.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_reads_slowly_gets_its_time() {
-    let sink = sink(&[], 0).await;
+    let sink = sink(&[]).await;
     let timeout = Duration::from_millis(500);
     // 10 MiB in pieces of 64 KiB are 160 pauses.
-    let line = slow_line(sink.addr(), 64 << 10, Duration::from_millis(10)).await;
+    let line = slow_line(sink.addr(), 64 << 10, Duration::from_millis(10));
     let timeouts = Timeouts { content: timeout, ..Timeouts::default() };
     let mailer = mailer(line).timeouts(timeouts).build().unwrap();
     let report = mailer.send(large_mail()).await;
@@ -249,7 +225,7 @@ async fn a_server_that_reads_slowly_gets_its_time() {
 
 /// A relay to `server` that reads from the client one `piece` of octets in each `pause`. Ends with
 /// the test.
-async fn slow_line(server: SocketAddr, piece: usize, pause: Duration) -> SocketAddr {
+fn slow_line(server: SocketAddr, piece: usize, pause: Duration) -> SocketAddr {
     let socket = TcpSocket::new_v4().unwrap();
     // Little is on its way without having been read.
     socket.set_recv_buffer_size(64 << 10).unwrap();
@@ -290,7 +266,7 @@ fn large_mail() -> Mail {
 async fn sends_that_are_given_up_leave_nothing_broken() {
     const MAILS: usize = 3_000;
     for policy in POLICIES {
-        let sink = sink(&[], 0).await;
+        let sink = sink(&[]).await;
         // Most have to wait for their share of the intake, and can be given up there.
         let config = SchedulerConfig { intake: 32 << 10, ..SchedulerConfig::default() };
         let mailer = mailer(sink.addr()).scheduler(config).pipelining(policy).build().unwrap();
@@ -324,7 +300,7 @@ async fn sends_that_are_given_up_leave_nothing_broken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_given_up_leaves_nothing_broken() {
     for policy in POLICIES {
-        let sink = sink(&[], 0).await;
+        let sink = sink(&[]).await;
         let mailer = mailer(sink.addr()).pipelining(policy).build().unwrap();
         let mails = stream::iter((0..5_000).map(|number| mail(number, 1)));
         let mut sending = mailer.send_all(mails);
@@ -351,7 +327,7 @@ async fn a_shutdown_in_the_middle_reports_every_mail() {
     const MAILS: usize = 5_000;
     for policy in POLICIES {
         for time in [Duration::from_secs(30), Duration::ZERO] {
-            let sink = sink(&[], 0).await;
+            let sink = sink(&[]).await;
             let mailer = mailer(sink.addr()).pipelining(policy).build().unwrap();
             let sending = tokio::spawn({
                 let mailer = mailer.clone();
@@ -370,11 +346,80 @@ async fn a_shutdown_in_the_middle_reports_every_mail() {
     }
 }
 
+/// A shutdown ends in its time wherever the server hangs, and every mail is reported.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_does_not_wait_for_a_server_that_hangs() {
+    let time = Duration::from_millis(200);
+    for stage in STAGES {
+        let rule = format!("at={stage} stall=true");
+        let sink = sink(&[&rule]).await;
+        let mailer = mailer(sink.addr()).build().unwrap();
+        let sending = tokio::spawn({
+            let mailer = mailer.clone();
+            async move { send(&mailer, MAILS, 1).await }
+        });
+        // RSET and QUIT are not said before the end.
+        if !["rset", "quit"].contains(&stage) {
+            let hangs = || (!sink.stats().refusals.is_empty()).then_some(());
+            wait_until(Duration::from_secs(10), &rule, hangs).await;
+        }
+        let started = Instant::now();
+        mailer.shutdown_within(time).await;
+        let took = started.elapsed();
+        assert!(took < time + Duration::from_secs(2), "{rule}: {took:?}");
+        let reports = sending.await.unwrap();
+        let (stored, stats) = close(sink).await;
+        audit(&reports, &stats, &stored);
+    }
+}
+
+/// A server that closes a connection which has nothing to do, and one that refuses a mail before its
+/// end: neither is left alone for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_within_its_rights_is_not_left_alone() {
+    let watch = Watch::new();
+    let sink = sink(&["at=content every=5 bytes=100k reply=\"552 5.3.4 too big\" close=fin"]).await;
+    let address = sink.addr();
+    let mailer = mailer(address).observer(watch.clone(), Default::default()).build().unwrap();
+    for number in 1..=10 {
+        let report = mailer.send(large_mail()).await;
+        let recipient = &report.recipients[0];
+        let state = if number % 5 == 0 { Failed } else { Delivered };
+        assert_eq!(recipient.state, state, "{recipient:?}");
+        let code = recipient.reply.as_ref().unwrap().code().value();
+        assert_eq!(code, if state == Failed { 552 } else { 250 });
+    }
+    // An idle connection is told 421, and the next mail goes over a new one.
+    sink.shutdown().await;
+    let sink = options(&[]).address(address).start().await.unwrap();
+    let report = mailer.send(mail(0, 1)).await;
+    assert!(report.is_delivered(), "{report:?}");
+    mailer.shutdown().await;
+    let (stored, stats) = close(sink).await;
+    audit(&[report], &stats, &stored);
+    nothing_was_held_against_anybody(&watch.seen());
+}
+
 const MAILS: usize = 100;
+
+/// Where a rule can apply on a connection without TLS.
+const STAGES: [&str; 11] = [
+    "connect",
+    "greeting",
+    "ehlo",
+    "mail",
+    "rcpt",
+    "data",
+    "content bytes=500",
+    "final store=true",
+    "final store=false",
+    "rset",
+    "quit",
+];
 
 /// Sends [`MAILS`] mails with one recipient each to a sink with fault rules, and balances the books.
 async fn run(rules: &[&str], adjust: impl Fn(MailerBuilder) -> MailerBuilder) -> Tally {
-    let sink = sink(rules, 0).await;
+    let sink = sink(rules).await;
     let mailer = adjust(mailer(sink.addr())).build().unwrap();
     let reports = send(&mailer, MAILS, 1).await;
     mailer.shutdown().await;

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use posthaste::scheduler::PipeliningPolicy;
+use posthaste::scheduler::{PipeliningPolicy, Record};
 use posthaste::session::{Content, Envelope, ForwardPath, Mail, Mailbox, Pipelining};
-use posthaste::{Cause, Mailer, MailerBuilder, RecipientState, Report};
+use posthaste::{Cause, Mailer, MailerBuilder, RecipientState, Report, Transcript};
 use posthaste_tests::{Server, skip, wait_until};
 
 use crate::samples::{Sample, large_samples, samples};
+use crate::watch::{Seen, Watch};
 
 /// Longest time that a server may take to file the mails it has accepted.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -116,6 +117,14 @@ async fn are_filed(server: &Server, count: usize, samples: &[Sample], files: fn(
     assert!(copies.values().all(|&copies| copies == 1), "a mail came twice");
 }
 
+/// No mail was charged an attempt, and the server was not left alone.
+#[track_caller]
+pub(crate) fn nothing_was_held_against_anybody(seen: &Seen) {
+    let costs =
+        |record: &&Record| matches!(record, Record::Deferred { .. } | Record::BackOff { .. });
+    assert_eq!(seen.records.iter().find(costs), None);
+}
+
 /// Where two contents begin to differ, in few words.
 fn difference(expected: &[u8], got: &[u8]) -> String {
     let at = expected.iter().zip(got).take_while(|(a, b)| a == b).count();
@@ -160,4 +169,42 @@ pub(crate) async fn refused_recipient_has_the_servers_words(
     });
     let ids = ids.await;
     assert_eq!(ids[0], ids[1], "one mail, not two");
+}
+
+/// A third of the mails has no recipient but `gone`, another has `gone` beside somebody: servers that
+/// count errors and close at some point do not confuse the books.
+pub(crate) async fn refusals_without_end_are_told_apart(server: &Server) {
+    const MAILS: usize = 300;
+    let samples = samples();
+    for policy in [CROSS, AUTO] {
+        let before = server.maildir.mails().len();
+        let watch = Watch::new();
+        let mailer = mailer(server).pipelining(policy).observer(watch.clone(), Transcript::Off);
+        let mailer = mailer.build().unwrap();
+        let mails = (0..MAILS).map(|number| {
+            let user = format!("m{number}");
+            let users: &[&str] = match number * 3 / MAILS {
+                0 => &["gone"],
+                1 => &[&user, "gone"],
+                _ => &[&user],
+            };
+            mail_to(users, samples[0].content())
+        });
+        let reports: Vec<_> = mailer.send_all(stream::iter(mails)).collect().await;
+        mailer.shutdown().await;
+        assert_eq!(reports.len(), MAILS);
+        for recipient in reports.iter().flat_map(|(_, report)| &report.recipients) {
+            if recipient.forward_path.to_string() == "gone@a.test" {
+                assert_eq!(recipient.state, RecipientState::Failed, "{recipient:?}");
+                let reply = recipient.reply.as_ref().unwrap();
+                assert!(reply.text().to_string().ends_with("gone"), "{recipient:?}");
+            } else {
+                assert_eq!(recipient.state, RecipientState::Delivered, "{recipient:?}");
+            }
+            assert_eq!(recipient.attempts, 1, "{recipient:?}");
+        }
+        nothing_was_held_against_anybody(&watch.seen());
+        let filed = server.maildir.wait_for(before + MAILS / 3 * 2).await;
+        assert_eq!(filed.len(), before + MAILS / 3 * 2);
+    }
 }

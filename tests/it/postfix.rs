@@ -2,14 +2,11 @@
 
 use posthaste_tests::{Postfix, or_skip};
 
-use crate::interop::{
-    AUTO, CROSS, count, large_mails_whole_and_once, mailer,
-    refused_recipient_has_the_servers_words, whole_and_once,
-};
+use crate::interop::{self, AUTO, CROSS, mailer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_mails_arrive_whole_and_once_in_mode_cross() {
-    let count = count(
+    let count = interop::count(
         "postfix::ten_thousand_mails_arrive_whole_and_once_in_mode_cross",
         "mails",
         2_000,
@@ -17,12 +14,12 @@ async fn ten_thousand_mails_arrive_whole_and_once_in_mode_cross() {
     );
     let server = or_skip!(Postfix::default().start().await);
     let mailer = mailer(&server).pipelining(CROSS).build().unwrap();
-    whole_and_once(&server, mailer, count, filed).await;
+    interop::whole_and_once(&server, mailer, count, filed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_mails_arrive_whole_and_once_in_mode_auto() {
-    let count = count(
+    let count = interop::count(
         "postfix::ten_thousand_mails_arrive_whole_and_once_in_mode_auto",
         "mails",
         2_000,
@@ -30,14 +27,14 @@ async fn ten_thousand_mails_arrive_whole_and_once_in_mode_auto() {
     );
     let server = or_skip!(Postfix::default().start().await);
     let mailer = mailer(&server).pipelining(AUTO).build().unwrap();
-    whole_and_once(&server, mailer, count, filed).await;
+    interop::whole_and_once(&server, mailer, count, filed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_mails_arrive_whole_and_once() {
     for policy in [CROSS, AUTO] {
         let server = or_skip!(Postfix::default().start().await);
-        large_mails_whole_and_once(&server, policy, filed).await;
+        interop::large_mails_whole_and_once(&server, policy, filed).await;
     }
 }
 
@@ -46,7 +43,16 @@ async fn a_refused_recipient_has_the_servers_words() {
     let refuse = "check_recipient_access inline:{{gone@a.test = 550 5.1.1 gone}}";
     let main_cf = format!("smtpd_recipient_restrictions = {refuse}");
     let server = or_skip!(Postfix { main_cf, ..Postfix::default() }.start().await);
-    refused_recipient_has_the_servers_words(&server, delivery).await;
+    interop::refused_recipient_has_the_servers_words(&server, delivery).await;
+}
+
+/// Postfix says 421 after twenty errors. Its pauses before that are off.
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_without_end_are_told_apart() {
+    let refuse = "check_recipient_access inline:{{gone@a.test = 550 5.1.1 gone}}";
+    let main_cf = format!("smtpd_recipient_restrictions = {refuse}\nsmtpd_error_sleep_time = 0\n");
+    let server = or_skip!(Postfix { main_cf, ..Postfix::default() }.start().await);
+    interop::refusals_without_end_are_told_apart(&server).await;
 }
 
 /// What Postfix makes of a content: a body without a header gets the blank line in between.

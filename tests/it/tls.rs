@@ -15,12 +15,12 @@ use crate::watch::{Seen, Watch};
 
 const MAILS: usize = 100;
 
-/// Trusts the server's authority, and expects a certificate for `name` or else for the host.
-fn trusting(server: &Server, name: Option<&str>) -> TlsSettings {
-    let authority = server.folder().join("ca.pem");
-    std::fs::write(&authority, &server.ca_pem).unwrap();
+/// Trusts an authority, and expects a certificate for `name` or else for the host.
+pub(crate) fn trusting(ca_pem: &str, name: Option<&str>) -> TlsSettings {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, ca_pem).unwrap();
     let mut settings = TlsSettings::default();
-    settings.add_roots_from_pem(&authority).unwrap();
+    settings.add_roots_from_pem(file.path()).unwrap();
     settings.server_name = name.map(str::to_owned);
     settings
 }
@@ -82,7 +82,8 @@ async fn exim_with_starttls() {
 
 async fn with_starttls(server: &Server) {
     // TLS-18: a certificate has to be for this host; TLS-20: and from somebody who is trusted.
-    let wrong_name = starttls(server).tls_settings(trusting(server, Some("other.example.test")));
+    let wrong_name =
+        starttls(server).tls_settings(trusting(&server.ca_pem, Some("other.example.test")));
     let (reports, seen) = deliver(wrong_name).await;
     all_failed(server, &reports, GiveUp::Requirement);
     assert_eq!(seen.failed, [ErrorKind::Certificate]);
@@ -93,7 +94,7 @@ async fn with_starttls(server: &Server) {
 
     // By its address, and by one of its names.
     for name in [None, Some(HOSTNAME)] {
-        let mailer = starttls(server).tls_settings(trusting(server, name));
+        let mailer = starttls(server).tls_settings(trusting(&server.ca_pem, name));
         let (reports, seen) = deliver(mailer).await;
         all_delivered(&reports, &seen, true);
     }
@@ -120,7 +121,7 @@ async fn with_implicit_tls(server: &Server) {
     all_failed(server, &reports, GiveUp::Requirement);
     assert_eq!(seen.failed, [ErrorKind::Certificate]);
 
-    let mailer = Mailer::builder(&url).unwrap().tls_settings(trusting(server, None));
+    let mailer = Mailer::builder(&url).unwrap().tls_settings(trusting(&server.ca_pem, None));
     let (reports, seen) = deliver(mailer).await;
     all_delivered(&reports, &seen, true);
     server.maildir.wait_for(MAILS).await;
@@ -158,7 +159,7 @@ async fn with_passwords(server: &Server, failure: &str) {
     let mailer = |password: &str, mechanism| {
         let credentials = Credentials::new(USER, password).unwrap();
         let credentials = credentials.with_mechanisms(&[mechanism]).unwrap();
-        starttls(server).tls_settings(trusting(server, None)).credentials(credentials)
+        starttls(server).tls_settings(trusting(&server.ca_pem, None)).credentials(credentials)
     };
     for mechanism in [Mechanism::Plain, Mechanism::Login] {
         let (reports, seen) = deliver(mailer(PASSWORD, mechanism)).await;
