@@ -1,20 +1,20 @@
 //! Opens connections to one server and runs a session on each.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use posthaste_session::{ClientName, Config, ImplicitTls, Session, TlsPolicy};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
+use tokio_rustls::client::TlsStream;
 
 use crate::dial::{DialSettings, dial};
 use crate::dispatch::Dispatch;
 use crate::driver::{Driver, now};
 use crate::error::{Error, ErrorKind};
-use crate::stream::Stream;
-use crate::tls::{TlsClient, TlsInfo};
+use crate::info::Info;
+use crate::tls::TlsClient;
 
 /// A server: where it is and how it is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,19 +42,6 @@ impl fmt::Display for Server {
         let Self { host, port, .. } = self;
         if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
-}
-
-/// A connection that is open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Info {
-    /// The server's address.
-    pub peer: SocketAddr,
-    /// This side's address.
-    pub local: SocketAddr,
-    /// How long it took to find the address and connect.
-    pub connect_time: Duration,
-    /// What came of the handshake, if there was one.
-    pub tls: Option<TlsInfo>,
 }
 
 /// Opens connections to one server; cheap to clone.
@@ -149,7 +136,7 @@ impl Connector {
                 self.drive(session, stream, &mut info, dispatch).await
             }
             Security::Implicit => {
-                let deadline = now() + config.timeouts.tls;
+                let deadline = now().checked_add(config.timeouts.tls);
                 let stream = self.secure(stream, deadline, &mut info).await?;
                 dispatch.handle_connected(&info);
                 let session = Session::with_tls(now(), config, ImplicitTls::Established);
@@ -168,7 +155,7 @@ impl Connector {
     ) -> Result<(), Error> {
         let mut driver = Driver::new(session, dispatch);
         let Some(stream) = driver.run(stream).await else { return Ok(()) };
-        let deadline = driver.session.poll_deadline().unwrap_or_else(now);
+        let deadline = driver.session.poll_deadline();
         let stream = self.secure(stream, deadline, info).await?;
         driver.dispatch.handle_connected(info);
         driver.session.tls_established(now());
@@ -179,17 +166,21 @@ impl Connector {
     async fn secure(
         &self,
         stream: TcpStream,
-        deadline: std::time::Instant,
+        deadline: Option<Instant>,
         info: &mut Info,
-    ) -> Result<Stream<TcpStream>, Error> {
+    ) -> Result<TlsStream<TcpStream>, Error> {
         let Inner { server, name, tls, .. } = &*self.inner;
         let started = now();
         let handshake = tls.handshake(name, &server.host, Some(info.peer), stream);
-        let (stream, mut tls) = timeout_at(deadline.into(), handshake).await.map_err(|_| {
+        let result = match deadline {
+            Some(deadline) => timeout_at(deadline.into(), handshake).await,
+            None => Ok(handshake.await),
+        };
+        let (stream, mut tls) = result.map_err(|_| {
             Error::new(ErrorKind::HandshakeTimeout, name).with_peer(Some(info.peer))
         })??;
         tls.time = now() - started;
         info.tls = Some(tls);
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(stream)
     }
 }

@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use posthaste_session::{Event, Mail, Pipelining, Session, SubmitError, TransactionId};
 
-use crate::connector::Info;
+use crate::info::Info;
 
 /// What a driver is told to do.
 #[derive(Debug)]

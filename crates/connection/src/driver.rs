@@ -18,12 +18,15 @@ use crate::dispatch::{Command, Dispatch};
 const READ_SIZE: usize = 16 * 1024;
 /// Slices written at once. Two mails in one flight are four; the rest is for content with many doubled dots.
 const MAX_SLICES: usize = 32;
+/// Commands obeyed in one round. A mail takes room away, but one that the server cannot be given does not.
+const MAX_COMMANDS: usize = 16;
 /// Rounds of reading and writing before other tasks get their turn.
 const MAX_ROUNDS: usize = 32;
 /// How long there may be nothing to be read behind a failed write. The runtime learns of the two one after the
 /// other, and what the server said last may explain it.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
-/// How long a close may take that is only polite.
+/// How long a close may take that is only polite. It waits for the server's end of the connection too, so that
+/// the server does not count one too many when the next one is opened.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
 
 /// The runtime's clock, which stands still in tests that ask for it.
@@ -93,11 +96,7 @@ impl<D: Dispatch> Driver<D> {
             Stopped::Closed => {
                 if self.ended_politely {
                     // The server has said its goodbye, or has been given the time for it.
-                    let _ = timeout(
-                        SHUTDOWN_TIME,
-                        poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)),
-                    )
-                    .await;
+                    let _ = timeout(SHUTDOWN_TIME, shut_down(&mut stream)).await;
                 }
                 None
             }
@@ -144,8 +143,10 @@ impl<D: Dispatch> Driver<D> {
     /// Takes mails while there is room for them.
     fn obey(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
-        // Each mail takes room away, and the other commands are few.
-        while let Poll::Ready(command) = self.dispatch.poll_command(cx, self.session.room()) {
+        for _ in 0..MAX_COMMANDS {
+            let Poll::Ready(command) = self.dispatch.poll_command(cx, self.session.room()) else {
+                return progress;
+            };
             progress = true;
             let now = now();
             match command {
@@ -235,6 +236,19 @@ impl<D: Dispatch> Driver<D> {
             timer.as_mut().reset(deadline.into());
         }
         false
+    }
+}
+
+/// Ends this side of a connection and waits for the end of the other.
+async fn shut_down<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> io::Result<()> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_shutdown(cx)).await?;
+    let mut memory = [0; 64];
+    loop {
+        let mut buffer = ReadBuf::new(&mut memory);
+        poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut buffer)).await?;
+        if buffer.filled().is_empty() {
+            return Ok(());
+        }
     }
 }
 

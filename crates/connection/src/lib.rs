@@ -13,15 +13,15 @@ mod dispatch;
 mod driver;
 mod error;
 mod handle;
-mod stream;
+mod info;
 mod tls;
 
-pub use connector::{Connector, Info, Security, Server};
+pub use connector::{Connector, Security, Server};
 pub use dial::{DialSettings, Family};
 pub use dispatch::{Command, Dispatch};
 pub use driver::drive;
 pub use error::{Error, ErrorKind};
 pub use handle::{Connection, SendError};
+pub use info::Info;
 pub use posthaste_session as session;
-pub use stream::Stream;
 pub use tls::{PemError, TlsClient, TlsInfo, TlsSettings, TlsSetupError, Verification};

@@ -286,7 +286,10 @@ impl MailerBuilder {
         let default_policy = if demands_tls { TlsPolicy::Require } else { TlsPolicy::May };
         let policy = self.tls.unwrap_or(default_policy);
         let mut tls_settings = self.tls_settings;
-        if policy != TlsPolicy::Require && server.security == Security::StartTls {
+        // Where TLS is only opportunistic anybody may be at the other end; but nobody gets credentials that way.
+        let is_opportunistic =
+            policy != TlsPolicy::Require && server.security == Security::StartTls;
+        if is_opportunistic && credentials.is_none() {
             tls_settings.verification = Verification::Optional;
         }
         let tls = match self.tls_client {

@@ -182,10 +182,9 @@ impl Scheduler {
     }
 
     fn submit(&self, server: ServerId, mail: Mail, waiter: Waiter, permit: OwnedSemaphorePermit) {
-        let recipients = u32::try_from(mail.envelope.forward_paths().len()).unwrap_or(u32::MAX);
         self.shared.plan(|state, now| {
             let ledger = Ledger::new(mail, self.shared.in_doubt, now);
-            let job = NewJob { server, recipients, expires: None };
+            let job = NewJob { server, expires: None };
             let job = state.planner.submit(now, job, &mut state.actions);
             state.add_job(job, Entry { server, ledger, waiter, permit });
         });

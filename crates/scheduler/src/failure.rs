@@ -197,7 +197,7 @@ fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
     }
     let permanent = reply.code().is_permanent_negative();
     match stage {
-        Stage::Greeting if permanent => Closed::Unwelcome,
+        Stage::Greeting | Stage::Hello if permanent => Closed::Unwelcome,
         Stage::Auth if permanent => Closed::Credentials,
         // What was refused is one mail, before all of it was written.
         Stage::Content => Closed::Unremarkable,
@@ -376,7 +376,7 @@ mod tests {
             (Greeting, "554 5.7.1 you are on a list", Closed::Unwelcome),
             (Greeting, "521 no mail here", Closed::Unwelcome),
             (Hello, "450 4.7.1 bad name", failure),
-            (Hello, "550 5.7.1 bad name", failure),
+            (Hello, "550 5.7.1 bad name", Closed::Unwelcome),
             (StartTls, "454 4.7.0 TLS not available", failure),
             (Auth, "535 5.7.8 authentication failed", Closed::Credentials),
             (Auth, "534 5.7.9 mechanism too weak", Closed::Credentials),

@@ -255,7 +255,6 @@ impl Simulation {
         let ledger = Mails::prepare(self.now, self.mails.total(), recipients, self.in_doubt);
         let job = NewJob {
             server: self.servers[server].id,
-            recipients: u32::try_from(recipients).expect("few recipients"),
             expires: lifetime.map(|lifetime| self.now + lifetime),
         };
         let job = self.planner.submit(self.now, job, &mut self.actions);

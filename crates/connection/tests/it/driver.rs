@@ -9,7 +9,7 @@ use std::time::Duration;
 use posthaste_connection::session::{
     CloseReason, Config, Envelope, ForwardPath, ImplicitTls, Mail, Mailbox, Pipelining, Session,
 };
-use posthaste_connection::{Stream, drive};
+use posthaste_connection::drive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, duplex};
 use tokio::time::sleep;
 
@@ -174,7 +174,7 @@ async fn each_group_leaves_in_one_write_with_tls() {
         peer.part().await;
     };
     let session = Session::with_tls(now(), mode(Pipelining::Cross), ImplicitTls::Established);
-    let stream = Stream::Tls(Box::new(stream.unwrap()));
+    let stream = stream.unwrap();
     tokio::join!(drive(session, stream, recorder(dotted())), serve);
     // EHLO, envelope, content with envelope, content, QUIT, and the alert that ends TLS.
     assert_eq!(writes.lock().unwrap().len(), 6);

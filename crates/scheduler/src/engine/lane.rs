@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
+use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
-    CloseReason, Event, Finished, NotSent, Outcome, Session, SubmitError, SubmitErrorReason,
+    CloseReason, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError, SubmitErrorReason,
     TransactionId,
 };
 
@@ -25,7 +26,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         shared: Arc::clone(shared),
         server,
         connection,
-        port,
+        port: Arc::clone(&port),
         registered: None,
         orders: Orders::default(),
         waits: false,
@@ -37,7 +38,13 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         how: Closed::Broken,
     };
     shared.runtime.spawn(async move {
-        let result = connector.run(|config| config.pipelining = pipelining, &mut lane).await;
+        let run = connector.run(|config| config.pipelining = pipelining, &mut lane);
+        // Dropped, it gives every mail its outcome.
+        let result = tokio::select! {
+            biased;
+            result = run => Some(result),
+            () = port.stopped() => None,
+        };
         lane.end(result);
     });
 }
@@ -65,21 +72,25 @@ struct Lane {
 }
 
 impl Lane {
-    /// Sorts the end of the connection.
-    fn end(mut self, result: Result<(), Error>) {
+    /// Sorts the end of the connection; without a result it was ended from here.
+    fn end(mut self, result: Option<Result<(), Error>>) {
         let (words, trouble) = match (&result, &self.closed) {
-            (Err(error), _) => {
+            (None, _) => {
+                self.how = Closed::Unremarkable;
+                (None, None)
+            }
+            (Some(Err(error)), _) => {
                 let failure = connect_failure(error.kind());
                 self.how = failure::connect_failed(failure);
                 self.shared.observe(Observation::Failed(self.server, self.connection, error));
                 (None, Some(Trouble { failure, text: chain(error).into() }))
             }
-            (Ok(()), Some(reason)) => {
+            (Some(Ok(())), Some(reason)) => {
                 self.how = failure::closed(reason);
                 self.shared.observe(Observation::Closed(self.server, self.connection, reason));
-                (reason.reply().map(|reply| (reason.stage(), reply.clone())), None)
+                (session_words(reason), None)
             }
-            (Ok(()), None) => (None, None),
+            (Some(Ok(())), None) => (None, None),
         };
         if words.is_some() || trouble.is_some() {
             let host = &mut self.shared.lock().servers[self.server.index()];
@@ -184,6 +195,7 @@ impl Dispatch for Lane {
         match event {
             Event::Ready => {
                 self.is_ready = true;
+                self.port.set_ready();
                 if let Some(info) = &self.info {
                     shared.observe(Observation::Ready(self.server, connection, info, session));
                 }
@@ -231,6 +243,17 @@ fn connect_failure(kind: ErrorKind) -> ConnectFailure {
         ErrorKind::Certificate => ConnectFailure::Certificate,
         ErrorKind::Handshake | ErrorKind::HandshakeTimeout => ConnectFailure::Tls,
         _ => ConnectFailure::Unreachable,
+    }
+}
+
+/// What a server said about the session as such, not about a mail.
+fn session_words(reason: &CloseReason) -> Option<(Stage, ReplyBuf)> {
+    match reason {
+        CloseReason::Refused { stage, reply } if *stage <= Stage::Auth => {
+            Some((*stage, reply.clone()))
+        }
+        CloseReason::Shutdown { stage, reply } => Some((*stage, reply.clone())),
+        _ => None,
     }
 }
 

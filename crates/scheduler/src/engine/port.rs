@@ -5,11 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use posthaste_session::Pipelining;
+use tokio::sync::Notify;
 
 /// Orders for a driver. A driver that has none finds that out without taking a lock.
 #[derive(Debug, Default)]
 pub(super) struct Port {
     is_signalled: AtomicBool,
+    /// There is a session that mails may be in, so QUIT has to wait for them.
+    is_ready: AtomicBool,
+    /// The connection is to end, driver or not.
+    stop: Notify,
     mailbox: Mutex<Mailbox>,
 }
 
@@ -41,11 +46,30 @@ impl Port {
         let mut mailbox = self.lock();
         order(&mut mailbox.orders);
         let waker = mailbox.waker.take();
+        let stops = match mailbox.orders.end {
+            Some(End::Abort) => true,
+            Some(End::Quit) => !self.is_ready.load(Acquire),
+            None => false,
+        };
+        if stops {
+            self.stop.notify_one();
+        }
         self.is_signalled.store(true, Release);
         drop(mailbox);
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// From now on QUIT is for the driver to obey.
+    pub(super) fn set_ready(&self) {
+        self.is_ready.store(true, Release);
+    }
+
+    /// Returns when the connection is to end although nobody asks for orders: it is being opened, or what
+    /// is under way has to be cut off.
+    pub(super) async fn stopped(&self) {
+        self.stop.notified().await;
     }
 
     /// The orders that have come, if any.

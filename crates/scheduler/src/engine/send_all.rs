@@ -39,6 +39,8 @@ pub struct SendAll<S> {
     reports: mpsc::UnboundedReceiver<(u64, Delivery)>,
     next_place: u64,
     unreported: u64,
+    /// What became of a mail that came after the shutdown; no other is taken before it is given out.
+    late: Option<(u64, Report)>,
 }
 
 struct Waiting {
@@ -59,20 +61,20 @@ impl<S> SendAll<S> {
             reports,
             next_place: 0,
             unreported: 0,
+            late: None,
         }
     }
 
     fn submit(&mut self, mail: Mail, permit: Result<OwnedSemaphorePermit, AcquireError>) {
         let place = self.next_place;
         self.next_place += 1;
-        self.unreported += 1;
-        let sender = self.sender.clone();
         match permit {
             Ok(permit) => {
-                self.scheduler.submit(self.server, mail, Waiter::Stream(place, sender), permit)
+                self.unreported += 1;
+                let sender = self.sender.clone();
+                self.scheduler.submit(self.server, mail, Waiter::Stream(place, sender), permit);
             }
-            // Shut down. The receiver is here, so it is not gone.
-            Err(_) => drop(sender.send((place, (self.scheduler.drained(mail), None)))),
+            Err(_) => self.late = Some((place, self.scheduler.drained(mail))),
         }
     }
 }
@@ -118,11 +120,14 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let mut taken = 0;
-        while taken < BATCH && this.poll_take(cx).is_ready() {
+        while taken < BATCH && this.late.is_none() && this.poll_take(cx).is_ready() {
             taken += 1;
         }
         if taken == BATCH {
             cx.waker().wake_by_ref();
+        }
+        if let Some(late) = this.late.take() {
+            return Poll::Ready(Some(late));
         }
         match this.reports.poll_recv(cx) {
             Poll::Ready(Some((place, (report, _permit)))) => {

@@ -53,7 +53,7 @@ pub(super) enum Waiter {
 }
 
 /// A report, and the share of the intake that is free once somebody has taken it.
-pub(super) type Delivery = (Report, Option<OwnedSemaphorePermit>);
+pub(super) type Delivery = (Report, OwnedSemaphorePermit);
 
 /// A connection that is to be opened.
 pub(super) struct Open {
@@ -99,7 +99,7 @@ impl State {
     pub(super) fn finish_job(&mut self, job: JobId) {
         if let Some(entry) = self.jobs.get_mut(job.index()).and_then(Option::take) {
             let Entry { ledger, waiter, permit, .. } = entry;
-            waiter.deliver((ledger.into_report(), Some(permit)));
+            waiter.deliver((ledger.into_report(), permit));
         }
     }
 
@@ -139,7 +139,7 @@ impl State {
                     let Entry { ledger, waiter, permit, .. } = entry;
                     let mut report = ledger.give_up(now, cause, attempts, host.words.clone());
                     report.trouble = host.trouble.clone();
-                    waiter.deliver((report, Some(permit)));
+                    waiter.deliver((report, permit));
                 }
                 Action::Record(record) => left.records.push(record),
             }

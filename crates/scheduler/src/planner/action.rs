@@ -46,8 +46,6 @@ impl ServerId {
 pub struct NewJob {
     /// Where it goes.
     pub server: ServerId,
-    /// How many recipients it has.
-    pub recipients: u32,
     /// When it is given up, wherever it waits; by default [`PlannerConfig::lifetime`](super::PlannerConfig) from now.
     pub expires: Option<Time>,
 }

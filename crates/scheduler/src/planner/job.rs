@@ -59,7 +59,7 @@ impl Planner {
     ///
     /// When the server is not one of this planner.
     pub fn submit(&mut self, now: Time, job: NewJob, out: &mut Vec<Action>) -> JobId {
-        let NewJob { server, recipients: _, expires } = job;
+        let NewJob { server, expires } = job;
         let key = self.jobs.insert(Job {
             server,
             state: State::Apart,

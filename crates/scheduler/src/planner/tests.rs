@@ -62,7 +62,7 @@ impl Engine {
                 let server = ServerId(self.rng.u32(..2));
                 let expires =
                     self.rng.bool().then(|| now + Duration::from_secs(self.rng.u64(..60)));
-                let job = NewJob { server, recipients: 1, expires };
+                let job = NewJob { server, expires };
                 let job = self.planner.submit(now, job, out);
                 self.jobs.push(job);
                 self.open.insert(job);
@@ -234,7 +234,7 @@ fn jobs_are_not_stuck_behind_a_throttled_server() {
     let (mut planner, mut out) = (Planner::new(PlannerConfig::default(), 1), Vec::new());
     let server = planner.add_server(ServerLimits::default());
     let now = Time::EPOCH;
-    let job = NewJob { server, recipients: 1, expires: None };
+    let job = NewJob { server, expires: None };
     let jobs = [(); 3].map(|()| planner.submit(now, job, &mut out));
     let opened = |out: &mut Vec<Action>| {
         let connection = |action| match action {
