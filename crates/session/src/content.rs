@@ -108,9 +108,12 @@ impl Content {
     pub fn normalized(octets: impl Into<Bytes>) -> Result<Self, ContentError> {
         let octets = octets.into();
         match Self::new(octets.clone()) {
-            Err(ContentError::BareLf { .. } | ContentError::BareCr { .. }) => {
-                Self::new(with_crlf_line_ends(&octets))
-            }
+            // A long line may be several that end in CR.
+            Err(
+                ContentError::BareLf { .. }
+                | ContentError::BareCr { .. }
+                | ContentError::LongLine { .. },
+            ) => Self::new(with_crlf_line_ends(&octets)),
             result => result,
         }
     }
@@ -437,6 +440,13 @@ mod tests {
                 "{octets:?}"
             );
         }
+    }
+
+    #[test]
+    fn lines_are_measured_as_they_are_sent() {
+        let lines = Content::normalized("a line\r".repeat(200)).unwrap();
+        assert_eq!(lines.as_bytes(), "a line\r\n".repeat(200).as_bytes());
+        assert!(Content::normalized("x".repeat(999) + "\r").is_err());
     }
 
     #[test]
