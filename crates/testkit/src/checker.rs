@@ -298,6 +298,10 @@ impl Checker {
             assert_eq!(size, content.len(), "SIZE is not the content's");
         }
         assert!(transaction.has_accepted() || content.is_empty(), "content for nobody");
+        assert!(
+            transaction.has_accepted() || !transaction.has_recipient(),
+            "a lone dot to a server that has a recipient would be an empty mail"
+        );
         let is_declared = transaction.mail.is_8bit || transaction.mail.is_utf8;
         assert!(content.is_ascii() || is_declared || !eight_bit_allowed, "8 bit, undeclared");
         transaction.content = Some(content);
@@ -400,8 +404,11 @@ impl Checker {
 impl Transaction {
     /// Whether it may have content: MAIL and a recipient were accepted.
     fn has_accepted(&self) -> bool {
-        let is_positive = |reply: Option<u16>| reply.is_some_and(|code| code < 300);
-        is_positive(self.mail_reply) && self.recipients.iter().any(|(_, reply)| is_positive(*reply))
+        self.mail_reply.is_some_and(|code| code < 300) && self.has_recipient()
+    }
+
+    fn has_recipient(&self) -> bool {
+        self.recipients.iter().any(|(_, reply)| reply.is_some_and(|code| code < 300))
     }
 
     /// With MAIL refused, or all of several RCPT, nothing more of it is to be said.

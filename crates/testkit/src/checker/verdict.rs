@@ -1,6 +1,6 @@
 //! Whether what a session reports is what happened.
 
-use posthaste_session::{Finished, Mail, NotSent, Outcome, Stage};
+use posthaste_session::{Finished, Mail, NotSent, Outcome, Pipelining, Stage};
 
 use super::{Checker, Transaction};
 
@@ -12,10 +12,22 @@ impl Checker {
         let Finished { mail, outcomes, .. } = finished;
         assert_eq!(outcomes.len(), mail.envelope.forward_paths().len(), "one outcome each");
         let path = mail.envelope.reverse_path().as_str();
-        let transaction = self.transactions.iter().rfind(|t| t.mail.reverse_path == path);
+        let place = self.transactions.iter().rposition(|t| t.mail.reverse_path == path);
+        let transaction = place.map(|place| &self.transactions[place]);
+        let context = Context {
+            // The server may not have come to it yet.
+            is_behind: place
+                .is_some_and(|place| place > 0 && self.transactions[place - 1].is_open()),
+            // Refusals may have been meant for the mail before.
+            is_out_of_step: self.rules.pipelining == Pipelining::Cross
+                // The start of a line that is no reply is enough for the client.
+                && (self.silence.is_some() || self.replies.is_within_reply()),
+        };
         for (index, outcome) in outcomes.iter().enumerate() {
             let problem = match (transaction, outcome) {
-                (Some(transaction), outcome) => transaction.objection(mail, index, outcome),
+                (Some(transaction), outcome) => {
+                    transaction.objection(mail, index, outcome, context)
+                }
                 (None, Outcome::NotSent(NotSent::Interrupted(_) | NotSent::AllOrNothing)) => {
                     Some("nothing was said of it")
                 }
@@ -29,9 +41,30 @@ impl Checker {
     }
 }
 
+/// What matters to a transaction and is not its own.
+#[derive(Clone, Copy, Debug)]
+struct Context {
+    is_behind: bool,
+    is_out_of_step: bool,
+}
+
 impl Transaction {
+    /// Whether a reply to it was still to come, or the last one was of a server that goes down.
+    fn is_open(&self) -> bool {
+        let is_unanswered = self.recipients.iter().any(|(_, reply)| reply.is_none());
+        let is_shut_down = self.final_reply == Some(421);
+        let awaits_end = self.content.is_some() && self.final_reply.is_none();
+        is_unanswered || awaits_end || is_shut_down
+    }
+
     /// What speaks against this outcome.
-    fn objection(&self, mail: &Mail, index: usize, outcome: &Outcome) -> Option<&'static str> {
+    fn objection(
+        &self,
+        mail: &Mail,
+        index: usize,
+        outcome: &Outcome,
+        context: Context,
+    ) -> Option<&'static str> {
         let recipient = self.recipients.get(index).and_then(|(_, reply)| *reply);
         let is_accepted = recipient.is_some_and(|code| code < 300);
         let is_handed_over = self.content.is_some();
@@ -62,6 +95,8 @@ impl Transaction {
                 let is_positive = self.final_reply.is_some_and(|code| code < 300);
                 let is_unanswered = is_handed_over && is_accepted && self.final_reply.is_none();
                 let is_interrupted = matches!(reason, NotSent::Interrupted(_));
+                let refusal_counts = is_interrupted && !context.is_out_of_step;
+                let is_untouched = context.is_behind && self.mail_reply.is_none();
                 &[
                     (is_positive, "it was delivered"),
                     (is_unanswered, "it may have been delivered"),
@@ -69,16 +104,13 @@ impl Transaction {
                         is_interrupted && self.final_reply.is_some() && is_accepted,
                         "the final reply came",
                     ),
-                    (
-                        is_interrupted && recipient.is_some_and(|code| code >= 400),
-                        "the recipient was refused",
-                    ),
+                    (refusal_counts && recipient.is_some_and(|code| code >= 400), "it was refused"),
+                    (refusal_counts && mail_is_refused, "MAIL was refused"),
                     (*reason == NotSent::AllOrNothing && self.has_data, "DATA was said"),
                     (
-                        *reason == NotSent::NeverStarted && !mail_is_refused,
+                        *reason == NotSent::NeverStarted && !mail_is_refused && !is_untouched,
                         "MAIL was said, and not in vain",
                     ),
-                    (is_interrupted && mail_is_refused, "MAIL was refused"),
                 ]
             }
         };
