@@ -142,7 +142,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
         (Some(out), Some(path)) => {
             let written = serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from);
             let written = written.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
-            eprint!("{text}");
+            summary::tell(text.trim_end());
             if let Err(error) = written
                 && error.kind() != io::ErrorKind::BrokenPipe
             {
@@ -152,7 +152,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
         _ => summary::print(text.trim_end()),
     }
     if let Some(sink) = target.sink {
-        eprintln!("{}", summary::of_sink(&sink.shutdown().await));
+        summary::tell(&summary::of_sink(&sink.shutdown().await));
     }
     Ok(stop.exit().unwrap_or_else(|| report.exit()))
 }

@@ -80,6 +80,6 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn fail(error: &(dyn std::error::Error + 'static), exit: Exit) -> ExitCode {
-    eprintln!("posthaste: {}", watch::chain(error));
+    summary::tell(&format!("posthaste: {}", watch::chain(error)));
     exit.into()
 }

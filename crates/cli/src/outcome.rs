@@ -110,7 +110,7 @@ fn text(recipient: &RecipientReport, trouble: Option<&str>) -> Option<String> {
     match (&recipient.reply, recipient.cause) {
         (_, Some(Cause::Unsendable(reason))) => Some(reason.to_string()),
         (Some(reply), _) => Some(reply.text().to_string()),
-        (None, Some(_)) => trouble.map(str::to_owned),
+        (None, Some(cause)) => Some(trouble.unwrap_or(in_words(cause)).to_owned()),
         (None, None) => None,
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::summary::tell;
 use crate::units::{elapsed, grouped};
 
 /// How often a line is printed where there is no terminal, and how long a command is left in peace.
@@ -53,7 +54,7 @@ impl Progress {
             bar.set_position(done);
             bar.set_message(format!("{}{}", self.line(done), note()));
         } else if self.lines {
-            eprintln!("{}{}", self.line(done), note());
+            tell(&format!("{}{}", self.line(done), note()));
         }
     }
 
@@ -75,8 +76,8 @@ impl Progress {
     /// Prints a line, above the bar if there is one.
     pub(crate) fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| tell(line)),
+            None => tell(line),
         }
     }
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt, stream};
-use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
+use posthaste::scheduler::{Exhausted, Fault, GiveUp, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::{Mail, Timeouts};
-use posthaste::{Mailer, Report, Transcript};
+use posthaste::{Cause, Mailer, RecipientReport, Report, Transcript};
 use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
 
 use crate::exit::Exit;
 use crate::input::{InputArgs, InputError, InputMail, Inputs};
@@ -29,6 +30,8 @@ const CONNECTIONS: u32 = 8;
 const READ_AHEAD: usize = 64;
 /// Bad mails that are shown; a wrong file would fill the screen.
 const MAX_SHOWN: usize = 20;
+/// How often the log is flushed and progress shown.
+const TICK: Duration = Duration::from_millis(200);
 /// How long mails that are being sent may take once the command is asked to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -238,15 +241,12 @@ impl Sending<'_> {
         let mut reports = self.mailer.send_all(source.mails(&sent, ended));
         let mut stop = Stop::new(self.args.max_time);
         let mut output = Ok(());
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // Reports can come without a pause; what is rare goes first.
                 biased;
-                next = reports.next() => {
-                    let Some((place, report)) = next else { break };
-                    let sent = sent.lock().ok().and_then(|mut sent| sent.remove(&place));
-                    output = output.and(self.take(sent, &report));
-                    progress.update(self.tally.mails, || self.note());
-                }
                 () = stop.wait() => {
                     // A file is read on, since each of its mails has an outcome to be told.
                     end.send_replace(inputs.is_one_shot() || stop.is_urgent());
@@ -255,29 +255,59 @@ impl Sending<'_> {
                     }
                     self.drain(&stop);
                 }
-                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                _ = ticks.tick() => {
                     progress.update(self.tally.mails, || self.note());
-                    // Whoever follows the log sees what is done.
-                    output = output.and(self.log.as_mut().map_or(Ok(()), |log| log.flush()));
+                    // Whoever follows the log sees what is done, and a crash takes little with it.
+                    output = output.and(self.flush());
+                }
+                next = reports.next() => {
+                    let Some((place, report)) = next else { break };
+                    let sent = sent.lock().ok().and_then(|mut sent| sent.remove(&place));
+                    let was_well = is_well(&output);
+                    output = output.and(self.take(sent, &report));
+                    if was_well && !is_well(&output) {
+                        // Nothing more is sent that nobody could tell the outcome of.
+                        end.send_replace(true);
+                        self.drain(&stop);
+                    }
                 }
             }
         }
+        let elapsed = started.elapsed();
         drop(reports);
         progress.finish();
-        self.mailer.shutdown_within(GRACE).await;
-        if let Some(log) = &mut self.log {
-            output = output.and(log.flush());
+        output = output.and(self.flush());
+        tokio::select! {
+            () = self.mailer.shutdown_within(GRACE) => {}
+            () = stop.wait() => self.mailer.shutdown_within(Duration::ZERO).await,
         }
         let bad = bad.lock().map(|mut bad| bad.take()).unwrap_or_default();
-        self.finish(started.elapsed(), bad, &stop, output).await
+        self.finish(elapsed, bad, &stop, output).await
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.log.as_mut().map_or(Ok(()), |log| log.flush())
     }
 
     fn take(&mut self, sent: Option<Sent>, report: &Report) -> io::Result<()> {
         let Some(sent) = sent else { return Ok(()) };
-        let trouble = if report.is_delivered() { None } else { self.watch.seen().trouble };
+        let trouble = self.trouble(report);
         self.tally.count(report, sent.octets(), trouble.as_deref());
         let Some(log) = &mut self.log else { return Ok(()) };
         sent.log(log, &self.target.url.server().to_string(), report, trouble.as_deref())
+    }
+
+    /// What kept the server from taking the mail, where that is the cause.
+    fn trouble(&self, report: &Report) -> Option<String> {
+        let is_the_servers = |recipient: &RecipientReport| {
+            let Some(Cause::GivenUp(cause)) = recipient.cause else { return false };
+            matches!(cause, GiveUp::ServerExhausted | GiveUp::Requirement | GiveUp::Unwelcome)
+        };
+        match &report.trouble {
+            Some(trouble) => Some(trouble.text.to_string()),
+            None if report.recipients.iter().any(is_the_servers) => self.watch.seen().trouble,
+            None => None,
+        }
     }
 
     /// What stands beside the number of mails.
@@ -320,13 +350,13 @@ impl Sending<'_> {
         let text =
             summary::of_send(&self.tally, &seen, &status, url, proof, elapsed, stop.reason());
         if self.args.log.as_deref().is_some_and(|path| path.as_os_str() == "-") {
-            eprint!("{text}");
+            summary::tell(text.trim_end());
         } else {
             summary::print(text.trim_end());
         }
         if let Some(sink) = self.target.sink {
             let stats = sink.shutdown().await;
-            eprintln!("{}", summary::of_sink(&stats));
+            summary::tell(&summary::of_sink(&stats));
         }
         if let (Err(error), Some(path)) = (output, &self.args.log)
             && error.kind() != io::ErrorKind::BrokenPipe
@@ -345,6 +375,14 @@ impl Sending<'_> {
             }
             (None, exit) => exit,
         })
+    }
+}
+
+/// Whether what is written finds its place. A reader of standard output that has gone away needs no more.
+fn is_well(output: &io::Result<()>) -> bool {
+    match output {
+        Ok(()) => true,
+        Err(error) => error.kind() == io::ErrorKind::BrokenPipe,
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::exit::Exit;
+use crate::summary::tell;
 
 /// Stands in for a mail server: takes mail fast, and goes wrong where told to.
 #[derive(Args, Debug)]
@@ -147,7 +148,7 @@ pub(crate) async fn run(args: &SinkArgs) -> Exit {
     match serve(args).await {
         Ok(exit) => exit,
         Err(error) => {
-            eprintln!("posthaste: {error}");
+            tell(&format!("posthaste: {error}"));
             error.exit()
         }
     }
@@ -241,9 +242,9 @@ impl SinkArgs {
         let Some(path) = &self.stats else {
             let (mails, recipients) = (stats.mails, stats.recipients);
             let (bytes, opened) = (stats.bytes, stats.connections.opened);
-            eprintln!(
+            tell(&format!(
                 "{mails} mails, {recipients} recipients, {bytes} octets, {opened} connections"
-            );
+            ));
             return Ok(());
         };
         // Numbers and names: there is nothing that JSON could not hold.

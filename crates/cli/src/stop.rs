@@ -32,7 +32,8 @@ impl Stop {
             // Where signals cannot be caught they end the command, as they would anyway.
             interrupt: signal(SignalKind::interrupt()).ok(),
             terminate: signal(SignalKind::terminate()).ok(),
-            deadline: time.map(|time| Instant::now() + time),
+            // A time too long for the clock is no limit.
+            deadline: time.and_then(|time| Instant::now().checked_add(time)),
             reason: None,
             urgent: false,
         }
@@ -51,7 +52,10 @@ impl Stop {
         };
         self.deadline = None;
         self.urgent = self.reason.is_some();
-        self.reason.get_or_insert(reason);
+        // A signal says more than time that is up.
+        if self.reason.is_none_or(|known| known == Reason::Time) {
+            self.reason = Some(reason);
+        }
     }
 
     pub(crate) fn reason(&self) -> Option<Reason> {

@@ -58,8 +58,8 @@ impl Load {
     ) -> Result<Self, LoadError> {
         let line: Vec<u8> = (b'a'..=b'z').cycle().take(LINE).chain(*b"\r\n").collect();
         Ok(Self {
-            from: Pattern::new(from)?,
-            to: Pattern::new(to)?,
+            from: Pattern::new(from, 1)?,
+            to: Pattern::new(to, recipients)?,
             recipients,
             size,
             body: line.iter().copied().cycle().take(size + line.len()).collect(),
@@ -105,12 +105,13 @@ impl Stream for Load {
 }
 
 impl<T: std::str::FromStr<Err = AddressError> + Clone> Pattern<T> {
-    fn new(text: &str) -> Result<Self, LoadError> {
+    /// `recipients` is how many addresses a mail has of this pattern.
+    fn new(text: &str, recipients: u32) -> Result<Self, LoadError> {
         let bad = |error| LoadError::Address(text.to_owned(), error);
         let first = fill(text, 0, 0).parse::<T>().map_err(bad)?;
         // The longest number must fit, too, so that no mail fails in the middle.
         fill(text, u64::MAX, u32::MAX).parse::<T>().map_err(bad)?;
-        let varies = text.contains("{seq}") || text.contains("{rcpt}");
+        let varies = text.contains("{seq}") || recipients > 1 && text.contains("{rcpt}");
         Ok(if varies { Self::Varying(text.to_owned()) } else { Self::Fixed(first) })
     }
 
