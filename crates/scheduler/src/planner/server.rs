@@ -109,6 +109,10 @@ impl Server {
         if self.ready.len() <= connecting + coming {
             return Opening::No;
         }
+        if now < self.sending.until && !self.waiting.is_empty() {
+            // Those that are open may send again then, whatever keeps others from being opened.
+            return Opening::Later(self.sending.until);
+        }
         let closed_until = self.breaker.until.max(self.opening.until).max(self.sending.until);
         if now < closed_until {
             return Opening::Later(closed_until);
