@@ -140,7 +140,8 @@ impl Session {
 
     fn handle_mail_reply(&mut self, now: Instant, reply: Reply<'_>) {
         match reply.code().severity() {
-            Severity::PositiveCompletion => {}
+            // With a new transaction begun, what was open before is not any more.
+            Severity::PositiveCompletion => self.transfer.needs_reset = false,
             Severity::PositiveIntermediate => self.unexpected(now, Stage::Mail, reply),
             Severity::TransientNegative | Severity::PermanentNegative => {
                 self.refuse_front(Stage::Mail, stored(reply));
