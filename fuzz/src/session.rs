@@ -39,6 +39,16 @@ struct Run {
     submitted: usize,
     awaits_tls: bool,
     is_closed: bool,
+    trace: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl Drop for Run {
+    /// A run that fails shows what was said.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.trace.iter().for_each(|(who, what)| eprintln!("{who} {}", what.escape_ascii()));
+        }
+    }
 }
 
 /// What a server says when a session goes well, and what it says otherwise.
@@ -100,6 +110,7 @@ impl Run {
             submitted: 0,
             awaits_tls: false,
             is_closed: false,
+            trace: Vec::new(),
         }
     }
 
@@ -148,7 +159,7 @@ impl Run {
         let mut slices = [IoSlice::new(&[]); 64];
         let used = self.session.poll_transmit(&mut slices);
         let queued = slices[..used].iter().map(|slice| slice.len()).sum();
-        // While TLS begins, whatever comes in the clear is not for the checker.
+        self.trace.push(("S:", octets.to_vec()));
         self.checker.heard(octets, queued);
         self.session.handle_input(self.now, octets);
     }
@@ -159,8 +170,12 @@ impl Run {
         let octets: Vec<u8> =
             slices[..used].iter().flat_map(|slice| slice.iter().copied()).take(most).collect();
         assert_eq!(used == 0, !self.session.has_transmit());
-        self.checker.said(&octets);
-        self.session.transmitted(self.now, octets.len());
+        let length = octets.len();
+        self.trace.push(("C:", octets));
+        if let Some((_, octets)) = self.trace.last() {
+            self.checker.said(octets);
+        }
+        self.session.transmitted(self.now, length);
     }
 
     fn submit(&mut self, number: usize) {
@@ -190,6 +205,7 @@ impl Run {
     fn drain(&mut self) {
         while let Some(event) = self.session.poll_event() {
             assert!(!self.is_closed, "an event behind the end: {event:?}");
+            self.trace.push(("  ", format!("{event:?}").into_bytes()));
             match event {
                 Event::Finished(finished) => self.finish(&finished),
                 Event::StartTls => self.awaits_tls = true,
