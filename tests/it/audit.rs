@@ -11,8 +11,8 @@ use posthaste_tests::wait_until;
 /// Longest wait for a sink to be done with what the kernel still holds for it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Mail number `number`: its reverse-path, forward-paths and content are its own, so that nothing of
-/// it can be taken for another mail's.
+/// Mail number `number`: its reverse-path, forward-paths and content are its own, so that nothing
+/// of it can be taken for another mail's.
 pub(crate) fn mail(number: usize, recipients: usize) -> Mail {
     let from: Mailbox = format!("s{number}@client.example").parse().unwrap();
     let to = (0..recipients).map(|place| address(number, place).parse::<ForwardPath>().unwrap());
@@ -79,12 +79,12 @@ pub(crate) struct Tally {
     pub(crate) stored: usize,
 }
 
-/// Compares reports of [`mail`]s with what an honest server stored, that is one which stores what it
-/// says that it does.
+/// Compares reports of [`mail`]s with what an honest server stored, that is one which stores what
+/// it says that it does.
 ///
 /// Each recipient is reported once. Those who are delivered have the mail once, those who are in
-/// doubt have it once or not at all, the others do not have it. Each mail is stored whole, under its
-/// own envelope. The client broke no rule.
+/// doubt have it once or not at all, the others do not have it. Each mail is stored whole, under
+/// its own envelope. The client broke no rule.
 ///
 /// # Panics
 ///

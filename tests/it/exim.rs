@@ -41,8 +41,8 @@ async fn refusals_without_end_are_told_apart() {
     interop::refusals_without_end_are_told_apart(&server).await;
 }
 
-/// What Exim makes of a content: there is a blank line between header and body though one of them is
-/// missing.
+/// What Exim makes of a content: there is a blank line between header and body though one of them
+/// is missing.
 fn filed(content: &[u8]) -> Vec<u8> {
     let has_header = !content.starts_with(b".");
     let has_blank_line = content.windows(4).any(|octets| octets == b"\r\n\r\n");

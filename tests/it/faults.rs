@@ -63,8 +63,8 @@ pub(crate) async fn send(mailer: &Mailer, count: usize, recipients: usize) -> Ve
     reports
 }
 
-/// A server that says 421 for the first seconds: every mail is delivered in the end, none is charged
-/// an attempt, and the waits grow.
+/// A server that says 421 for the first seconds: every mail is delivered in the end, none is
+/// charged an attempt, and the waits grow.
 async fn waits_out(outage: Duration, back_off: BackOff, seed: u64) -> Seen {
     let rule = format!("at=greeting for={}ms reply=\"421 4.3.2 later\"", outage.as_millis());
     let sink = sink(&[&rule]).await;
@@ -165,7 +165,8 @@ async fn connections_break_at_every_stage() {
             for policy in POLICIES {
                 let rule = format!("at={stage} every=7 close={close_by}");
                 let tally = run(&[&rule], |mailer| mailer.pipelining(policy)).await;
-                // A content this small has been written to its end when the server reads its middle.
+                // A content this small has been written to its end when the server reads its
+                // middle.
                 let in_doubt = ["content", "final"].iter().any(|it| stage.starts_with(it));
                 assert_eq!(tally.in_doubt > 0, in_doubt, "{rule} {policy:?}: {tally:?}");
                 if !in_doubt {
@@ -190,7 +191,8 @@ async fn silence_at_every_stage_is_not_waited_for_without_end() {
     futures_util::future::join_all(runs).await;
 }
 
-/// 10 MiB that break off in the middle: the mail is not in doubt, and the next attempt is free. TX-17
+/// 10 MiB that break off in the middle: the mail is not in doubt, and the next attempt is free.
+/// TX-17
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_content_that_breaks_off_is_sent_again() {
     for close_by in ["fin", "rst"] {
@@ -373,8 +375,8 @@ async fn a_shutdown_does_not_wait_for_a_server_that_hangs() {
     }
 }
 
-/// A server that closes a connection which has nothing to do, and one that refuses a mail before its
-/// end: neither is left alone for that.
+/// A server that closes a connection which has nothing to do, and one that refuses a mail before
+/// its end: neither is left alone for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_within_its_rights_is_not_left_alone() {
     let watch = Watch::new();
@@ -417,7 +419,8 @@ const STAGES: [&str; 11] = [
     "quit",
 ];
 
-/// Sends [`MAILS`] mails with one recipient each to a sink with fault rules, and balances the books.
+/// Sends [`MAILS`] mails with one recipient each to a sink with fault rules, and balances the
+/// books.
 async fn run(rules: &[&str], adjust: impl Fn(MailerBuilder) -> MailerBuilder) -> Tally {
     let sink = sink(rules).await;
     let mailer = adjust(mailer(sink.addr())).build().unwrap();

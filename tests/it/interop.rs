@@ -92,8 +92,8 @@ pub(crate) async fn large_mails_whole_and_once(
     are_filed(server, samples.len(), &samples, files).await;
 }
 
-/// Waits until mails 0 to `count` are filed: each once, its content as it was sent but for what the
-/// server makes of it.
+/// Waits until mails 0 to `count` are filed: each once, its content as it was sent but for what
+/// the server makes of it.
 async fn are_filed(server: &Server, count: usize, samples: &[Sample], files: fn(&[u8]) -> Vec<u8>) {
     let filed = || server.maildir.path().join("new").read_dir().map_or(0, Iterator::count);
     let what = format!("{count} mails to be filed");
@@ -138,9 +138,9 @@ fn difference(expected: &[u8], got: &[u8]) -> String {
     )
 }
 
-/// The second of three recipients, `gone`, is refused with the text `gone`: the others get the mail,
-/// in the same transaction (TX-21). `delivery` finds the queue id in a line of the server's log that
-/// tells of a delivery.
+/// The second of three recipients, `gone`, is refused with the text `gone`: the others get the
+/// mail, in the same transaction (TX-21). `delivery` finds the queue id in a line of the server's
+/// log that tells of a delivery.
 pub(crate) async fn refused_recipient_has_the_servers_words(
     server: &Server,
     delivery: fn(&str) -> Option<&str>,
@@ -171,8 +171,8 @@ pub(crate) async fn refused_recipient_has_the_servers_words(
     assert_eq!(ids[0], ids[1], "one mail, not two");
 }
 
-/// A third of the mails has no recipient but `gone`, another has `gone` beside somebody: servers that
-/// count errors and close at some point do not confuse the books.
+/// A third of the mails has no recipient but `gone`, another has `gone` beside somebody: servers
+/// that count errors and close at some point do not confuse the books.
 pub(crate) async fn refusals_without_end_are_told_apart(server: &Server) {
     const MAILS: usize = 300;
     let samples = samples();

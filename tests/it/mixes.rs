@@ -17,9 +17,9 @@ const MAILS: usize = 100;
 /// Mixes at a time: most of them wait for something most of the time.
 const AT_ONCE: usize = 8;
 
-/// What can go wrong, each with a small probability. None of it makes the sink a liar: what it says
-/// that it took, it took, and nothing else. Left out are only faults that would have the engine wait
-/// for minutes: greylisting, and refusals in the greeting.
+/// What can go wrong, each with a small probability. None of it makes the sink a liar: what it
+/// says that it took, it took, and nothing else. Left out are only faults that would have the
+/// engine wait for minutes: greylisting, and refusals in the greeting.
 const FAULTS: &[&str] = &[
     "at=connect close=rst",
     "at=greeting close=fin",
@@ -154,8 +154,8 @@ async fn run(seed: u64, rules: Vec<String>) -> Tally {
     };
     mailer.shutdown().await;
     let (stored, mut stats) = close(sink).await;
-    // A reply too many, or a refused RSET with MAIL in the same group, leads a client into breaking
-    // rules without knowing. It must not lead it into sending anything wrong.
+    // A reply too many, or a refused RSET with MAIL in the same group, leads a client into
+    // breaking rules without knowing. It must not lead it into sending anything wrong.
     if rules.iter().any(|rule| rule.contains("surplus") || rule.contains("502")) {
         stats.violations.clear();
     }

@@ -35,8 +35,8 @@ impl Sample {
     }
 }
 
-/// Contents of up to 10 KiB (TX-07, TX-08, TX-09, TX-12, TX-27). Those without a header are empty or
-/// begin with a dot.
+/// Contents of up to 10 KiB (TX-07, TX-08, TX-09, TX-12, TX-27). Those without a header are empty
+/// or begin with a dot.
 pub(crate) fn samples() -> Vec<Sample> {
     let line = |start: &str| format!("{start}{}\r\n", "x".repeat(998 - start.len()));
     let controls: Vec<u8> = (1..32).chain([127]).filter(|b| !b"\r\n".contains(b)).collect();
