@@ -48,7 +48,7 @@ impl Session {
             return false;
         }
         let Some(transaction) = transfer.transactions.get(transfer.sending) else { return false };
-        if transfer.needs_reset {
+        if transfer.needs_reset && transaction.next == Next::Mail {
             transfer.needs_reset = false;
             self.send(To::Reset, |out, _| out.extend_from_slice(command::RSET));
             return true;
