@@ -298,10 +298,6 @@ impl Checker {
             assert_eq!(size, content.len(), "SIZE is not the content's");
         }
         assert!(transaction.has_accepted() || content.is_empty(), "content for nobody");
-        assert!(
-            transaction.has_accepted() || !transaction.has_recipient(),
-            "a lone dot to a server that has a recipient would be an empty mail"
-        );
         let is_declared = transaction.mail.is_8bit || transaction.mail.is_utf8;
         assert!(content.is_ascii() || is_declared || !eight_bit_allowed, "8 bit, undeclared");
         transaction.content = Some(content);
@@ -352,7 +348,7 @@ impl Checker {
             To::Ehlo | To::Helo | To::Reset => code == 250,
             To::Auth => code == 235 || code == 334,
             To::Mail(_) | To::Rcpt(..) | To::Content(_) => reply.is_positive(),
-            To::Data(_) => code == 354,
+            To::Data(index) => code == 354 && !self.transactions[index].is_mixed_up(),
             To::Quit => true,
         };
         let is_refusal = reply.is_negative() && to != To::Reset;
@@ -405,6 +401,11 @@ impl Transaction {
     /// Whether it may have content: MAIL and a recipient were accepted.
     fn has_accepted(&self) -> bool {
         self.mail_reply.is_some_and(|code| code < 300) && self.has_recipient()
+    }
+
+    /// MAIL was refused and a recipient accepted: whatever the server has, it is not this.
+    fn is_mixed_up(&self) -> bool {
+        self.mail_reply.is_some_and(|code| code >= 400) && self.has_recipient()
     }
 
     fn has_recipient(&self) -> bool {
