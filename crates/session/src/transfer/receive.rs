@@ -44,8 +44,18 @@ impl Session {
             To::Rcpt => self.handle_rcpt_reply(now, reply),
             To::Data => self.handle_data_reply(now, flight, reply),
             To::Content => self.handle_final_reply(now, reply),
-            To::LoneDot => self.finish_transactions(now, None),
+            To::LoneDot => self.handle_lone_dot_reply(now, stage, reply),
             To::Reset => self.handle_reset_reply(now, stage, reply),
+        }
+    }
+
+    /// Whether nobody's mail was taken does not matter, as long as the server is done with it.
+    fn handle_lone_dot_reply(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+        match reply.code().severity() {
+            Severity::PositiveIntermediate => self.unexpected(now, stage, reply),
+            Severity::PositiveCompletion
+            | Severity::TransientNegative
+            | Severity::PermanentNegative => self.finish_transactions(now, None),
         }
     }
 
