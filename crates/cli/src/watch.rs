@@ -174,7 +174,8 @@ impl Seen {
         match reason {
             CloseReason::Quit | CloseReason::Aborted { .. } => return,
             CloseReason::Violation { .. } => self.violations += 1,
-            CloseReason::Refused { .. } | CloseReason::Unavailable(_) => self.failed += 1,
+            CloseReason::Refused { stage, .. } if *stage <= Stage::Auth => self.failed += 1,
+            CloseReason::Unavailable(_) => self.failed += 1,
             _ => {}
         }
         self.trouble(describe(reason));
