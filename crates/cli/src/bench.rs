@@ -41,8 +41,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Measures a server: as many mails as it takes, over as many connections as are asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
-    /// HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, or sink: for a server inside this process
-    #[arg(value_name = "SERVER")]
+    #[arg(value_name = "SERVER", help = crate::server::HELP)]
     server: String,
 
     /// How many mails [default: as many as go into --duration]

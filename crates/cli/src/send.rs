@@ -38,8 +38,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// Delivers mail: one, many, or a merge of a template and a table.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SendArgs {
-    /// HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, or sink: for a server inside this process
-    #[arg(value_name = "SERVER")]
+    #[arg(value_name = "SERVER", help = crate::server::HELP)]
     server: String,
 
     #[command(flatten)]

@@ -22,6 +22,10 @@ use crate::units::{duration, positive};
 /// The longest password file or output of --password-cmd: SASL allows 255 octets, and a line end may follow.
 const MAX_PASSWORD: usize = 4096;
 
+/// The forms of a server.
+pub(crate) const HELP: &str = "HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, or sink: for a \
+                               server inside this process";
+
 /// How to reach the server.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]

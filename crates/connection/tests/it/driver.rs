@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use posthaste_connection::drive;
 use posthaste_connection::session::{
     CloseReason, Config, Envelope, ForwardPath, ImplicitTls, Mail, Mailbox, Pipelining, Session,
 };
-use posthaste_connection::drive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, duplex};
 use tokio::time::sleep;
 
