@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use posthaste_session::{Config, Content, Envelope, ForwardPath, Mail, ReversePath};
-use posthaste_sink::{EarlyTalk, PipeliningAfterContent, Server};
-use posthaste_testkit::link::PipeModel;
+use posthaste_session::{Config, Content, Envelope, ForwardPath, Mail, Pipelining, ReversePath};
+use posthaste_sink::{EarlyTalk, PipeliningAfterContent, Server, StoreKind};
+use posthaste_testkit::link::{Break, Breakage, PipeModel};
 use posthaste_testkit::pair::{Faults, Ledger, LinkModel, MODES, Report, Said, Scenario};
 use posthaste_testkit::{Clock, Dice};
 
@@ -158,6 +158,45 @@ fn a_hostile_server_gets_nowhere() {
         let scenario = Scenario::new(&mut dice, Faults::Honest);
         scenario.run_hostile(Clock::default(), dice);
     });
+}
+
+/// CL-01 to CL-03, TX-16, TX-17: the line breaks at every octet, either way, in every manner; the
+/// narrow link also lets writes get stuck at every octet.
+#[test]
+fn the_line_may_break_at_every_octet() {
+    let mut scenario = Scenario::new(&mut Dice::from_seed(0), Faults::None);
+    let narrow = PipeModel { capacity: 8, ..PipeModel::default() };
+    scenario.client = Config::new("c.example".parse().unwrap());
+    scenario.server = posthaste_sink::Config {
+        offer: "-8BITMIME,-SMTPUTF8,-CHUNKING,-BINARYMIME,-DSN".parse().unwrap(),
+        store: StoreKind::Memory,
+        ..posthaste_sink::Config::default()
+    };
+    scenario.application.mails = (0..2).map(small_mail).collect();
+    for mode in [Pipelining::Envelope, Pipelining::Cross] {
+        scenario.client.pipelining = mode;
+        scenario.link = LinkModel { up: narrow.clone(), down: narrow.clone(), read: None };
+        let (report, sink) = run_honest(&scenario, Dice::from_seed(0));
+        assert_eq!(sink.mails().len(), 2);
+        for how in [Break::Fin, Break::Rst, Break::Silence] {
+            for after in 0..=report.octets_said() {
+                scenario.link.up.breakage = Some(Breakage { after, how });
+                run_honest(&scenario, Dice::from_seed(0));
+            }
+            scenario.link.up.breakage = None;
+            for after in 0..=report.octets_heard() {
+                scenario.link.down.breakage = Some(Breakage { after, how });
+                run_honest(&scenario, Dice::from_seed(0));
+            }
+            scenario.link.down.breakage = None;
+        }
+    }
+}
+
+fn small_mail(number: usize) -> Mail {
+    let from: ReversePath = format!("m{number}@x").parse().unwrap();
+    let to = ["a@y", "b@y"].map(|address| address.parse::<ForwardPath>().unwrap());
+    Mail::new(Envelope::new(from, to).unwrap(), Content::new(".\r\n").unwrap())
 }
 
 #[test]

@@ -24,6 +24,28 @@ pub struct Report {
     pub trace: Trace,
 }
 
+impl Report {
+    /// Octets that the client wrote.
+    pub fn octets_said(&self) -> u64 {
+        self.octets(|line| match line {
+            TraceLine::Said(octets) => octets.len(),
+            TraceLine::Heard(_) | TraceLine::Event(_) => 0,
+        })
+    }
+
+    /// Octets that the client read.
+    pub fn octets_heard(&self) -> u64 {
+        self.octets(|line| match line {
+            TraceLine::Heard(octets) => octets.len(),
+            TraceLine::Said(_) | TraceLine::Event(_) => 0,
+        })
+    }
+
+    fn octets(&self, of: impl Fn(&TraceLine) -> usize) -> u64 {
+        self.trace.lines().iter().map(|(_, line)| of(line) as u64).sum()
+    }
+}
+
 /// What became of a mail.
 #[derive(Debug)]
 pub enum Fate {
