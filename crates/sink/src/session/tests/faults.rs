@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Cut, GREETING, Scene, check, codes, faults};
-use crate::config::{Config, TlsUse};
+use super::{Cut, GREETING, Scene, check, check_cut, codes, faults};
+use crate::config::{Config, PipeliningAfterContent, TlsUse};
 use crate::server::Server;
 
 #[test]
@@ -193,4 +193,58 @@ fn a_stalled_session_ends_with_its_sink() {
     scene.session.handle_shutdown();
     scene.drain();
     assert_eq!(scene.seen, "* close fin\n");
+}
+
+/// What waits for its reply is no early talk once the reply is there.
+#[test]
+fn a_rule_that_takes_time_turns_nothing_against_the_client() {
+    let config = Config {
+        pipelining_after_content: PipeliningAfterContent::Reject503,
+        ..faults(&[r#"at=greeting trickle=1s reply="220""#, r#"at=final delay=5s"#])
+    };
+    let stats = check_cut(
+        &config,
+        "S: 2
+        * wait 1s
+        S: 2
+        * wait 3s
+        S: 0
+        S: \\r
+        S: \\n
+        C: EHLO client
+        S: 250-sink
+        S: 250-PIPELINING
+        S: 250 CHUNKING
+        C: MAIL FROM:<a@x>
+        C: RCPT TO:<b@y>
+        C: DATA
+        S: 250 Ok
+        S: 250 Ok
+        S: 354 End data with <CR><LF>.<CR><LF>
+        C: .
+        * wait 5s
+        S: 250 Ok: queued as 0-1
+        C: MAIL FROM:<a@x>
+        S: 250 Ok",
+        Cut::Whole,
+    );
+    assert_eq!(stats.violations.len(), 0, "{:?}", stats.violations);
+}
+
+#[test]
+fn a_client_that_is_gone_is_not_asked_again() {
+    let mut scene = Scene::new(&faults(&[r#"at=greeting delay=5s"#]));
+    assert!(scene.session.wants_input());
+    scene.session.handle_eof();
+    assert!(!scene.session.wants_input());
+    scene.wait(Duration::from_secs(5));
+    assert_eq!(scene.seen, "S: 220 sink ESMTP posthaste sink\n* close fin\n");
+}
+
+#[test]
+fn content_outside_a_transaction_is_nobodys() {
+    let mut scene = Scene::new(&faults(&[r#"at=data reply="354 go""#]));
+    let commands = ["MAIL FROM:<a@x>", "RCPT TO:<b@y>", "DATA", ".", "DATA", "."];
+    assert_eq!(codes(&mut scene, &commands), "250 250 354 250 354 250");
+    assert_eq!(scene.server.stats().mails, 1);
 }
