@@ -5,8 +5,8 @@ use posthaste_sink::command::Command;
 
 /// Takes the input for an address and for a name.
 ///
-/// What is accepted has no control character (IN-01 to IN-07), reads itself, stays within the limits
-/// of RFC 5321, and is one path without parameters to the sink's own grammar.
+/// What is accepted has no control character (IN-01 to IN-07), reads itself, stays within the
+/// limits of RFC 5321, and is one path without parameters to the sink's own grammar.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(mailbox) = text.parse::<Mailbox>() {

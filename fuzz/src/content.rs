@@ -72,7 +72,7 @@ fn write(now: Instant, session: &mut Session, sizes: &[u8]) -> Vec<u8> {
     written
 }
 
-/// Lines of at most 998 octets, each ended by CRLF, perhaps but for the last; no other CR, LF or NUL.
+/// Lines of at most 998 octets, each ended by CRLF, the last one perhaps not; no other CR or LF.
 fn is_allowed(octets: &[u8]) -> bool {
     // Octets above 127 are text like any other.
     let plain = |&octet: &u8| if octet.is_ascii() { char::from(octet) } else { 'x' };

@@ -1,7 +1,7 @@
 //! Where octets are cut.
 
-/// Splits an input into the places to cut at and the octets to be cut: the first octet is the number
-/// of cuts, up to seven, and one octet for each follows.
+/// Splits an input into the places to cut at and the octets to be cut: the first octet is the
+/// number of cuts, up to seven, and one octet for each follows.
 pub(crate) fn split(input: &[u8]) -> (Vec<u8>, &[u8]) {
     let Some((count, rest)) = input.split_first() else { return (Vec::new(), input) };
     let count = usize::from(count % 8).min(rest.len());

@@ -3,8 +3,8 @@
 use posthaste_testkit::pair::{Faults, Ledger, Scenario};
 use posthaste_testkit::{Clock, Dice};
 
-/// Lets the input decide a scenario and its run: see the pair tests of the testkit, whose seeds these
-/// octets stand for.
+/// Lets the input decide a scenario and its run: see the pair tests of the testkit, whose seeds
+/// these octets stand for.
 pub fn run(input: &[u8]) {
     let mut dice = Dice::from_octets(input);
     let faults = dice.pick(&[Faults::Honest, Faults::Steady, Faults::Lying, Faults::None]);

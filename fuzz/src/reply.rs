@@ -14,8 +14,9 @@ enum Framed {
 
 /// Frames and reads replies until there are no more.
 ///
-/// Any cuts give the same replies. They are the ones that the naive reader finds. What is read can be
-/// written and read again, and what is displayed holds no control character (RF-04 to RF-14, REP-11).
+/// Any cuts give the same replies. They are the ones that the naive reader finds. What is read can
+/// be written and read again, and what is displayed holds no control character (RF-04 to RF-14,
+/// REP-11).
 pub fn run(input: &[u8]) {
     let (cuts, mut octets) = cuts::split(input);
     for _ in 0..64 {

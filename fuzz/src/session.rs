@@ -15,7 +15,7 @@ use posthaste_testkit::pair::MODES;
 /// of which some take octets behind them.
 ///
 /// Every mail gets one outcome, which is what was said and heard; the session says nothing that its
-/// replies do not allow; there is a deadline whenever something is awaited; nothing follows the end.
+/// replies do not allow; whenever something is awaited there is a deadline; its end is the end.
 pub fn run(input: &[u8]) {
     let Some((&settings, operations)) = input.split_first() else { return };
     let mut run = Run::new(settings);

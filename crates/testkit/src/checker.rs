@@ -95,7 +95,7 @@ struct Transaction {
     hopeless_from: Option<u64>,
 }
 
-/// More replies than this are never awaited: what one group may have, and the rest of the one before.
+/// Replies awaited at most: what one group may have, and the rest of the one before.
 const MAX_AWAITED: usize = 512 + 2;
 
 impl Checker {
@@ -278,7 +278,7 @@ impl Checker {
         self.expect(To::Mail(self.transactions.len() - 1));
     }
 
-    /// The transaction that RCPT and DATA belong to, which must be open and not known to be refused.
+    /// The transaction that RCPT and DATA belong to: open, and not known to be refused.
     fn open(&mut self, verb: &str, start: u64) -> (usize, &mut Transaction) {
         let index = self.transactions.len().checked_sub(1).expect("RCPT or DATA before MAIL");
         let last = &mut self.transactions[index];
@@ -305,8 +305,8 @@ impl Checker {
         self.expect(To::Content(index));
     }
 
-    /// The client is about to be told these octets; it has queued `queued` octets already which will
-    /// be said whatever these are.
+    /// The client is about to be told these octets. It has queued `queued` octets already, which
+    /// will be said whatever these are.
     pub fn heard(&mut self, octets: &[u8], queued: usize) {
         for &octet in octets {
             if self.silence.is_some() && !self.has_quit {

@@ -1,8 +1,8 @@
 //! A client's session and a server's, joined by a link in virtual time.
 //!
 //! [`Pair::run`] drives both to their end as a driver would: it reads while it writes, in pieces of
-//! any size, and lets time pass only when nobody has anything to do. A [`Checker`] witnesses it, and
-//! the same [`Dice`] give the same [`Trace`].
+//! any size, and lets time pass only when nobody has anything to do. A [`Checker`] witnesses it,
+//! and the same [`Dice`] give the same [`Trace`].
 
 mod application;
 mod campaign;
