@@ -27,6 +27,10 @@ pub struct Config {
     pub limits: Limits,
     /// Keywords of the EHLO reply that are treated as if they had not been offered.
     pub ignored_keywords: Vec<String>,
+    /// What is spoken: SMTP or LMTP.
+    pub protocol: Protocol,
+    /// Which command carries content.
+    pub chunking: Chunking,
     /// Whether a transcript is made of everything said, with secrets redacted.
     pub transcript: bool,
 }
@@ -42,10 +46,66 @@ impl Config {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             ignored_keywords: Vec::new(),
+            protocol: Protocol::default(),
+            chunking: Chunking::default(),
             transcript: false,
         }
     }
 }
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// SMTP (RFC 5321): one final reply for all recipients of a mail.
+    #[default]
+    Smtp,
+    /// LMTP (RFC 2033): one final reply for each recipient that was accepted.
+    Lmtp,
+}
+
+/// Which command carries content where the server offers CHUNKING (RFC 3030). Without that it is always DATA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Chunking {
+    /// BDAT for binary content, DATA for all other: some servers offer CHUNKING and then choke on it.
+    #[default]
+    Auto,
+    /// DATA only. Binary content cannot be sent.
+    Off,
+    /// BDAT only.
+    Always,
+}
+
+impl Chunking {
+    const ALL: [Self; 3] = [Self::Auto, Self::Off, Self::Always];
+
+    /// Its name, e.g. `always`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Off => "off",
+            Self::Always => "always",
+        }
+    }
+}
+
+impl fmt::Display for Chunking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Chunking {
+    type Err = UnknownChunking;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|known| known.as_str() == text).ok_or(UnknownChunking)
+    }
+}
+
+/// The text names no way of chunking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected auto, off or always")]
+pub struct UnknownChunking;
 
 /// When a session asks for TLS by STARTTLS (RFC 3207).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -17,12 +17,13 @@ mod stage;
 mod transaction;
 mod transfer;
 mod transmit;
+mod xtext;
 
 pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use address_error::AddressError;
 pub use config::{
-    Config, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts, TlsPolicy,
-    UnknownMode,
+    Chunking, Config, Credentials, CredentialsError, Pipelining, PlaintextAuth, Protocol, Timeouts,
+    TlsPolicy, UnknownChunking, UnknownMode,
 };
 pub use content::{Content, ContentError, MAX_LINE};
 pub use domain::{ClientName, Domain, MAX_DOMAIN};
@@ -35,3 +36,4 @@ pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, TransactionId, Un
 pub use posthaste_reply as reply;
 pub use session::{ImplicitTls, Session, SetupTiming, SubmitError, SubmitErrorReason};
 pub use stage::Stage;
+pub use xtext::xtext;
