@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use posthaste_session::{
     Config, Content, Credentials, Envelope, Event, Finished, ForwardPath, Mail, PartialRefusal,
-    PlaintextAuth, ReversePath, Session, Stage, TlsPolicy, TransactionId,
+    PlaintextAuth, ReversePath, Session, Stage, TlsPolicy, TlsState, TransactionId,
 };
 use posthaste_testkit::checker::{Checker, Rules};
 use posthaste_testkit::pair::MODES;
@@ -149,7 +149,7 @@ impl Run {
             _ if self.awaits_tls && !self.session.is_closed() => {
                 self.awaits_tls = false;
                 self.checker.tls_established();
-                self.session.tls_established(self.now);
+                self.session.tls_established(self.now, TlsState::default());
             }
             _ => {}
         }

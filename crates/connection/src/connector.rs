@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use posthaste_session::{ClientName, Config, ImplicitTls, Session, TlsPolicy};
+use posthaste_session::{ClientName, Config, ImplicitTls, Session, TlsPolicy, TlsState};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
@@ -137,9 +137,9 @@ impl Connector {
             }
             Security::Implicit => {
                 let deadline = now().checked_add(config.timeouts.tls);
-                let stream = self.secure(stream, deadline, &mut info).await?;
+                let (stream, tls) = self.secure(stream, deadline, &mut info).await?;
                 dispatch.handle_connected(&info);
-                let session = Session::with_tls(now(), config, ImplicitTls::Established);
+                let session = Session::with_tls(now(), config, ImplicitTls::Established(tls));
                 Driver::new(session, dispatch).run(stream).await;
                 Ok(())
             }
@@ -156,9 +156,9 @@ impl Connector {
         let mut driver = Driver::new(session, dispatch);
         let Some(stream) = driver.run(stream).await else { return Ok(()) };
         let deadline = driver.session.poll_deadline();
-        let stream = self.secure(stream, deadline, info).await?;
+        let (stream, tls) = self.secure(stream, deadline, info).await?;
         driver.dispatch.handle_connected(info);
-        driver.session.tls_established(now());
+        driver.session.tls_established(now(), tls);
         driver.run(stream).await;
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Connector {
         stream: TcpStream,
         deadline: Option<Instant>,
         info: &mut Info,
-    ) -> Result<TlsStream<TcpStream>, Error> {
+    ) -> Result<(TlsStream<TcpStream>, TlsState), Error> {
         let Inner { server, name, tls, .. } = &*self.inner;
         let started = now();
         let handshake = tls.handshake(name, &server.host, Some(info.peer), stream);
@@ -180,7 +180,8 @@ impl Connector {
             Error::new(ErrorKind::HandshakeTimeout, name).with_peer(Some(info.peer))
         })??;
         tls.time = now() - started;
+        let state = tls.state();
         info.tls = Some(tls);
-        Ok(stream)
+        Ok((stream, state))
     }
 }

@@ -6,12 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_session::{ChannelBinding, TlsState};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore,
+    SignatureScheme,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -129,8 +133,17 @@ pub struct TlsInfo {
     pub cipher: String,
     /// Whether the certificate was valid for the server's name.
     pub is_verified: bool,
+    /// What ties a SASL exchange to this connection (RFC 9266), where TLS can say it.
+    pub channel_binding: Option<ChannelBinding>,
     /// How long the handshake took.
     pub time: Duration,
+}
+
+impl TlsInfo {
+    /// What a session has to know of it.
+    pub fn state(&self) -> TlsState {
+        TlsState { is_verified: self.is_verified, channel_binding: self.channel_binding }
+    }
 }
 
 impl TlsClient {
@@ -212,8 +225,22 @@ impl TlsClient {
             version: version.unwrap_or_default(),
             cipher: cipher.unwrap_or_default(),
             is_verified,
+            channel_binding: self.channel_binding(connection),
             time: Duration::ZERO,
         }
+    }
+
+    /// RFC 9266 section 4.2: only with TLS 1.3, or with 1.2 and the extended master secret. Whether
+    /// a connection has that rustls does not tell, but where it is required every connection has.
+    fn channel_binding(&self, connection: &ClientConnection) -> Option<ChannelBinding> {
+        match connection.protocol_version()? {
+            ProtocolVersion::TLSv1_3 => {}
+            ProtocolVersion::TLSv1_2 if self.connector.config().require_ems => {}
+            _ => return None,
+        }
+        let octets = [0; ChannelBinding::LENGTH];
+        let octets = connection.export_keying_material(octets, ChannelBinding::LABEL, Some(&[]));
+        octets.ok().map(ChannelBinding::from_exporter)
     }
 }
 

@@ -3,9 +3,11 @@
 
 mod address;
 mod address_error;
+mod auth;
 mod command;
 mod config;
 mod content;
+mod credentials;
 mod domain;
 mod event;
 mod mail;
@@ -14,6 +16,7 @@ mod sasl;
 mod session;
 mod setup;
 mod stage;
+mod tls;
 mod transaction;
 mod transfer;
 mod transmit;
@@ -22,18 +25,19 @@ mod xtext;
 pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use address_error::AddressError;
 pub use config::{
-    Chunking, Config, Credentials, CredentialsError, Pipelining, PlaintextAuth, Protocol, Timeouts,
-    TlsPolicy, UnknownChunking, UnknownMode,
+    Chunking, Config, Pipelining, Protocol, Timeouts, TlsPolicy, UnknownChunking, UnknownMode,
 };
 pub use content::{Content, ContentError, MAX_LINE};
+pub use credentials::{Credentials, CredentialsError, PlaintextAuth};
 pub use domain::{ClientName, Domain, MAX_DOMAIN};
 pub use event::{
     CloseReason, Event, Objection, PipeliningLowered, Requirement, Speaker, TranscriptLine,
     Violation,
 };
-pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal};
+pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal, Recipient};
 pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, TransactionId, Unsendable};
 pub use posthaste_reply as reply;
-pub use session::{ImplicitTls, Session, SetupTiming, SubmitError, SubmitErrorReason};
+pub use session::{Session, SetupTiming, SubmitError, SubmitErrorReason};
 pub use stage::Stage;
+pub use tls::{ChannelBinding, ImplicitTls, TlsState};
 pub use xtext::xtext;

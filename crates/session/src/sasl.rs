@@ -3,7 +3,7 @@
 use posthaste_reply::Mechanism;
 use zeroize::Zeroizing;
 
-use crate::config::Credentials;
+use crate::credentials::Credentials;
 
 /// What a client says; wiped when dropped.
 pub(crate) type Secret = Zeroizing<Vec<u8>>;

@@ -12,6 +12,7 @@ use crate::mail::Mail;
 use crate::outcome::{TransactionId, Unsendable};
 use crate::sasl::Exchange;
 use crate::stage::Stage;
+use crate::tls::{ImplicitTls, TlsState};
 use crate::transfer::Transfer;
 use crate::transmit::Transmit;
 
@@ -122,7 +123,7 @@ pub struct Session {
     /// What is awaited has changed, so the deadline has to be set anew.
     pub(crate) rearm: bool,
     pub(crate) extensions: Extensions,
-    pub(crate) is_tls: bool,
+    pub(crate) tls: Option<TlsState>,
     pub(crate) quits: bool,
     pub(crate) setup_timing: SetupTiming,
 }
@@ -157,16 +158,6 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// Whether a connection has TLS from its first octet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ImplicitTls {
-    /// No: plaintext, perhaps with STARTTLS.
-    #[default]
-    No,
-    /// Yes, and the handshake is done.
-    Established,
-}
-
 impl Session {
     /// Begins a session on a plaintext connection that was just opened.
     pub fn new(now: Instant, config: Config) -> Self {
@@ -186,7 +177,7 @@ impl Session {
             deadline: None,
             rearm: true,
             extensions: Extensions::default(),
-            is_tls: tls == ImplicitTls::Established,
+            tls: tls.state(),
             quits: false,
             setup_timing: SetupTiming {
                 started: now,
@@ -304,9 +295,9 @@ impl Session {
     /// Takes note that the handshake asked for by [`Event::StartTls`] is done.
     ///
     /// All that the server had said before is forgotten (RFC 3207 section 4.2).
-    pub fn tls_established(&mut self, now: Instant) {
+    pub fn tls_established(&mut self, now: Instant, tls: TlsState) {
         debug_assert!(matches!(self.phase, Phase::Handshake), "no handshake was asked for");
-        self.is_tls = true;
+        self.tls = Some(tls);
         self.extensions = Extensions::default();
         self.framer.reset();
         self.start_hello(now);
@@ -359,7 +350,12 @@ impl Session {
 
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
-        self.is_tls
+        self.tls.is_some()
+    }
+
+    /// What came of the TLS handshake; `None` while there is no TLS.
+    pub fn tls(&self) -> Option<&TlsState> {
+        self.tls.as_ref()
     }
 
     /// Whether [`Event::Closed`] has been reported or waits to be.

@@ -1,13 +1,12 @@
-//! From the greeting to readiness: EHLO, STARTTLS, AUTH.
+//! From the greeting to readiness: EHLO, STARTTLS; AUTH is in `auth.rs`.
 
 use std::time::Instant;
 
-use posthaste_reply::{Extensions, Mechanism, Reply, ReplyCode, Severity};
+use posthaste_reply::{Extensions, Reply, ReplyCode, Severity};
 
 use crate::command;
-use crate::config::{PlaintextAuth, TlsPolicy};
-use crate::event::{CloseReason, Event, Requirement, Speaker, Violation};
-use crate::sasl::{Exchange, Secret};
+use crate::config::TlsPolicy;
+use crate::event::{CloseReason, Event, Requirement, Violation};
 use crate::session::{Phase, Session, stored};
 use crate::stage::Stage;
 
@@ -86,7 +85,7 @@ impl Session {
     }
 
     fn needs_extensions(&self) -> bool {
-        let needs_tls = self.config.tls == TlsPolicy::Require && !self.is_tls;
+        let needs_tls = self.config.tls == TlsPolicy::Require && !self.is_tls();
         needs_tls || self.config.credentials.is_some()
     }
 
@@ -107,7 +106,7 @@ impl Session {
 
     fn after_hello(&mut self, now: Instant) {
         self.setup_timing.introduced = Some(now);
-        if self.is_tls || self.config.tls == TlsPolicy::Off {
+        if self.is_tls() || self.config.tls == TlsPolicy::Off {
             self.start_auth(now, None);
         } else if self.extensions.starttls() {
             self.command(|out| out.extend_from_slice(command::STARTTLS));
@@ -139,81 +138,14 @@ impl Session {
         }
     }
 
-    /// Authenticates where credentials were given, with the mechanism behind `refused` in the order of preference.
-    fn start_auth(&mut self, now: Instant, refused: Option<Mechanism>) {
-        let Some(credentials) = &self.config.credentials else {
-            return self.become_ready(now);
-        };
-        if !self.is_tls && credentials.plaintext() == PlaintextAuth::Forbidden {
-            return self.close_politely(CloseReason::Unavailable(Requirement::TlsForAuth));
-        }
-        let Some(mechanism) = self.next_mechanism(refused) else {
-            return self.close_politely(CloseReason::Unavailable(Requirement::AuthMechanism));
-        };
-        let mut exchange = Exchange::new(mechanism);
-        let response = exchange.initial_response(credentials);
-        if self.config.transcript {
-            let initial = if response.is_some() { " [redacted]" } else { "" };
-            self.record(Speaker::Client, format!("AUTH {}{initial}", mechanism.name()));
-        }
-        let response = response.as_ref().map(|response| response.as_slice());
-        self.transmit.push_secret(|out| command::auth(out, mechanism, response));
-        self.phase = Phase::Auth(exchange);
-    }
-
-    fn next_mechanism(&self, refused: Option<Mechanism>) -> Option<Mechanism> {
-        let allowed = self.config.credentials.as_ref()?.mechanisms();
-        let tried =
-            refused.and_then(|refused| allowed.iter().position(|&mechanism| mechanism == refused));
-        let untried = allowed.get(tried.map_or(0, |index| index + 1)..)?;
-        untried.iter().copied().find(|&mechanism| self.extensions.auth().contains(mechanism))
-    }
-
-    /// RFC 4954 section 4.
-    fn handle_auth(&mut self, now: Instant, reply: Reply<'_>) {
-        let Phase::Auth(exchange) = &mut self.phase else { return };
-        match (reply.code().value(), reply.code().severity()) {
-            (235, _) if exchange.is_complete() => self.become_ready(now),
-            (334, _) => {
-                let Some(credentials) = &self.config.credentials else { return };
-                let response = exchange.handle_challenge(credentials);
-                self.respond_to_challenge(now, response);
-            }
-            // The mechanism was refused, not the credentials: another one may do.
-            (504 | 534, _) => {
-                let refused = exchange.mechanism();
-                match self.next_mechanism(Some(refused)) {
-                    Some(_) => self.start_auth(now, Some(refused)),
-                    None => self.refuse(Stage::Auth, reply),
-                }
-            }
-            (_, Severity::TransientNegative | Severity::PermanentNegative) => {
-                self.refuse(Stage::Auth, reply)
-            }
-            (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {
-                self.unexpected(now, Stage::Auth, reply)
-            }
-        }
-    }
-
-    fn respond_to_challenge(&mut self, now: Instant, response: Option<Secret>) {
-        let Some(response) = response else {
-            return self.violate(now, Violation::EndlessAuth);
-        };
-        if self.config.transcript {
-            self.record(Speaker::Client, "[redacted]".to_owned());
-        }
-        self.transmit.push_secret(|out| command::auth_response(out, &response));
-    }
-
-    fn become_ready(&mut self, now: Instant) {
+    pub(crate) fn become_ready(&mut self, now: Instant) {
         self.setup_timing.ready = Some(now);
         self.phase = Phase::Ready;
         self.emit(Event::Ready);
     }
 
     /// The server does not want to begin.
-    fn refuse(&mut self, stage: Stage, reply: Reply<'_>) {
+    pub(crate) fn refuse(&mut self, stage: Stage, reply: Reply<'_>) {
         let reply = stored(reply);
         self.close_politely(CloseReason::Refused { stage, reply });
     }

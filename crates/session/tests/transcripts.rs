@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use posthaste_session::{
     CloseReason, Config, Content, Credentials, Envelope, Event, ForwardPath, Mail, Outcome,
-    PartialRefusal, PlaintextAuth, ReversePath, Session, TlsPolicy,
+    PartialRefusal, PlaintextAuth, ReversePath, Session, TlsPolicy, TlsState,
 };
 
 /// How the server's octets are cut.
@@ -204,7 +204,7 @@ impl Runner {
                 self.now = deadline;
                 self.session.handle_timeout(deadline);
             }
-            ("tls", _) => self.session.tls_established(self.now),
+            ("tls", _) => self.session.tls_established(self.now, TlsState::default()),
             ("quit", _) => self.session.quit(self.now),
             ("abort", _) => self.session.abort(self.now),
             ("mode", mode) => self.session.set_pipelining(self.now, mode.parse().unwrap()),

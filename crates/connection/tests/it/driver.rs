@@ -9,6 +9,7 @@ use std::time::Duration;
 use posthaste_connection::drive;
 use posthaste_connection::session::{
     CloseReason, Config, Envelope, ForwardPath, ImplicitTls, Mail, Mailbox, Pipelining, Session,
+    TlsState,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, duplex};
 use tokio::time::sleep;
@@ -173,7 +174,11 @@ async fn each_group_leaves_in_one_write_with_tls() {
         take_both(&mut peer).await;
         peer.part().await;
     };
-    let session = Session::with_tls(now(), mode(Pipelining::Cross), ImplicitTls::Established);
+    let session = Session::with_tls(
+        now(),
+        mode(Pipelining::Cross),
+        ImplicitTls::Established(TlsState::default()),
+    );
     let stream = stream.unwrap();
     tokio::join!(drive(session, stream, recorder(dotted())), serve);
     // EHLO, envelope, content with envelope, content, QUIT, and the alert that ends TLS.

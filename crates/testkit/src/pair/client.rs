@@ -4,7 +4,7 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use posthaste_session::{
-    CloseReason, Event, Finished, Mail, Pipelining, Session, Stage, SubmitErrorReason,
+    CloseReason, Event, Finished, Mail, Pipelining, Session, Stage, SubmitErrorReason, TlsState,
     TransactionId,
 };
 
@@ -72,7 +72,7 @@ impl Client {
         self.awaits_tls = false;
         self.checker.tls_established();
         world.trace.push(TraceLine::Event("tls".to_owned()));
-        self.session.tls_established(world.now);
+        self.session.tls_established(world.now, TlsState::default());
     }
 
     pub(super) fn listens(&self) -> bool {
