@@ -20,10 +20,24 @@ impl Default for Limits {
     ///
     /// RFC 5321, 4.5.3.1.5 asks for 512 octets a line; real servers send some more, and the
     /// longest greetings known have 60 lines. The rest is arbitrary room that no attacker can
-    /// turn into memory. The AUTH exchange needs longer lines: RFC 4954, 4 has challenges of
-    /// 12288 octets.
+    /// turn into memory. The AUTH exchange needs [longer lines](Self::with_challenges).
     fn default() -> Self {
         Self { line: 4096, reply: 64 * 1024, lines: 512 }
+    }
+}
+
+impl Limits {
+    /// The same, but with room for a line that carries the longest challenge of the AUTH
+    /// exchange: 12288 octets (RFC 4954, 4).
+    #[must_use]
+    pub fn with_challenges(self) -> Self {
+        /// The challenge, the code and separator before it and the line end behind it.
+        const CHALLENGE_LINE: usize = "334 ".len() + 12_288 + "\r\n".len();
+        Self {
+            line: self.line.max(CHALLENGE_LINE),
+            reply: self.reply.max(CHALLENGE_LINE),
+            lines: self.lines,
+        }
     }
 }
 
@@ -89,6 +103,14 @@ impl Framer {
             self.line_start = end;
             self.lines = lines;
         }
+    }
+
+    /// Sets other limits, for what the framer reads from here on.
+    ///
+    /// Lines longer than any reply needs are allowed only while they are expected: set
+    /// [`Limits::with_challenges`] before AUTH and the former limits behind it.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Forgets the reply in progress.
@@ -403,6 +425,32 @@ mod tests {
         check_with(limits, &endless(19), Ok(None));
         let error = FrameError::LineTooLong { offset: 20, limit: 20 };
         check_with(limits, &endless(20), Err(error));
+    }
+
+    /// AUTH-08: the longest challenge of RFC 4954 passes while it is allowed, and not one octet
+    /// more.
+    #[test]
+    fn challenges_may_be_longer() {
+        let challenge = |octets| [b"334 ", &b"A".repeat(octets)[..], b"\r\n"].concat();
+        let limits = Limits::default();
+        let octets = challenge(12_288);
+        check(&octets, Err(FrameError::LineTooLong { offset: 4096, limit: 4096 }));
+
+        let mut framer = Framer::new(limits);
+        framer.set_limits(limits.with_challenges());
+        assert_eq!(framer.frame(&octets), Ok(Some(octets.len())));
+        let error = FrameError::LineTooLong { offset: 12_294, limit: 12_294 };
+        assert_eq!(framer.frame(&challenge(12_289)), Err(error));
+        framer.reset();
+        framer.set_limits(limits);
+        assert_eq!(framer.frame(&challenge(4090)), Ok(Some(4096)));
+        let error = FrameError::LineTooLong { offset: 4096, limit: 4096 };
+        assert_eq!(framer.frame(&challenge(4091)), Err(error));
+
+        let tiny = Limits { line: 10, reply: 20, lines: 3 }.with_challenges();
+        assert_eq!(tiny, Limits { line: 12_294, reply: 12_294, lines: 3 });
+        let wide = Limits { line: 20_000, reply: 30_000, lines: 3 };
+        assert_eq!(wide.with_challenges(), wide);
     }
 
     /// REP-10, RF-02.
