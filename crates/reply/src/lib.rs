@@ -30,6 +30,7 @@
 
 #![forbid(unsafe_code)]
 
+mod class;
 mod code;
 mod enhanced;
 mod extensions;
@@ -44,6 +45,7 @@ mod reply;
 mod scan;
 mod text;
 
+pub use class::{Class, Classification, SaidTo, Scope, classify};
 pub use code::{InvalidReplyCode, ReplyCode, Severity};
 pub use enhanced::{EnhancedStatusCode, InvalidEnhancedStatusCode};
 pub use extensions::Extensions;
