@@ -1,6 +1,8 @@
 //! What replies mean: the labelled corpus, and a table of facts from other sources.
 
-use posthaste_reply::{Class, Reply, SaidTo, classify};
+use SaidTo::{Auth, Connecting, Content, Data, Hello, Mail, Quit, Rcpt, Reset, StartTls};
+use Scope::{Account, Connection, Connections, Host, Recipient, Sender, Source, Transaction};
+use posthaste_reply::{Class, Classification, Reply, SaidTo, Scope, classify};
 use serde_json::Value;
 
 #[test]
@@ -29,4 +31,270 @@ fn corpus_is_classified_as_labelled() {
     let right = total - misses.len();
     assert!(right * 100 >= total * 95, "{right} of {total}");
     println!("{right} of {total}");
+}
+
+#[track_caller]
+fn classified(said_to: SaidTo, lines: &str) -> Classification {
+    let raw = format!("{lines}\r\n");
+    classify(Reply::parse(raw.as_bytes()).unwrap(), said_to)
+}
+
+#[track_caller]
+fn check(said_to: SaidTo, lines: &str, class: Class, scope: Scope) {
+    let found = classified(said_to, lines);
+    assert_eq!((found.class, found.scope), (class, scope), "{said_to:?} {lines}");
+}
+
+/// REP-07, REP-08: a code nobody knows is its first digit; a good text makes no good code of a
+/// bad one, nor the reverse (Q36).
+#[test]
+fn the_first_digit_is_what_was_said() {
+    check(Rcpt, "299 ok", Class::Ok, Recipient);
+    check(Rcpt, "250 failed!", Class::Ok, Recipient);
+    check(Content, "250 error: rejected as spam", Class::Ok, Scope::Mail);
+    check(Auth, "235 auth failure", Class::AuthOk, Account);
+    check(Rcpt, "550 OK", Class::NoSuchUser, Recipient);
+    check(Rcpt, "251 User not local; will forward", Class::Ok, Recipient);
+    check(Data, "399 go", Class::Continue, Scope::Mail);
+    check(Content, "461 hm", Class::LocalError, Scope::Mail);
+    // Q41: codes that no standard has.
+    check(Content, "599 hm", Class::PolicyOther, Scope::Mail);
+    check(Rcpt, "571 hm", Class::PolicyOther, Recipient);
+    check(Rcpt, "522 hm", Class::MailboxFull, Recipient);
+    check(Rcpt, "403 hm", Class::LocalError, Recipient);
+}
+
+/// REP-26: greeting, EHLO and 3yz have no enhanced status code.
+#[test]
+fn positive_replies_are_what_they_answer() {
+    check(Connecting, "220 mx.example.org ESMTP", Class::Greeting, Source);
+    check(Hello, "250 mx.example.org", Class::Ehlo, Source);
+    check(Rcpt, "250-mx.example.org\r\n250 SIZE", Class::Ehlo, Recipient);
+    check(StartTls, "220 2.0.0 go ahead", Class::Ok, Host);
+    check(Auth, "334 ", Class::AuthChallenge, Account);
+    check(Data, "354 go ahead", Class::Continue, Scope::Mail);
+    check(Quit, "221 2.0.0 bye", Class::ClosingOk, Connection);
+    check(Quit, "250 bye", Class::ClosingOk, Connection);
+    check(Reset, "250 2.0.0 ok", Class::Ok, Connection);
+}
+
+/// REP-24, REP-25, REP-27, REP-28, Q42, Q43: which status code is looked at.
+#[test]
+fn status_codes_are_read_wherever_they_stand() {
+    // One that contradicts says nothing, here and elsewhere in the text.
+    check(Rcpt, "450 5.1.1 x", Class::Greylisted, Recipient);
+    check(Content, "550 4.4.7 x", Class::PolicyOther, Scope::Mail);
+    check(StartTls, "454 5.5.1 STARTTLS may not be repeated", Class::BadSequence, Connection);
+    // The last line's.
+    check(Rcpt, "550-5.1.1 x\r\n550 5.2.2 y", Class::MailboxFull, Recipient);
+    check(Rcpt, "550-5.7.26 x\r\n550 y", Class::PolicyAuth, Sender);
+    // Unknown ones mean no more than their subject.
+    check(Rcpt, "550 5.7.99 x", Class::PolicyOther, Recipient);
+    check(Content, "550 5.6.99 x", Class::ContentRejected, Scope::Mail);
+    check(Content, "550 5.99.7 x", Class::PolicyOther, Scope::Mail);
+    check(Rcpt, "451 4.3.99 x", Class::LocalError, Host);
+    // In odd places.
+    check(Content, "550 #5.2.2 x", Class::MailboxFull, Recipient);
+    check(Content, "554 x (#5.3.4)", Class::TooLarge, Scope::Mail);
+    check(Content, "550 [5.4.6] x", Class::Loop, Scope::Mail);
+    check(Mail, "421 mx.example.org 4.7.0 x", Class::Throttled, Source);
+}
+
+/// NULLMX-01, RRVS-01.
+#[test]
+fn domains_without_mail_and_mailboxes_of_others() {
+    check(Rcpt, "556 5.1.10 Recipient address has null MX", Class::BadDomain, Recipient);
+    check(Rcpt, "556 5.1.10 x", Class::BadDomain, Recipient);
+    check(Mail, "550 5.7.27 Sender address has null MX", Class::BadDomain, Sender);
+    check(Mail, "550 5.7.27 x", Class::BadDomain, Sender);
+    check(Connecting, "521 mx.example.org does not accept mail", Class::BadDomain, Source);
+    check(Rcpt, "550 5.7.17 Mailbox owner has changed", Class::NoSuchUser, Recipient);
+    check(Rcpt, "550 5.7.18 Domain owner has changed", Class::NoSuchUser, Recipient);
+}
+
+/// Q33: 552 at RCPT is about the transaction (RFC 5321, 4.5.3.1.10), or about the mailbox.
+#[test]
+fn too_many_recipients_or_a_full_mailbox() {
+    check(Rcpt, "552 5.5.3 x", Class::TooManyRecipients, Transaction);
+    check(Rcpt, "452 4.5.3 x", Class::TooManyRecipients, Transaction);
+    check(Rcpt, "552 Too many recipients", Class::TooManyRecipients, Transaction);
+    check(Rcpt, "451 Maximum number of recipients reached", Class::TooManyRecipients, Transaction);
+    check(Rcpt, "552 5.2.2 x", Class::MailboxFull, Recipient);
+    check(Rcpt, "552 Mailbox quota exceeded", Class::MailboxFull, Recipient);
+    check(Rcpt, "552", Class::TooManyRecipients, Transaction);
+    check(Rcpt, "452", Class::TooManyRecipients, Transaction);
+    check(Mail, "452", Class::Storage, Host);
+    check(Content, "552", Class::TooLarge, Scope::Mail);
+    // Q34.
+    let gmail =
+        "451-4.3.0 Multiple destination domains per transaction is\r\n451 4.3.0 unsupported";
+    check(Rcpt, gmail, Class::TooManyRecipients, Transaction);
+}
+
+/// Q38, Q39: said in words, or only by 450 and 451.
+#[test]
+fn greylisting_said_and_unsaid() {
+    for words in [
+        "450 4.2.0 <u@b.test>: Recipient address rejected: Greylisted for 300 seconds",
+        "451 4.7.1 Graylisted, please retry",
+        "451-GreyListing\r\n451 is at work",
+    ] {
+        check(Rcpt, words, Class::Greylisted, Recipient);
+        assert!(classified(Rcpt, words).wait.is_some());
+    }
+    check(Content, "451 4.7.1 Greylisted", Class::Greylisted, Scope::Mail);
+    for words in ["450 4.7.1 Try again later", "451 hm", "450", "450 4.2.0 please try again"] {
+        check(Rcpt, words, Class::Greylisted, Recipient);
+        assert_eq!(classified(Rcpt, words).wait, None);
+    }
+    check(Mail, "451 hm", Class::LocalError, Sender);
+    // An address is not what the server says.
+    check(Rcpt, "550 5.1.1 <greylist@spamhaus.test>: gone", Class::NoSuchUser, Recipient);
+}
+
+/// Q40: the digit is not the reason, and the reason is not the digit.
+#[test]
+fn throttles_are_told_by_their_words() {
+    for (said_to, lines, scope) in [
+        (Rcpt, "550 Domain frequency limited [x]", Source),
+        (Mail, "550 Sender frequency limited", Sender),
+        (Connecting, "550 Connection frequency limited", Source),
+        (
+            Rcpt,
+            "450 4.2.1 The user you are trying to contact is receiving mail too quickly",
+            Recipient,
+        ),
+        (Rcpt, "450 4.2.1 receiving mail at a rate that prevents additional messages", Recipient),
+        (Rcpt, "450 4.2.1 x", Recipient),
+        (Mail, "421 4.7.28 Our system has detected an unusual rate of mail from your IP", Source),
+        (Mail, "421 4.7.28 x", Source),
+        (Mail, "421 4.4.5 Server busy", Host),
+        (Content, "421 4.7.1 [CS01] Message deferred due to excessive volume", Source),
+        (Content, "451 4.7.651 x", Connections),
+        (Content, "451 4.7.500 Server busy. Please try again later", Host),
+        (Content, "451 4.7.550 Access denied, please try again later", Source),
+        (Connecting, "421 RP-001 (SNT004) Unfortunately, some messages weren't sent", Source),
+        (Connecting, "421 Trop de connexions OFR005_104", Connections),
+        (Connecting, "421 4.7.0 Too many concurrent SMTP connections; try later", Connections),
+        (Rcpt, "452 Too many recipients received this hour", Source),
+        (Mail, "452 4.3.2 Connection rate limit exceeded", Source),
+        (Mail, "450 4.7.1 Error: too much mail from 192.0.2.7", Source),
+        (Rcpt, "450 4.7.1 Error: too many recipients from 192.0.2.7", Source),
+        (Mail, "452 4.4.5 Messages per second limit", Account),
+        (Content, "554 5.2.0 STOREDRV; RecipientRateLimit", Account),
+        (Content, "550 5.4.5 Daily sending quota exceeded", Account),
+        (Mail, "454 Throttling failure: Daily message quota exceeded", Account),
+    ] {
+        check(said_to, lines, Class::Throttled, scope);
+    }
+    check(Rcpt, "450 4.1.1 <u@b.test>: unverified address", Class::NoSuchUser, Recipient);
+    check(Connecting, "421 4.7.0 [TSS04] Messages temporarily deferred", Class::Throttled, Source);
+    let never = "553 5.7.2 [TSS11] All messages will be permanently deferred; do not retry";
+    check(Connecting, never, Class::PolicySpam, Source);
+}
+
+/// Q65: the next connection may go on.
+#[test]
+fn connections_have_their_share_of_mails() {
+    for lines in [
+        "421 too many messages in this connection",
+        "421 Max message per connection reached, closing transmission channel",
+        "452 4.5.0 exceeded maximum number of messages per connection",
+        "451 4.7.0 Too many messages in this session",
+        "421 4.7.0 mx.example.org Error: too many errors",
+    ] {
+        check(Mail, lines, Class::Throttled, Connection);
+    }
+}
+
+/// Q64.
+#[test]
+fn timeouts_are_about_the_connection() {
+    for lines in [
+        "421 4.4.2 mx.example.org Error: timeout exceeded",
+        "451 4.4.2 Timeout - closing connection",
+        "421 4.7.0 Connection expired, try reconnecting",
+        "421 SMTP command timeout - closing connection",
+    ] {
+        check(Mail, lines, Class::Timeout, Connection);
+    }
+    // Another server's silence.
+    check(Rcpt, "451 4.1.8 Domain lookup timed out", Class::BadDomain, Sender);
+}
+
+/// AUTH-09, AUTH-10, Q60, Q61, Q62, Q63.
+#[test]
+fn authentication_fails_for_many_reasons() {
+    for (lines, class) in [
+        ("535 5.7.8 x", Class::AuthFailed),
+        ("535 login frequency limited", Class::AuthFailed),
+        ("534 5.7.9 x", Class::AuthFailed),
+        ("504 5.5.4 x", Class::AuthFailed),
+        ("500 5.5.6 x", Class::AuthFailed),
+        ("501 5.5.2 x", Class::AuthFailed),
+        ("432 4.7.12 A password transition is needed", Class::AuthFailed),
+        ("454 4.7.0 Temporary authentication failure", Class::AuthTemp),
+        ("454", Class::AuthTemp),
+        ("454 4.7.0 Too many login attempts, please try again later", Class::Throttled),
+        ("432 4.3.2 x", Class::Throttled),
+    ] {
+        check(Auth, lines, class, Account);
+    }
+    check(Auth, "538 5.7.11 x", Class::TlsRequired, Connection);
+    check(Auth, "503 5.5.1 already authenticated", Class::BadSequence, Connection);
+    check(Auth, "432 4.3.2 Concurrent connections limit exceeded", Class::Throttled, Connections);
+    check(Mail, "432 4.3.2 x", Class::Throttled, Account);
+    check(Mail, "530 5.7.0 Authentication required", Class::AuthRequired, Account);
+    check(Mail, "530 5.7.0 Must issue a STARTTLS command first", Class::TlsRequired, Connection);
+    check(Mail, "503 Error: need EHLO and AUTH first !", Class::AuthRequired, Account);
+    check(Mail, "553 Mail from must equal authorized user", Class::SenderRejected, Sender);
+}
+
+/// Q44, Q45, Q46: many lines, other languages, no words at all.
+#[test]
+fn replies_in_any_language_and_shape() {
+    let gmail = "550-5.1.1 The email account that you tried to reach does not exist.\r\n\
+                 550 5.1.1  https://support.example/mail/?p=NoSuchUser x.1 - gsmtp";
+    check(Rcpt, gmail, Class::NoSuchUser, Recipient);
+    check(Content, "550 <u@b.test>: User unknown", Class::NoSuchUser, Recipient);
+    check(Rcpt, "552 5.1.1 Boite du destinataire pleine OFR_417", Class::MailboxFull, Recipient);
+    check(Rcpt, "421 Service refuse. Veuillez essayer plus tard. LPN105_4", Class::Throttled, Host);
+    check(Rcpt, "550 \u{90ae}\u{7bb1}\u{5df2}\u{6ee1}", Class::MailboxFull, Recipient);
+    check(
+        Content,
+        "451 See http://pobox.com/~djb/docs/smtplf.html.",
+        Class::ContentRejected,
+        Scope::Mail,
+    );
+    check(
+        Content,
+        "550 5.6.9 improper use of 8-bit data in message header",
+        Class::ContentRejected,
+        Scope::Mail,
+    );
+    // Q21.
+    let exim = "503-All RCPT commands were rejected with this error:\r\n\
+                503 Valid RCPT command must precede DATA";
+    check(Data, exim, Class::BadSequence, Transaction);
+}
+
+/// RX-07, RX-09: what a hostile server says takes no long time and breaks nothing.
+#[test]
+fn any_octets_have_a_class() {
+    let stages = [Connecting, Hello, StartTls, Auth, Mail, Rcpt, Data, Content, Reset, Quit];
+    let hostile = [
+        b"too many ".repeat(7000),
+        vec![b'@'; 60_000],
+        (0..=u8::MAX).filter(|octet| *octet != b'\n').cycle().take(5000).collect(),
+        Vec::new(),
+    ];
+    for text in hostile {
+        for code in ["250", "354", "421", "450", "550", "599"] {
+            let raw = [code.as_bytes(), b" ", &text, b"\r\n"].concat();
+            let reply = Reply::parse(&raw).unwrap();
+            for said_to in stages {
+                assert_ne!(classify(reply, said_to).class, Class::Malformed);
+            }
+        }
+    }
 }

@@ -31,33 +31,54 @@ pub(super) static RULES: &[Rule] = &[
     said(&[5], &["throttled", "mailbox full"]).is(MailboxFull).of(Recipient),
 
     // What this connection has had enough of; the next one may go on. Exim, Yahoo, Microsoft.
-    said(&[], &["too many messages|too many mails|too many emails|max message|maximum number of messages|message count", "connection|session"])
+    said(&[], &["too many messages|too many mails|too many emails|max message|\
+          maximum number of messages|message count", "connection|session"])
         .is(Throttled).of(Connection),
-    said(&[], &["messages per|mails per|message per", "connection|session"]).is(Throttled).of(Connection),
-    said(&[], &["too many errors|too many protocol errors|too many bad commands|too many syntax|too many unrecognized|too many nonmail|too many invalid|too many unknown"])
+    said(&[], &["messages per|mails per|message per", "connection|session"])
+        .is(Throttled).of(Connection),
+    said(&[], &["too many errors|too many protocol errors|too many bad commands|too many syntax|\
+          too many unrecognized|too many nonmail|too many invalid|too many unknown"])
         .is(Throttled).of(Connection),
 
+    said(&[], &["too many recipients|too many rcpt", "in this session|per session|transaction"])
+        .is(TooManyRecipients).of(Transaction),
     // How many connections there may be. All; Orange in French, GoDaddy with a text on the DNS.
-    said(&[], &["too many|maximum number of|trop de|limit of", "connection|concurrent|session|connexion|simultaneous"])
+    said(&[], &["too many|maximum number of|trop de|limit of", "connection|concurrent|\
+          session|connexion|simultaneous"])
         .is(Throttled).of(Connections),
-    said(&[], &["concurrent connection|concurrent session|concurrency|connection limit|connections limit|connection count|session limit|thread limit"])
+    said(&[], &["concurrent connection|concurrent session|concurrency|connection limit|\
+          connections limit|connection count|session limit|thread limit"])
         .is(Throttled).of(Connections),
-    said(&[4], &["too frequent connect|connecting too|connection rate|connections rate|connection frequency"]).is(Throttled).of(Source),
+    said(&[4], &["too frequent connect|connecting too|connection rate|connections rate|\
+          connection frequency"])
+        .is(Throttled).of(Source),
     // QQ says 550 and means an hour.
     said(&[5], &["connection frequency"]).is(Throttled).of(Source).wait_minutes(60),
-    said(&[5], &["ip frequency|domain frequency", "limit"]).is(Throttled).of(Source).wait_minutes(60),
+    said(&[5], &["ip frequency|domain frequency", "limit"])
+        .is(Throttled).of(Source).wait_minutes(60),
     said(&[5], &["sender frequency", "limit"]).is(Throttled).of(Sender).wait_minutes(60),
-    said(&[5], &["frequency limited|frequency limit exceeded"]).is(Throttled).of(Source).wait_minutes(60),
+    said(&[5], &["frequency limited|frequency limit exceeded"])
+        .is(Throttled).of(Source).wait_minutes(60),
 
     // The account's quota: Gmail, Microsoft 365, Amazon SES, SendGrid and relays of all kinds.
-    said(&[], &["daily|hourly|24 hour|monthly", "limit|quota", "exceed|reach"]).is(Throttled).of(Account).wait_minutes(240),
-    said(&[], &["maximum credits|credits exceeded|insufficient credits"]).is(Throttled).of(Account).wait_minutes(240),
-    said(&[5], &["submissionquotaexceeded|recipientratelimit|sending limit|sending quota|message limit exceeded"]).is(Throttled).of(Account).wait_minutes(240),
-    said(&[4], &["throttling failure|maximum sending rate|messages per second|sending limit|sending quota"]).is(Throttled).of(Account),
-    said(&[4], &["too many login|too many auth|too many authentication|login attempts|login frequency"]).is(Throttled).of(Account).wait_minutes(10),
+    said(&[], &["daily|hourly|24 hour|monthly", "limit|quota", "exceed|reach"])
+        .is(Throttled).of(Account).wait_minutes(240),
+    said(&[], &["maximum credits|credits exceeded|insufficient credits"])
+        .is(Throttled).of(Account).wait_minutes(240),
+    said(&[5], &["submissionquotaexceeded|recipientratelimit|sending limit|sending quota|\
+          message limit exceeded"])
+        .is(Throttled).of(Account).wait_minutes(240),
+    said(&[4], &["throttling failure|maximum sending rate|messages per second|sending limit|\
+          sending quota"])
+        .is(Throttled).of(Account),
+    said(&[4], &["too many login|too many auth|too many authentication|login attempts|\
+          login frequency"])
+        .is(Throttled).of(Account).wait_minutes(10),
+    said(&[432], &[]).is(Throttled).of(Account),
 
     // One recipient gets more than it bears. Gmail, Yahoo.
-    said(&[], &["mail too quickly|mail at a rate|messages too quickly|messages at a rate"]).is(Throttled).of(Recipient),
+    said(&[], &["mail too quickly|mail at a rate|messages too quickly|messages at a rate"])
+        .is(Throttled).of(Recipient),
 
     // Reputation that slows down. Yahoo; TSS09 and TSS11 say that it will not get better.
     said(&[5], &["[tss|[ts0", "permanently"]).is(PolicySpam).of(Source),
@@ -76,141 +97,212 @@ pub(super) static RULES: &[Rule] = &[
     // Gmail slows down who does not prove who it is, or is in the clear.
     said(&[], &["spf|dkim|dmarc|arc"]).statuses(7, 20, 49).is(PolicyAuth).of(Sender),
     said(&[], &["tls|ssl|encrypt"]).status(7, 29).is(TlsRequired).of(Connection),
-    said(&[4], &["unusual rate|unusual amount|unsolicitedratelimit"]).is(Throttled).of(Source).wait_minutes(60),
+    said(&[4], &["unusual rate|unusual amount|unsolicitedratelimit"])
+        .is(Throttled).of(Source).wait_minutes(60),
 
     // The rate of all mail from here. Postfix (anvil), Exim, Exchange, IronPort, rspamd.
-    said(&[4], &["too much mail|too many recipients from|too many recipients received|too many recipients this hour|recipients this hour"])
+    said(&[4], &["too much mail|too many recipients from|too many recipients received|\
+          too many recipients this hour|recipients this hour"])
         .is(Throttled).of(Source),
-    said(&[4], &["ratelimit|rate limit|rate-limit|submission rate|rate exceeded|throttl|slow down|sending too|too fast|too quickly|too frequent|excessive volume|unexpected volume|frequency limit"])
+    said(&[4], &["ratelimit|rate limit|rate-limit|submission rate|rate exceeded|throttl|\
+          slow down|sending too|too fast|too quickly|too frequent|excessive volume|\
+          unexpected volume|frequency limit"])
         .is(Throttled).of(Source),
-    said(&[5], &["rate limit|ratelimit|rate exceeded|slow down|too frequent"]).is(Throttled).of(Source),
-    said(&[4], &["too much load|load too high|overload|server busy|system busy|too busy|server is busy"]).is(Throttled).of(Host),
+    said(&[5], &["rate limit|ratelimit|rate exceeded|slow down|too frequent"])
+        .is(Throttled).of(Source),
+    said(&[4], &["too much load|load too high|overload|server busy|system busy|too busy|\
+          server is busy"])
+        .is(Throttled).of(Host),
 
     // Greylisting: Postgrey, sqlgrey, rspamd, milter-greylist.
-    said(&[], &["greylist|graylist|grey-list|gray-list|grey list|gray list|postgrey"]).is(Greylisted).wait_minutes(5),
+    said(&[], &["greylist|graylist|grey-list|gray-list|grey list|gray list|postgrey"])
+        .is(Greylisted).wait_minutes(5),
     // rspamd greylists with these words, and says no more.
-    said(&[450, 451], &["try again later|try later|please try again"]).status(7, 1).to(&[Rcpt]).is(Greylisted),
+    said(&[450, 451], &["try again later|try later|please try again"])
+        .status(7, 1).to(&[Rcpt]).is(Greylisted),
 
     // Domains. Before mailboxes and senders, of which they are part.
     said(&[], &["null mx|nullmx|does not accept mail|accepts no mail|no mail here"]).is(BadDomain),
-    said(&[], &["domain not found|domain does not exist|domain doesn't exist|host unknown|unknown host|no mx for|no mx record|name or service not known|unrouteable address|unresolvable"])
+    said(&[], &["domain not found|domain does not exist|domain doesn't exist|host unknown|\
+          unknown host|no mx for|no mx record|name or service not known|unrouteable address|\
+          unresolvable"])
         .is(BadDomain),
-    said(&[], &["domain of sender|sender domain", "not resolve|not exist|not found|must exist"]).is(BadDomain).of(Sender),
+    said(&[], &["domain of sender|sender domain", "not resolve|not exist|not found|must exist"])
+        .is(BadDomain).of(Sender),
     said(&[], &["complete sender verify|sender verify defer"]).is(BadDomain).of(Sender),
 
     // Protocol, where words or a code of their own say so.
-    said(&[], &["synchroni|pipelining not supported|pipelined after|out of sequence|may not be repeated|already in tls|protocol error|improper pipelining|improper use of smtp command pipelining"])
+    said(&[], &["synchroni|pipelining not supported|pipelined after|out of sequence|\
+          may not be repeated|already in tls|protocol error|improper pipelining|\
+          improper use of smtp command pipelining"])
         .is(BadSequence).of(Connection),
-    said(&[5], &["no valid recipients|discarded|all rcpt commands were rejected"]).is(BadSequence).of(Transaction),
+    said(&[5], &["no valid recipients|discarded|all rcpt commands were rejected"])
+        .is(BadSequence).of(Transaction),
     said(&[5], &["fully-qualified|fully qualified|fqdn"]).is(Syntax).of(Source),
-    said(&[5], &["syntax|syntactically|malformed|not a valid rfc|line too long|null bdat|nul character", "address|command|argument|error|rfc|bdat|request"])
+    said(&[5], &["syntax|syntactically|malformed|not a valid rfc|line too long|null bdat|\
+          nul character", "address|command|argument|error|rfc|bdat|request"])
         .is(Syntax),
 
     // Mailboxes.
-    said(&[], &["mailbox full|mailbox is full|mailbox for user is full|mailbox has exceeded|inbox is full|inbox is out of|over quota|overquota|quota exceed|quotaexceed|exceeded quota|exceeds quota|exceeded storage|exceeds storage|out of storage|too much mail data"])
+    said(&[], &["mailbox full|mailbox is full|mailbox for user is full|mailbox has exceeded|\
+          inbox is full|inbox is out of|over quota|overquota|quota exceed|quotaexceed|\
+          exceeded quota|exceeds quota|exceeded storage|exceeds storage|out of storage|\
+          too much mail data"])
         .is(MailboxFull).of(Recipient),
-    said(&[], &["destinataire pleine|plein|一杯|邮箱已满|容量不足"]).is(MailboxFull).of(Recipient),
-    said(&[], &["user unknown|unknown user|unknown recipient|recipient unknown|unknown local|no such user|no such recipient|no such mailbox|no such address|no such person|unknown mailbox|unknown address"])
+    said(&[], &["destinataire pleine|一杯|邮箱已满|容量不足"]).is(MailboxFull).of(Recipient),
+    said(&[], &["user unknown|unknown user|unknown recipient|recipient unknown|unknown local|\
+          no such user|no such recipient|no such mailbox|no such address|no such person|\
+          unknown mailbox|unknown address"])
         .is(NoSuchUser).of(Recipient),
-    said(&[], &["no mailbox here|mailbox not found|user not found|account not found|recipient not found|recipientnotfound|address not found|not our user|user not local|not a local user|utilisateur inconnu|destinataire invalide|usuario desconocido"])
+    said(&[], &["no mailbox here|mailbox not found|user not found|account not found|\
+          recipient not found|recipientnotfound|address not found|not our user|user not local|\
+          not a local user|utilisateur inconnu|destinataire invalide|usuario desconocido"])
         .is(NoSuchUser).of(Recipient),
     said(&[], &["sender verify|sender verification|verify sender"]).is(SenderRejected).of(Sender),
     said(&[], &["user|recipient|mailbox|address|account", "doesn't exist|does not exist"])
         .is(NoSuchUser).of(Recipient),
-    said(&[5], &["invalid recipient|invalid mailbox|invalid user|bad recipient|undeliverable address|not a valid recipient|badrcptto|this user"])
+    said(&[5], &["invalid recipient|invalid mailbox|invalid user|bad recipient|\
+          undeliverable address|not a valid recipient|badrcptto|this user"])
         .is(NoSuchUser).of(Recipient),
     said(&[4], &["unverified address|address verification"]).is(NoSuchUser).of(Recipient),
     // Microsoft 365, of addresses that its directory does not have.
     said(&[5], &["recipient address rejected", "access denied"]).is(NoSuchUser).of(Recipient),
-    said(&[5], &["mailbox|account|user|address|recipient", "disabled|inactive|suspended|deactivated|blocked by|locked|expired|closed"])
+    said(&[5], &["mailbox|account|user|address|recipient", "disabled|inactive|suspended|\
+          deactivated|blocked by|locked|expired|closed"])
         .to(&[Rcpt, Data, Content]).statuses(2, 0, 1).is(MailboxDisabled).of(Recipient),
-    said(&[5], &["mailbox is disabled|mailbox disabled|account disabled|account is disabled|account has been disabled|user disabled|inactive user|inactive mailbox|inactive email|inactive account|account inactive|mailbox is inactive|account is inactive|user is suspended|account suspended|account is suspended|mailbox unavailable for this"])
+    said(&[5], &["mailbox is disabled|mailbox disabled|account disabled|account is disabled|\
+          account has been disabled|user disabled|inactive user|inactive mailbox|inactive email|\
+          inactive account|account inactive|mailbox is inactive|account is inactive|\
+          user is suspended|account suspended|account is suspended|mailbox unavailable for this"])
         .is(MailboxDisabled).of(Recipient),
 
     // Relaying.
-    said(&[], &["relay", "denied|not permitted|not allowed|disallow|unable|prohibited|refused|without auth|cannot"])
+    said(&[], &["relay", "denied|not permitted|not allowed|disallow|unable|prohibited|refused|\
+          without auth|cannot"])
         .is(RelayDenied),
     said(&[], &["relaying denied|relaying disallowed|we do not relay"]).is(RelayDenied),
 
     // Authentication.
-    said(&[5], &["need ehlo and auth|auth first|authenticate first|authentication required|authentication is required|must authenticate|must be authenticated|not authenticated|unauthenticated senders|login first|log in first"])
+    said(&[5], &["need ehlo and auth|auth first|authenticate first|authentication required|\
+          authentication is required|must authenticate|must be authenticated|not authenticated|\
+          unauthenticated senders|login first|log in first"])
         .is(AuthRequired).of(Account),
-    said(&[5], &["authentication type|authentication mechanism|auth mechanism|authentication exchange|auth data|decode"]).is(AuthFailed).of(Account),
-    said(&[4], &["authentication failure|unable to authenticate|authentication server|authentication service|authentication temporarily|temporary auth"])
+    said(&[5], &["authentication type|authentication mechanism|auth mechanism|\
+          authentication exchange|auth data|decode"])
+        .is(AuthFailed).of(Account),
+    said(&[4], &["authentication failure|unable to authenticate|authentication server|\
+          authentication service|authentication temporarily|temporary auth"])
         .is(AuthTemp).of(Account),
-    said(&[5], &["authentication fail|authentication unsuccessful|authentication credentials|invalid credentials|bad credentials|incorrect authentication|authorization failed|user has no permission|username and password not|unauthorized ip"])
+    said(&[5], &["authentication fail|authentication unsuccessful|authentication credentials|\
+          invalid credentials|bad credentials|incorrect authentication|authorization failed|\
+          user has no permission|username and password not|unauthorized ip"])
         .is(AuthFailed).of(Account),
 
     // TLS.
-    said(&[], &["starttls command|starttls first|must issue a starttls|require|must use|not supported", "tls|ssl|starttls|encryption|requiretls"])
+    said(&[], &["starttls command|starttls first|must issue a starttls|require|must use|\
+          not supported", "tls|ssl|starttls|encryption|requiretls"])
         .to(&[Connecting, Hello, Mail, Rcpt, Data, Content, Auth]).is(TlsRequired).of(Connection),
-    said(&[], &["tls currently unavailable|tls not available|tls temporarily|tls unavailable|tls is not available"])
+    said(&[], &["tls currently unavailable|tls not available|tls temporarily|tls unavailable|\
+          tls is not available"])
         .is(TlsFailed).of(Host),
     said(&[], &["must issue a starttls"]).is(TlsRequired).of(Connection),
 
     // Too much of one thing.
-    said(&[], &["too many recipients|too many rcpt|recipient limit|recipients limit|rcpt limit|recipient count|allow rcpt|rcpt number|recipients per|maximum number of recipients|multiple destination domains"])
+    said(&[], &["too many recipients|too many rcpt|recipient limit|recipients limit|rcpt limit|\
+          recipient count|allow rcpt|rcpt number|recipients per|maximum number of recipients|\
+          multiple destination domains"])
         .is(TooManyRecipients).of(Transaction),
-    said(&[], &["message size|message too large|message too big|message is too large|message is too big|mail too large|size limit|size exceed|recipsizelimit|exceeds the maximum size|exceeds size|maximum message size|maximum permitted"])
+    said(&[], &["message size|message too large|message too big|message is too large|\
+          message is too big|mail too large|size limit|size exceed|recipsizelimit|\
+          exceeds the maximum size|exceeds size|maximum message size|maximum permitted"])
         .is(TooLarge).of(Scope::Mail),
-    said(&[], &["mail loop|routing loop|loop detected|too many hops|hop count|too many received|loops back|mail is looping"])
+    said(&[], &["mail loop|routing loop|loop detected|too many hops|hop count|too many received|\
+          loops back|mail is looping"])
         .is(Loop).of(Scope::Mail),
 
     // Content.
     said(&[], &["virus|infected|malware|eicar|ransomware|trojan"]).is(Virus).of(Scope::Mail),
     // qmail names the page on bare line feeds; Haraka, Exchange and Postfix name them.
-    said(&[], &["bare <lf>|bare lf|bare line|bare newline|bare <cr>|bare cr|line feed|line-feed|linefeed|djb/docs/smtplf"])
+    said(&[], &["bare <lf>|bare lf|bare line|bare newline|bare <cr>|bare cr|line feed|line-feed|\
+          linefeed|djb/docs/smtplf"])
         .is(ContentRejected).of(Scope::Mail),
-    said(&[5], &["header", "too long|too large|8-bit|duplicate|malformed|missing|invalid|non-ascii"]).is(ContentRejected).of(Scope::Mail),
-    said(&[5], &["line too long|line is too long|lines too long", "message|content|data|body"]).is(ContentRejected).of(Scope::Mail),
+    said(&[5], &["header", "too long|too large|8-bit|duplicate|malformed|missing|invalid|\
+          non-ascii"])
+        .is(ContentRejected).of(Scope::Mail),
+    said(&[5], &["line too long|line is too long|lines too long", "message|content|data|body"])
+        .is(ContentRejected).of(Scope::Mail),
 
     // Who may send as whom. Before policy, which says `denied` and `rejected` of everything.
-    said(&[5], &["mail from|mail address|from address|sender address|envelope sender", "must be same|must equal|must match|not match|not owned|not verified|not allowed|invalid|not permitted|rejected|badmailfrom"])
+    said(&[5], &["mail from|mail address|from address|sender address|\
+          envelope sender", "must be same|must equal|must match|not match|not owned|not verified|\
+          not allowed|invalid|not permitted|rejected|badmailfrom"])
         .is(SenderRejected).of(Sender),
-    said(&[5], &["sender rejected|sender address rejected|sender refused|sender denied|not allowed to send|not authorized to|not authorised to|not permitted to send|email address is not verified|permissions to send|invalid sender|bad sender"])
+    said(&[5], &["sender rejected|sender address rejected|sender refused|sender denied|\
+          not allowed to send|not authorized to|not authorised to|not permitted to send|\
+          email address is not verified|permissions to send|invalid sender|bad sender"])
         .is(SenderRejected).of(Sender),
 
     // SPF, DKIM, DMARC and the DNS. Comcast, Gmail, Yahoo (AU), Mimecast, Sina and all others.
-    said(&[], &["spf|dkim|dmarc|sender id|sender policy framework|sender is unauthenticated|authentication level|authentication requirement|anti-spoof|spoof|(au0"])
+    said(&[], &["spf|dkim|dmarc|sender id|sender policy framework|sender is unauthenticated|\
+          authentication level|authentication requirement|anti-spoof|spoof|(au0"])
         .is(PolicyAuth).of(Sender),
-    said(&[], &["ptr|reverse dns|rdns|reverse hostname|reverse host|reverse lookup|your hostname|your host name|remote ip check|helo command rejected|helo name|ehlo name|invalid helo"])
+    said(&[], &["ptr|reverse dns|rdns|reverse hostname|reverse host|reverse lookup|your hostname|\
+          your host name|remote ip check|helo command rejected|helo name|ehlo name|invalid helo"])
         .is(PolicyAuth).of(Source),
 
     // Block lists and reputation.
-    said(&[], &["blocked using|blacklist|black list|blocklist|block list|block-list|blocklisted|listed by|listed in|listed at|dnsbl|rbl|spamhaus|spamcop|sorbs|barracudacentral|spam-rbl|abuseat|black ip|banned|bloquee|ipcheck|client host blocked|permanently deferred|bad reputation|poor reputation|low reputation|reputation"])
+    said(&[], &["blocked using|blacklist|black list|blocklist|block list|block-list|blocklisted|\
+          listed by|listed in|listed at|dnsbl|rbl|spamhaus|spamcop|sorbs|barracudacentral|\
+          spam-rbl|abuseat|black ip|banned|bloquee|ipcheck|client host blocked|\
+          permanently deferred|bad reputation|poor reputation|low reputation|reputation"])
         .is(PolicySpam).of(Source),
-    said(&[], &["spam|unsolicited|bulk mail|junk|suspicious|phish|security failure|content denied|content reject|abuse|fraud|unsolicitedmessage"])
+    said(&[], &["spam|unsolicited|bulk mail|junk|suspicious|phish|security failure|\
+          content denied|content reject|abuse|fraud|unsolicitedmessage"])
         .is(PolicySpam),
     said(&[5], &["blocked|connection denied|connection refused"]).is(PolicySpam).of(Source),
 
     // Storage of the server.
-    said(&[], &["insufficient|not enough|no space|out of|low on|shortage", "storage|disk|space|memory|system resource"])
+    said(&[], &["insufficient|not enough|no space|out of|low on|shortage", "storage|disk|space|\
+          memory|system resource"])
         .is(Storage).of(Host),
     said(&[], &["space shortage|disk full|no space left"]).is(Storage).of(Host),
 
     // Time that passed.
-    said(&[], &["timeout exceeded|command timeout|connection timed out|session timed out|timeout waiting|timeout - closing|lost input channel|idle too long|idle timeout|connection expired|timed out waiting|data timeout"])
+    said(&[], &["timeout exceeded|command timeout|connection timed out|session timed out|\
+          timeout waiting|timeout - closing|lost input channel|idle too long|idle timeout|\
+          connection expired|timed out waiting|data timeout"])
         .is(Timeout).of(Connection),
     said(&[], &[]).status(4, 2).is(Timeout).of(Connection),
 
     // The server as such.
-    said(&[4], &["local problem|local error|internal error|internal server error|server error - |configuration problem|temporary error|temporary failure"])
+    said(&[4], &["local problem|local error|internal error|internal server error|server error - |\
+          configuration problem|temporary error|temporary failure"])
         .is(LocalError).of(Host),
-    said(&[], &["sigterm|shutting down|shutdown|not accepting connection|not accepting mail|not accepting messages|server ports are busy|service currently unavailable|restarting|going down|maintenance"])
+    said(&[], &["sigterm|shutting down|shutdown|not accepting connection|not accepting mail|\
+          not accepting messages|server ports are busy|service currently unavailable|restarting|\
+          going down|maintenance"])
         .is(ShuttingDown).of(Host),
-    said(&[4], &["try again later|try later|come back later|essayer plus tard|try again in|temporarily deferred|temporarily rejected|temporary server error|resource temporarily|resources temporarily|temporarily blacklisted|deferred due to"])
-        .to(&[Connecting, Hello, StartTls, Auth, Data, Content, Reset, Quit]).is(Throttled).of(Source),
-    said(&[421, 451], &["essayer plus tard|temporary server error|resource temporarily|resources temporarily|temporarily deferred|temporarily rejected|currently unavailable|deferred due to"])
+    said(&[4], &["try again later|try later|come back later|essayer plus tard|try again in|\
+          temporarily deferred|temporarily rejected|temporary server error|resource temporarily|\
+          resources temporarily|temporarily blacklisted|deferred due to"])
+        .to(&[Connecting, Hello, StartTls, Auth, Data, Content, Reset, Quit])
+        .is(Throttled).of(Source),
+    said(&[421, 451], &["essayer plus tard|temporary server error|resource temporarily|\
+          resources temporarily|temporarily deferred|temporarily rejected|currently unavailable|\
+          deferred due to"])
         .is(Throttled).of(Host),
     said(&[421, 451], &["try again later|try later|come back later"]).is(Throttled).of(Host),
 
     // What is left of policy.
-    said(&[54, 55, 57], &["policy|policies|administrative|prohibit|rejected by destination|host network not allowed|not allowed|not accepted|message rejected"])
+    said(&[54, 55, 57], &["policy|policies|administrative|prohibit|rejected by destination|\
+          host network not allowed|not allowed|not accepted|message rejected"])
         .is(PolicyOther),
     // GMX says the sentence of RFC 5321 for reasons of policy, too: no word on whether the mailbox
     // is there.
-    said(&[550], &["requested action not taken: mailbox unavailable"]).status(5, 0).is(NoSuchUser).of(Recipient),
-    said(&[550], &["requested action not taken: mailbox unavailable"]).is(PolicyOther).of(Recipient),
+    said(&[550], &["requested action not taken: mailbox unavailable"])
+        .status(5, 0).is(NoSuchUser).of(Recipient),
+    said(&[550], &["requested action not taken: mailbox unavailable"])
+        .is(PolicyOther).of(Recipient),
 
     // Codes of the protocol have one meaning, once the words above were not said.
     said(&[500, 504], &[]).to(&[Auth]).is(AuthFailed).of(Account),
@@ -306,12 +398,12 @@ pub(super) static RULES: &[Rule] = &[
     // What the codes say where nobody said more.
     said(&[454], &[]).to(&[StartTls]).is(TlsFailed).of(Host),
     said(&[421], &[]).is(ShuttingDown).of(Host),
-    said(&[432], &[]).is(Throttled).of(Account),
     // RFC 5321, 4.5.3.1.10: at RCPT it is the number of recipients, also if it is 552.
     said(&[452, 552], &[]).to(&[Rcpt]).is(TooManyRecipients).of(Transaction),
     said(&[452], &[]).is(Storage).of(Host),
     said(&[552], &[]).is(TooLarge),
-    said(&[451], &["failure|problem|error|aborted|unable to|misconfig|configuration|local"]).is(LocalError).of(Host),
+    said(&[451], &["failure|problem|error|aborted|unable to|misconfig|configuration|local"])
+        .is(LocalError).of(Host),
     said(&[4], &["queue|expansion"]).is(LocalError).of(Host),
     // Servers that greylist need not say so.
     said(&[450, 451, 459], &[]).to(&[Rcpt]).is(Greylisted),
