@@ -161,6 +161,21 @@ impl Extensions {
         })
     }
 
+    /// Whether the server offers this keyword, whatever its case.
+    pub fn offers(&self, keyword: &str) -> bool {
+        match Keyword::named(keyword.as_bytes()) {
+            Some(Keyword::Auth) => !self.auth.is_empty(),
+            Some(Keyword::DeliverBy) => self.deliver_by.is_some(),
+            Some(Keyword::FutureRelease) => self.future_release.is_some(),
+            Some(Keyword::Limits) => self.limits != Limits9422::default(),
+            Some(Keyword::Size) => self.size.is_some(),
+            Some(Keyword::Flag(flag)) => self.flags.contains(flag),
+            None => self
+                .unknown()
+                .any(|line| split_keyword(line).0.eq_ignore_ascii_case(keyword.as_bytes())),
+        }
+    }
+
     /// Forgets a keyword, whatever its case, with all that came with it: for a server that does
     /// not do what it offers.
     ///

@@ -54,7 +54,7 @@ pub fn verdict(outcome: &Outcome) -> Verdict {
         Outcome::Refused(refusal) => refused(refusal),
         Outcome::InDoubt => Verdict::InDoubt,
         Outcome::NotSent(not_sent) => Verdict::Again(match not_sent {
-            NotSent::NeverStarted | NotSent::Pipelining => Charge::Unsent,
+            NotSent::NeverStarted | NotSent::Pipelining | NotSent::Limit => Charge::Unsent,
             NotSent::Interrupted(stage) => Charge::Interrupted(part(*stage)),
             // Whoever was refused decides for all; alone it means nothing.
             NotSent::AllOrNothing => Charge::Counted,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
-    Envelope, Mail, NotSent, Outcome, PartialRefusal, Refusal, Stage, Unsendable,
+    Mail, NotSent, Outcome, PartialRefusal, Refusal, Stage, Unsendable,
 };
 
 use crate::failure::{self, Charge, Verdict};
@@ -85,9 +85,7 @@ impl Ledger {
         self.started.get_or_insert(now);
         let mut mail = self.mail.clone();
         if self.remaining.len() < self.entries.len() {
-            let paths = self.mail.envelope.forward_paths();
-            let left = self.remaining.iter().filter_map(|&at| paths.get(at as usize)).cloned();
-            mail.envelope = Envelope::new(mail.envelope.reverse_path().clone(), left).ok()?;
+            mail.envelope = self.mail.envelope.subset(&self.remaining)?;
         }
         Some(mail)
     }
@@ -266,7 +264,7 @@ fn answer(outcomes: &[Outcome]) -> Answer {
 #[cfg(test)]
 mod tests {
     use posthaste_session::reply::Reply;
-    use posthaste_session::{Content, Mailbox};
+    use posthaste_session::{Content, Envelope, Mailbox};
 
     use super::*;
     use RecipientState::{Deferred, Delivered, Failed, InDoubt};

@@ -1,6 +1,7 @@
 //! What a session is told before it starts.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ pub struct Config {
     pub tls: TlsPolicy,
     /// Whom to log in as, if at all.
     pub credentials: Option<Credentials>,
+    /// Randomness for the nonces of SCRAM, which is not used without.
+    pub entropy: Option<Entropy>,
+    /// The server as the user named it, for OAUTHBEARER, which may tell it (RFC 7628 section 3.1).
+    pub server: Option<ServerName>,
     /// How far ahead of the replies commands are sent.
     pub pipelining: Pipelining,
     /// How long each reply may take.
@@ -42,6 +47,8 @@ impl Config {
             client_name,
             tls: TlsPolicy::default(),
             credentials: None,
+            entropy: None,
+            server: None,
             pipelining: Pipelining::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -51,6 +58,39 @@ impl Config {
             transcript: false,
         }
     }
+}
+
+/// Octets that nobody can guess, for one session.
+#[derive(Clone)]
+pub struct Entropy([u8; Self::LENGTH]);
+
+impl Entropy {
+    /// Octets of it: their base64 is a nonce (RFC 5802 section 5.1).
+    pub const LENGTH: usize = 24;
+
+    /// Takes what a cryptographically secure generator gave. Never use it for a second session.
+    pub fn new(octets: [u8; Self::LENGTH]) -> Self {
+        Self(octets)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entropy(..)")
+    }
+}
+
+/// A server as a user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName {
+    /// Host name or IP address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 /// What is spoken.
@@ -177,11 +217,17 @@ pub struct Timeouts {
     pub data: Duration,
     /// Content that makes no progress. RFC: 3 minutes.
     pub content: Duration,
+    /// The fewest octets a second at which content may go out on the whole: after `content` and the time that its size
+    /// takes at this rate it must be out. `None`: any progress will do.
+    pub min_rate: Option<NonZeroU32>,
     /// The final reply. RFC: 10 minutes, because giving up early delivers twice.
     pub finish: Duration,
     /// QUIT. Short: nothing depends on it.
     pub quit: Duration,
 }
+
+/// A server that reads more slowly than this is not reading: 10 MiB would take three hours.
+const MIN_RATE: Option<NonZeroU32> = NonZeroU32::new(1024);
 
 impl Default for Timeouts {
     fn default() -> Self {
@@ -194,6 +240,7 @@ impl Default for Timeouts {
             rcpt: minutes(5),
             data: minutes(2),
             content: minutes(3),
+            min_rate: MIN_RATE,
             finish: minutes(10),
             quit: Duration::from_secs(2),
         }
@@ -211,6 +258,7 @@ impl Timeouts {
             rcpt: timeout,
             data: timeout,
             content: timeout,
+            min_rate: MIN_RATE,
             finish: timeout,
             quit: timeout.min(Self::default().quit),
         }

@@ -1,11 +1,15 @@
 //! The content of a mail, checked once and made transparent without copying it.
 
+mod chunk;
+
 use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use memchr::{memchr, memchr_iter, memmem};
+
+pub(crate) use chunk::ChunkCursor;
 
 /// Longest text line without its CRLF (RFC 5321 section 4.5.3.1.6 allows 1000 octets with it).
 pub const MAX_LINE: usize = 998;
@@ -71,6 +75,7 @@ pub struct Content {
     transparency: Transparency,
     has_8bit: bool,
     header_needs_smtputf8: bool,
+    is_binary: bool,
 }
 
 /// How the dots at line starts are doubled.
@@ -97,7 +102,25 @@ impl Content {
         let has_8bit = !octets.is_ascii();
         let header_needs_smtputf8 = has_8bit && header_needs_smtputf8(&octets);
         let transparency = Transparency::new(&octets, dots);
-        Ok(Self { octets, transparency, has_8bit, header_needs_smtputf8 })
+        Ok(Self { octets, transparency, has_8bit, header_needs_smtputf8, is_binary: false })
+    }
+
+    /// Takes octets as they are, whatever they are, to be sent as they are: with `BODY=BINARYMIME`, by BDAT, and
+    /// only to servers that offer BINARYMIME and CHUNKING (RFC 3030).
+    ///
+    /// Nothing else than BDAT can carry such a mail, so use it only for what is not text in lines.
+    ///
+    /// ```
+    /// use posthaste_session::Content;
+    ///
+    /// let content = Content::binary(&b"Content-Transfer-Encoding: binary\r\n\r\n\0\n\r"[..]);
+    /// assert!(content.is_binary());
+    /// ```
+    pub fn binary(octets: impl Into<Bytes>) -> Self {
+        let octets = octets.into();
+        let header_needs_smtputf8 = !octets.is_ascii() && header_needs_smtputf8(&octets);
+        let transparency = Transparency::Clean;
+        Self { octets, transparency, has_8bit: true, header_needs_smtputf8, is_binary: true }
     }
 
     /// Takes octets with any line ends (CRLF, LF or CR) and turns each into CRLF.
@@ -128,6 +151,11 @@ impl Content {
         self.octets.len() + if self.has_final_crlf() { 0 } else { 2 }
     }
 
+    /// Whether it is not text in lines, so that the server must offer BINARYMIME (RFC 3030).
+    pub fn is_binary(&self) -> bool {
+        self.is_binary
+    }
+
     /// Whether nothing was given. An empty content is still a mail.
     pub fn is_empty(&self) -> bool {
         self.octets.is_empty()
@@ -144,7 +172,7 @@ impl Content {
     }
 
     fn has_final_crlf(&self) -> bool {
-        self.octets.is_empty() || self.octets.ends_with(b"\r\n")
+        self.is_binary || self.octets.is_empty() || self.octets.ends_with(b"\r\n")
     }
 
     /// Number of slices that the wire form consists of, the terminator included.
@@ -184,7 +212,7 @@ impl fmt::Debug for Content {
 
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
-        self.octets == other.octets
+        (self.is_binary, &self.octets) == (other.is_binary, &other.octets)
     }
 }
 

@@ -4,6 +4,7 @@ use posthaste_reply::{FrameError, ReplyBuf, ReplyError};
 
 use crate::config::Pipelining;
 use crate::outcome::Finished;
+use crate::sasl::KeyDerivation;
 use crate::stage::Stage;
 
 /// Something that happened in a session.
@@ -14,12 +15,21 @@ pub enum Event {
     Ready,
     /// Start the TLS handshake now, then call [`Session::tls_established`](crate::Session::tls_established).
     StartTls,
+    /// Have this key derived, where it holds up nobody, then call
+    /// [`Session::key_derived`](crate::Session::key_derived).
+    DeriveKey(KeyDerivation),
+    /// What the server says about the bearer token that it is about to refuse: mostly a JSON object
+    /// (RFC 7628 section 3.2.2). At most 1024 octets, without control characters and secrets.
+    TokenRefused(Box<str>),
     /// A mail is done with.
     Finished(Box<Finished>),
     /// The server answered a mail that was sent in this mode as usual, for the first time on this connection.
     PipeliningProven(Pipelining),
     /// The server did not bear a pipelining mode.
     PipeliningLowered(PipeliningLowered),
+    /// The server offers CHUNKING and answered the first BDAT as if it did not know it. The mail, and all others of
+    /// this session, go by DATA.
+    ChunkingRefused(ReplyBuf),
     /// A reply to nothing that was asked; [`Event::Closed`] follows.
     Unsolicited(ReplyBuf),
     /// A line of the transcript, where one was asked for.
@@ -157,6 +167,30 @@ pub enum Violation {
     BeforeTls,
     /// A SASL exchange without end.
     EndlessAuth,
+    /// A SASL exchange in which the server could not be trusted.
+    Auth(AuthFailure),
+}
+
+/// How a server lost trust in a SCRAM exchange (RFC 5802).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthFailure {
+    /// A message that is none of this mechanism.
+    #[error("expected a SCRAM message, got something else")]
+    Syntax,
+    /// The nonce does not begin with that of the client, or adds nothing to it.
+    #[error("expected a nonce that extends the client's, got another")]
+    Nonce,
+    /// So few iterations that the password could be guessed, or so many that deriving the key takes
+    /// too long.
+    #[error("expected 4096 to 1000000 iterations, got {0}")]
+    Iterations(u32),
+    /// An extension that must not be ignored.
+    #[error("the server demands an extension of SCRAM that is not known")]
+    Extension,
+    /// The server did not prove that it knows the password.
+    #[error("expected the server's proof that it knows the password, got another")]
+    ServerSignature,
 }
 
 /// What a policy can demand of a server.

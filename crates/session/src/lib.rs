@@ -4,6 +4,7 @@
 mod address;
 mod address_error;
 mod auth;
+mod budget;
 mod command;
 mod config;
 mod content;
@@ -11,8 +12,10 @@ mod credentials;
 mod domain;
 mod event;
 mod mail;
+mod options;
 mod outcome;
 mod sasl;
+mod scrub;
 mod session;
 mod setup;
 mod stage;
@@ -25,18 +28,23 @@ mod xtext;
 pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use address_error::AddressError;
 pub use config::{
-    Chunking, Config, Pipelining, Protocol, Timeouts, TlsPolicy, UnknownChunking, UnknownMode,
+    Chunking, Config, Entropy, Pipelining, Protocol, ServerName, Timeouts, TlsPolicy, UnknownChunking, UnknownMode,
 };
 pub use content::{Content, ContentError, MAX_LINE};
-pub use credentials::{Credentials, CredentialsError, PlaintextAuth};
+pub use credentials::{Credentials, CredentialsError, InitialResponse, PlaintextAuth};
 pub use domain::{ClientName, Domain, MAX_DOMAIN};
-pub use event::{
+pub use event::{AuthFailure, 
     CloseReason, Event, Objection, PipeliningLowered, Requirement, Speaker, TranscriptLine,
     Violation,
 };
 pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal, Recipient};
+pub use options::{
+    Authority, DeliverBy, EnvelopeId, Hold, LateDelivery, MailOptions, Notify, OptionError,
+    OriginalRecipient, Parameter, Priority, RecipientOptions, ReturnContent,
+};
 pub use outcome::{Finished, NotSent, Outcome, Refusal, Timing, TransactionId, Unsendable};
 pub use posthaste_reply as reply;
+pub use sasl::{DerivedKey, KeyDerivation};
 pub use session::{Session, SetupTiming, SubmitError, SubmitErrorReason};
 pub use stage::Stage;
 pub use tls::{ChannelBinding, ImplicitTls, TlsState};

@@ -1,7 +1,10 @@
 //! A mail: envelope and content.
 
-use crate::address::{ForwardPath, ReversePath};
+use std::sync::Arc;
+
+use crate::address::{ForwardPath, Mailbox, ReversePath};
 use crate::content::Content;
+use crate::options::{MailOptions, RecipientOptions};
 
 /// Most recipients of one mail. RFC 5321 section 4.5.3.1.8 asks servers for 100; this bound only keeps the
 /// state of one transaction small (about 100 octets a recipient).
@@ -19,29 +22,102 @@ pub enum EnvelopeError {
     TooManyRecipients(usize),
 }
 
-/// Where a mail comes from and goes to (RFC 5321 section 2.3.1); at least one forward-path.
+/// One recipient: a forward-path, and what is asked for it beyond delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    forward_path: ForwardPath,
+    options: Option<Arc<RecipientOptions>>,
+}
+
+impl Recipient {
+    /// A recipient for whom nothing is asked but delivery.
+    pub fn new(forward_path: impl Into<ForwardPath>) -> Self {
+        Self { forward_path: forward_path.into(), options: None }
+    }
+
+    /// Asks for this, too. The same options may be shared by any number of recipients.
+    #[must_use]
+    pub fn with_options(mut self, options: impl Into<Arc<RecipientOptions>>) -> Self {
+        self.options = Some(options.into()).filter(|options| !options.is_empty());
+        self
+    }
+}
+
+impl From<ForwardPath> for Recipient {
+    fn from(forward_path: ForwardPath) -> Self {
+        Self::new(forward_path)
+    }
+}
+
+impl From<Mailbox> for Recipient {
+    fn from(mailbox: Mailbox) -> Self {
+        Self::new(mailbox)
+    }
+}
+
+/// Where a mail comes from and goes to, and what is asked for it (RFC 5321 section 2.3.1); at least one
+/// forward-path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     reverse_path: ReversePath,
     forward_paths: Vec<ForwardPath>,
+    options: Option<Arc<MailOptions>>,
+    /// One for each forward-path, or none at all, as with most mails.
+    recipient_options: Vec<Option<Arc<RecipientOptions>>>,
 }
 
 impl Envelope {
-    /// Makes an envelope. The order of the forward-paths is kept, and so are duplicates.
+    /// Makes an envelope. The order of the recipients is kept, and so are duplicates.
     ///
     /// # Errors
     ///
     /// When there is no recipient, or more than [`MAX_RECIPIENTS`].
     pub fn new(
         reverse_path: impl Into<ReversePath>,
-        forward_paths: impl IntoIterator<Item = impl Into<ForwardPath>>,
+        recipients: impl IntoIterator<Item = impl Into<Recipient>>,
     ) -> Result<Self, EnvelopeError> {
-        let forward_paths: Vec<_> = forward_paths.into_iter().map(Into::into).collect();
+        let mut forward_paths = Vec::new();
+        let mut recipient_options = Vec::new();
+        for recipient in recipients {
+            let Recipient { forward_path, options } = recipient.into();
+            if options.is_some() {
+                recipient_options.resize(forward_paths.len(), None);
+                recipient_options.push(options);
+            }
+            forward_paths.push(forward_path);
+        }
+        if !recipient_options.is_empty() {
+            recipient_options.resize(forward_paths.len(), None);
+        }
+        let reverse_path = reverse_path.into();
         match forward_paths.len() {
             0 => Err(EnvelopeError::NoRecipient),
-            1..=MAX_RECIPIENTS => Ok(Self { reverse_path: reverse_path.into(), forward_paths }),
+            1..=MAX_RECIPIENTS => {
+                Ok(Self { reverse_path, forward_paths, options: None, recipient_options })
+            }
             count => Err(EnvelopeError::TooManyRecipients(count)),
         }
+    }
+
+    /// Asks for this beyond delivery.
+    #[must_use]
+    pub fn with_options(mut self, options: impl Into<Arc<MailOptions>>) -> Self {
+        self.options = Some(options.into()).filter(|options| !options.is_empty());
+        self
+    }
+
+    /// The same envelope for some of its recipients, named by their place; `None` if that leaves none.
+    pub fn subset(&self, places: &[u32]) -> Option<Self> {
+        let recipients = places.iter().filter_map(|&place| self.recipient(place as usize));
+        let mut envelope = Self::new(self.reverse_path.clone(), recipients).ok()?;
+        envelope.options.clone_from(&self.options);
+        Some(envelope)
+    }
+
+    fn recipient(&self, place: usize) -> Option<Recipient> {
+        let forward_path = self.forward_paths.get(place)?.clone();
+        let options = self.recipient_options.get(place).cloned().flatten();
+        Some(Recipient { forward_path, options })
     }
 
     /// Who hears of failures.
@@ -52,6 +128,21 @@ impl Envelope {
     /// The recipients, never empty.
     pub fn forward_paths(&self) -> &[ForwardPath] {
         &self.forward_paths
+    }
+
+    /// What is asked for the mail as a whole.
+    pub fn options(&self) -> &MailOptions {
+        self.options.as_deref().unwrap_or(MailOptions::NONE)
+    }
+
+    /// What is asked for the recipient at this place, if anything is.
+    pub fn recipient_options(&self, place: usize) -> Option<&RecipientOptions> {
+        self.recipient_options.get(place)?.as_deref()
+    }
+
+    /// Whether anything is asked for beyond delivery.
+    pub fn has_options(&self) -> bool {
+        self.options.is_some() || !self.recipient_options.is_empty()
     }
 
     /// Whether any address can only be sent to a server that offers SMTPUTF8.
@@ -86,5 +177,42 @@ impl Mail {
     /// Makes a mail that is delivered to whomever the server accepts.
     pub fn new(envelope: Envelope, content: Content) -> Self {
         Self { envelope, content, partial_refusal: PartialRefusal::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Notify, Priority};
+
+    fn notify(notify: Notify) -> RecipientOptions {
+        RecipientOptions { notify: Some(notify), ..RecipientOptions::default() }
+    }
+
+    #[test]
+    fn options_stay_with_their_recipients() {
+        let path = |text: &str| Recipient::new(text.parse::<ForwardPath>().unwrap());
+        let recipients = [
+            path("a@x.example"),
+            path("b@x.example").with_options(notify(Notify::NEVER)),
+            path("c@x.example").with_options(RecipientOptions::default()),
+        ];
+        let priority = Some(Priority::new(3).unwrap());
+        let envelope = Envelope::new(ReversePath::Null, recipients)
+            .unwrap()
+            .with_options(MailOptions { priority, ..MailOptions::default() });
+        let notifies = |envelope: &Envelope| -> Vec<_> {
+            (0..3).map(|place| envelope.recipient_options(place).and_then(|o| o.notify)).collect()
+        };
+        assert_eq!(notifies(&envelope), [None, Some(Notify::NEVER), None]);
+
+        let rest = envelope.subset(&[1, 2]).unwrap();
+        assert_eq!(notifies(&rest), [Some(Notify::NEVER), None, None]);
+        assert_eq!(rest.options().priority, priority);
+        let last = envelope.subset(&[2]).unwrap();
+        assert_eq!(last.forward_paths()[0].as_str(), "c@x.example");
+        assert!(last.has_options() && last.recipient_options(0).is_none());
+        assert!(envelope.subset(&[]).is_none());
+        assert!(envelope.subset(&[3]).is_none());
     }
 }

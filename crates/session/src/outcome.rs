@@ -62,8 +62,11 @@ pub enum NotSent {
     Interrupted(Stage),
     /// Another recipient was refused, and the mail was for all or nobody.
     AllOrNothing,
-    /// The server did not bear the pipelining mode; the mode is lower now, and the mail is as good as before.
+    /// The server did not bear the pipelining mode, or BDAT; that is not used any more, and the mail is as good as
+    /// before.
     Pipelining,
+    /// The server limits the recipients of one transaction or one session (RFC 9422); this one is for another.
+    Limit,
 }
 
 /// Names a submitted mail within its session.
@@ -121,6 +124,28 @@ pub enum Unsendable {
     /// An internationalised address or header and no SMTPUTF8 (RFC 6531).
     #[error("address or header is internationalised, and the server does not offer SMTPUTF8")]
     SmtpUtf8,
+    /// Binary content, and no BINARYMIME with CHUNKING (RFC 3030), or the setting not to use BDAT.
+    #[error("content is binary, and the server does not offer BINARYMIME and CHUNKING")]
+    Binary,
+    /// Late mail is to be returned, and the server does not offer DELIVERBY, or not for so short a time (RFC 2852).
+    #[error("mail must be delivered in time or returned, and the server does not promise that")]
+    DeliverBy,
+    /// It must not be delivered yet, and the server does not offer FUTURERELEASE, or not for so long (RFC 4865).
+    #[error("mail is to be held, and the server does not offer that for so long")]
+    Hold,
+    /// It asks for REQUIRETLS, and this is no verified TLS with a server that offers it (RFC 8689).
+    #[error(
+        "mail requires TLS all the way, and the server does not promise that under verified TLS"
+    )]
+    RequireTls,
+    /// It is for all recipients or nobody, and they are more than the server takes at once (RFC 9422).
+    #[error(
+        "mail is for all of its recipients or nobody, and the server takes fewer of them at once"
+    )]
+    TooManyRecipients,
+    /// A command would be longer than the server has to read (RFC 5321 section 4.5.3.1.4).
+    #[error("parameters make a command longer than the server has to read")]
+    LongCommand,
 }
 
 impl Unsendable {
@@ -130,6 +155,11 @@ impl Unsendable {
             Self::TooLarge { .. } => "5.3.4",
             Self::EightBit => "5.6.3",
             Self::SmtpUtf8 => "5.6.7",
+            Self::Binary => "5.6.1",
+            Self::DeliverBy | Self::Hold => "5.3.3",
+            Self::RequireTls => "5.7.30",
+            Self::TooManyRecipients => "5.5.3",
+            Self::LongCommand => "5.5.4",
         }
     }
 }

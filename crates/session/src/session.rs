@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Instant;
 
-use posthaste_reply::{Extensions, Framer, Reply, ReplyBuf};
+use posthaste_reply::{Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
 
-use crate::config::{Config, Pipelining};
+use crate::config::{Chunking, Config, Pipelining};
 use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
-use crate::mail::Mail;
+use crate::mail::{Mail, PartialRefusal};
 use crate::outcome::{TransactionId, Unsendable};
-use crate::sasl::Exchange;
+use crate::sasl::{Cancelled, Exchange};
+use crate::scrub::Scrubber;
 use crate::stage::Stage;
 use crate::tls::{ImplicitTls, TlsState};
 use crate::transfer::Transfer;
@@ -113,7 +114,7 @@ pub(crate) const MAX_STORED_REPLY: usize = 1024;
 pub struct Session {
     pub(crate) config: Config,
     pub(crate) phase: Phase,
-    framer: Framer,
+    pub(crate) framer: Framer,
     /// Octets of a reply that has not ended yet.
     partial: Vec<u8>,
     pub(crate) transmit: Transmit,
@@ -124,6 +125,8 @@ pub struct Session {
     pub(crate) rearm: bool,
     pub(crate) extensions: Extensions,
     pub(crate) tls: Option<TlsState>,
+    /// Empty before AUTH: what was never said cannot be repeated.
+    pub(crate) scrubber: Scrubber,
     pub(crate) quits: bool,
     pub(crate) setup_timing: SetupTiming,
 }
@@ -152,6 +155,11 @@ pub(crate) enum Phase {
     StartTls,
     Handshake,
     Auth(Exchange),
+    /// `*` is out.
+    AuthCancelled {
+        mechanism: Mechanism,
+        cancelled: Cancelled,
+    },
     Ready,
     /// QUIT is out; the reason is reported when it is answered, or not.
     Quitting(CloseReason),
@@ -178,6 +186,7 @@ impl Session {
             rearm: true,
             extensions: Extensions::default(),
             tls: tls.state(),
+            scrubber: Scrubber::default(),
             quits: false,
             setup_timing: SetupTiming {
                 started: now,
@@ -204,7 +213,17 @@ impl Session {
         if let Err(unsendable) = self.check_sendable(&mail) {
             return refuse(mail, SubmitErrorReason::Unsendable(unsendable));
         }
-        let id = self.transfer.add(mail);
+        let withheld = self.transfer.withheld(self.extensions.limits(), &mail);
+        if !withheld.is_empty() && mail.partial_refusal == PartialRefusal::AllOrNothing {
+            let reason = SubmitErrorReason::Unsendable(Unsendable::TooManyRecipients);
+            return refuse(mail, reason);
+        }
+        if withheld.len() == mail.envelope.forward_paths().len() {
+            // The domains of this session are used up.
+            self.quit(now);
+            return refuse(mail, SubmitErrorReason::NoRoom);
+        }
+        let id = self.transfer.add(mail, &withheld);
         self.settle(now);
         Ok(id)
     }
@@ -212,7 +231,14 @@ impl Session {
     /// How many more mails can be submitted now without being held up here.
     pub fn room(&self) -> usize {
         match self.phase {
-            Phase::Ready if !self.quits => self.transfer.room(self.pipelining()),
+            Phase::Ready if !self.quits => {
+                let mode = match self.config.chunking {
+                    // Nothing goes behind a last chunk, so a second mail would only wait here.
+                    Chunking::Always if self.extensions.chunking() => Pipelining::Envelope,
+                    _ => self.pipelining(),
+                };
+                self.transfer.room(mode, self.extensions.limits())
+            }
             _ => 0,
         }
     }
@@ -370,19 +396,28 @@ impl Session {
             Phase::Ehlo | Phase::Helo => Stage::Hello,
             Phase::StartTls => Stage::StartTls,
             Phase::Handshake => Stage::Tls,
-            Phase::Auth(_) => Stage::Auth,
+            Phase::Auth(_) | Phase::AuthCancelled { .. } => Stage::Auth,
             Phase::Ready => self.transfer.stage(self.transmit.written()),
             Phase::Quitting(_) | Phase::Closed => Stage::Quit,
         }
     }
 
+    /// What goes on from here never holds a secret, but for challenges, which must stay what they are.
     fn handle_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let scrubbed = self.scrubber.scrub_reply(reply);
+        let safe = match scrubbed.as_deref().map_or(Ok(reply), Reply::parse) {
+            Ok(safe) => safe,
+            Err(error) => return self.violate(now, Violation::Grammar(error)),
+        };
         if self.config.transcript {
-            reply.lines().for_each(|line| {
-                let text = format!("{} {}", reply.code(), line.escape_ascii());
+            safe.lines().for_each(|line| {
+                let text = format!("{} {}", safe.code(), line.escape_ascii());
                 self.record(Speaker::Server, text);
             });
         }
+        let is_challenge =
+            matches!(self.phase, Phase::Auth(_)) && reply.code() == ReplyCode::CONTINUE_AUTH;
+        let reply = if is_challenge { reply } else { safe };
         self.rearm = true;
         if matches!(self.phase, Phase::Ready) {
             self.handle_transfer_reply(now, reply);
@@ -392,7 +427,7 @@ impl Session {
     }
 
     /// Does what has become possible, and sets the deadline for what is now awaited.
-    fn settle(&mut self, now: Instant) {
+    pub(crate) fn settle(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Ready) {
             self.fill(now);
         }
@@ -401,7 +436,12 @@ impl Session {
             let awaits = !matches!(stage, Stage::Idle) && !self.is_closed();
             // A time too long for the clock is no limit.
             let timeout = self.config.timeouts.of(stage);
-            self.deadline = if awaits { now.checked_add(timeout) } else { None };
+            let deadline = now.checked_add(timeout);
+            let deadline = match self.transfer.content_deadline() {
+                Some(end) if stage == Stage::Content => deadline.map(|deadline| deadline.min(end)),
+                _ => deadline,
+            };
+            self.deadline = deadline.filter(|_| awaits);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use posthaste_reply::{Extensions, Reply, ReplyCode, Severity};
 
 use crate::command;
-use crate::config::TlsPolicy;
+use crate::config::{Protocol, TlsPolicy};
 use crate::event::{CloseReason, Event, Requirement, Violation};
 use crate::session::{Phase, Session, stored};
 use crate::stage::Stage;
@@ -28,6 +28,7 @@ impl Session {
             Phase::Helo => self.handle_helo(now, reply),
             Phase::StartTls => self.handle_starttls(now, reply),
             Phase::Auth(_) => self.handle_auth(now, reply),
+            Phase::AuthCancelled { .. } => self.handle_cancelled(now, reply),
             // Whatever comes back for QUIT ends the session.
             Phase::Quitting(_) => self.close(now, CloseReason::Quit),
             Phase::Handshake | Phase::Ready | Phase::Closed => {
@@ -55,7 +56,10 @@ impl Session {
     pub(crate) fn start_hello(&mut self, now: Instant) {
         self.setup_timing.hello = Some(now);
         let name = self.config.client_name.clone();
-        self.command(|out| command::ehlo(out, &name));
+        match self.config.protocol {
+            Protocol::Smtp => self.command(|out| command::ehlo(out, &name)),
+            Protocol::Lmtp => self.command(|out| command::lhlo(out, &name)),
+        };
         self.phase = Phase::Ehlo;
         self.rearm = true;
     }
@@ -86,7 +90,8 @@ impl Session {
 
     fn needs_extensions(&self) -> bool {
         let needs_tls = self.config.tls == TlsPolicy::Require && !self.is_tls();
-        needs_tls || self.config.credentials.is_some()
+        // LMTP has no HELO (RFC 2033 section 4.1).
+        needs_tls || self.config.credentials.is_some() || self.config.protocol == Protocol::Lmtp
     }
 
     fn handle_helo(&mut self, now: Instant, reply: Reply<'_>) {

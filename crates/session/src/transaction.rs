@@ -22,13 +22,18 @@ pub(crate) struct Transaction {
     pub(crate) flight: Pipelining,
     /// The server objected to the mode: the replies still to come are ignored, then all begins anew.
     pub(crate) starts_over: bool,
+    /// A chunk of the content has been taken.
+    pub(crate) has_chunk: bool,
     /// Position in the transmitted octets where MAIL ends.
     mail_end: Option<u64>,
-    /// Position where the content's terminator ends.
+    /// Position where the content ends, with all that goes with it.
     content_end: Option<u64>,
+    /// When the content must be out, however steadily it goes.
+    content_deadline: Option<Instant>,
     refusal: Option<Refusal>,
     recipients: Vec<Recipient>,
-    answered: usize,
+    /// The recipient whom the next reply to RCPT, or the next final reply of LMTP, is about.
+    cursor: usize,
     accepted: usize,
     has_stray_recipient: bool,
     timing: Timing,
@@ -40,7 +45,10 @@ pub(crate) enum Next {
     Mail,
     /// RCPT with this index.
     Rcpt(usize),
+    /// DATA, or the first BDAT.
     Data,
+    /// BDAT with what begins at this octet of the content.
+    Chunk(usize),
     /// Nothing more before the reply to DATA, or nothing at all.
     Done,
 }
@@ -48,8 +56,12 @@ pub(crate) enum Next {
 #[derive(Debug)]
 enum Recipient {
     Pending,
+    /// Over the server's limits, and for another transaction.
+    Withheld,
     Accepted,
-    Refused(ReplyBuf),
+    Refused(Refusal),
+    /// Has a positive final reply of its own, as in LMTP.
+    Delivered(ReplyBuf),
 }
 
 /// How a transaction ended that was not answered to its end.
@@ -66,29 +78,50 @@ pub(crate) enum Cut {
 }
 
 impl Transaction {
-    pub(crate) fn new(id: TransactionId, mail: Mail) -> Self {
-        let recipients = mail.envelope.forward_paths().iter().map(|_| Recipient::Pending).collect();
-        Self {
+    /// A transaction for a mail, but for the recipients that are `withheld`, by their places in order.
+    pub(crate) fn new(id: TransactionId, mail: Mail, withheld: &[usize]) -> Self {
+        let mut recipients: Vec<_> =
+            mail.envelope.forward_paths().iter().map(|_| Recipient::Pending).collect();
+        for &place in withheld {
+            if let Some(recipient) = recipients.get_mut(place) {
+                *recipient = Recipient::Withheld;
+            }
+        }
+        let mut transaction = Self {
             id,
             mail,
             next: Next::Mail,
             outstanding: 0,
             flight: Pipelining::Off,
             starts_over: false,
+            has_chunk: false,
             mail_end: None,
             content_end: None,
+            content_deadline: None,
             refusal: None,
             recipients,
-            answered: 0,
+            cursor: 0,
             accepted: 0,
             has_stray_recipient: false,
             timing: Timing::default(),
-        }
+        };
+        transaction.skip_withheld();
+        transaction
     }
 
-    /// As good as new, for another try in a lower mode.
+    /// As good as new, for another try in another way.
     pub(crate) fn start_over(self) -> Self {
-        Self::new(self.id, self.mail)
+        let is_withheld = |place: &usize| matches!(self.recipients[*place], Recipient::Withheld);
+        let withheld: Vec<_> = (0..self.recipients.len()).filter(is_withheld).collect();
+        Self::new(self.id, self.mail, &withheld)
+    }
+
+    /// The recipient at `place`, or the next one behind whom the server is to hear of.
+    pub(crate) fn next_recipient(&self, place: usize) -> Option<usize> {
+        let rest = self.recipients.iter().enumerate().skip(place);
+        rest.filter(|(_, recipient)| !matches!(recipient, Recipient::Withheld))
+            .map(|(at, _)| at)
+            .next()
     }
 
     pub(crate) fn mail_queued(&mut self, now: Instant, end: u64) {
@@ -96,9 +129,19 @@ impl Transaction {
         self.timing.mail = Some(now);
     }
 
-    pub(crate) fn content_queued(&mut self, now: Instant, end: u64) {
-        self.content_end = Some(end);
+    /// Content is about to go out, and must be out by `deadline`.
+    pub(crate) fn content_begins(&mut self, now: Instant, deadline: Option<Instant>) {
         self.timing.data = Some(now);
+        self.content_deadline = deadline;
+    }
+
+    /// All of the content is queued.
+    pub(crate) fn content_queued(&mut self, end: u64) {
+        self.content_end = Some(end);
+    }
+
+    pub(crate) fn content_deadline(&self) -> Option<Instant> {
+        self.content_deadline
     }
 
     pub(crate) fn content_end(&self) -> Option<u64> {
@@ -125,12 +168,13 @@ impl Transaction {
     }
 
     pub(crate) fn rcpt_refused(&mut self, reply: ReplyBuf) {
-        self.answer(Recipient::Refused(reply));
+        self.answer(Recipient::Refused(Refusal { stage: Stage::Rcpt, reply }));
     }
 
     /// Counts a reply to RCPT that says nothing about the recipient, because MAIL had been refused.
     pub(crate) fn rcpt_ignored(&mut self, is_positive: bool) {
-        self.answered += 1;
+        self.cursor += 1;
+        self.skip_withheld();
         self.has_stray_recipient |= is_positive;
     }
 
@@ -141,23 +185,47 @@ impl Transaction {
     }
 
     fn answer(&mut self, recipient: Recipient) {
-        if let Some(slot) = self.recipients.get_mut(self.answered) {
+        if let Some(slot) = self.recipients.get_mut(self.cursor) {
             *slot = recipient;
         }
-        self.answered += 1;
+        self.cursor += 1;
+        self.skip_withheld();
+    }
+
+    fn skip_withheld(&mut self) {
+        while let Some(Recipient::Withheld) = self.recipients.get(self.cursor) {
+            self.cursor += 1;
+        }
     }
 
     pub(crate) fn has_accepted(&self) -> bool {
         self.accepted > 0
     }
 
+    /// How many recipients the server has accepted.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted
+    }
+
     pub(crate) fn all_rcpts_answered(&self) -> bool {
-        self.answered == self.recipients.len()
+        self.cursor >= self.recipients.len()
     }
 
     /// Whether some recipient has been refused by now.
     pub(crate) fn any_rcpt_refused(&self) -> bool {
-        self.accepted < self.answered
+        self.recipients.iter().any(|recipient| matches!(recipient, Recipient::Refused(_)))
+    }
+
+    /// The next final reply of LMTP: it is about the first accepted recipient that has none yet (RFC 2033
+    /// section 4.2).
+    pub(crate) fn final_reply(&mut self, reply: ReplyBuf) {
+        let waits = |recipient: &&mut Recipient| matches!(recipient, Recipient::Accepted);
+        let Some(recipient) = self.recipients.iter_mut().find(waits) else { return };
+        *recipient = if reply.code().is_positive_completion() {
+            Recipient::Delivered(reply)
+        } else {
+            Recipient::Refused(Refusal { stage: Stage::Final, reply })
+        };
     }
 
     /// Nothing more is sent and nothing more is awaited.
@@ -170,9 +238,9 @@ impl Transaction {
         self.timing.finished = Some(now);
         let refusal = self.refusal.take();
         let outcome = |recipient| match (recipient, &refusal, &reply) {
-            (Recipient::Refused(reply), _, _) => {
-                Outcome::Refused(Refusal { stage: Stage::Rcpt, reply })
-            }
+            (Recipient::Refused(refusal), _, _) => Outcome::Refused(refusal),
+            (Recipient::Delivered(reply), _, _) => Outcome::Delivered(reply),
+            (Recipient::Withheld, _, _) => Outcome::NotSent(NotSent::Limit),
             (_, Some(refusal), _) => Outcome::Refused(refusal.clone()),
             (Recipient::Accepted, None, Some(reply)) => Outcome::Delivered(reply.clone()),
             (Recipient::Accepted | Recipient::Pending, None, _) => {
@@ -200,9 +268,9 @@ impl Transaction {
         let may_be_accepted = was_handed_over && cut != Cut::Objected;
         let refusal = self.refusal.take().filter(|_| refusals_count);
         let outcome = |recipient| match (recipient, &refusal) {
-            (Recipient::Refused(reply), _) if refusals_count => {
-                Outcome::Refused(Refusal { stage: Stage::Rcpt, reply })
-            }
+            (Recipient::Refused(refusal), _) if refusals_count => Outcome::Refused(refusal),
+            (Recipient::Delivered(reply), _) => Outcome::Delivered(reply),
+            (Recipient::Withheld, _) => Outcome::NotSent(NotSent::Limit),
             (_, Some(refusal)) => Outcome::Refused(refusal.clone()),
             (Recipient::Accepted, None) if may_be_accepted => Outcome::InDoubt,
             (_, None) => Outcome::NotSent(not_sent),

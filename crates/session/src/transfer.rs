@@ -3,21 +3,30 @@
 //! Two cursors run over the same transactions: the *send* cursor decides what may be written now, the *receive*
 //! cursor takes replies in the order of their commands.
 
+mod check;
 mod receive;
 mod send;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use posthaste_reply::Limits9422;
+
+use crate::budget::Budget;
 use crate::config::Pipelining;
 use crate::mail::Mail;
 use crate::outcome::TransactionId;
 use crate::stage::Stage;
-use crate::transaction::Transaction;
+use crate::transaction::{Next, Transaction};
 
 /// Most replies awaited at once. At 60 octets a command this is half of a usual socket buffer; more in
 /// flight gains nothing, and real servers look at their input only every hundred recipients or so.
 const MAX_GROUP: usize = 512;
+/// Octets of one chunk. Large, since each costs a reply and servers count many small ones as abuse; and small
+/// enough that a server that has heard enough can say so before all of a large mail is sent.
+const CHUNK_SIZE: usize = 1024 * 1024;
+/// Most chunks whose replies are awaited at once: enough to keep a long link busy.
+const MAX_CHUNKS_AHEAD: usize = 4;
 
 /// The mail transactions of a session.
 #[derive(Debug)]
@@ -35,6 +44,9 @@ pub(crate) struct Transfer {
     needs_reset: bool,
     /// [`MAX_GROUP`] was reached, and half of it has to be answered first.
     is_group_full: bool,
+    /// The server offers CHUNKING and does not do it.
+    bdat_refused: bool,
+    budget: Budget,
     next_id: u64,
 }
 
@@ -52,8 +64,12 @@ enum To {
     Mail,
     Rcpt,
     Data,
-    /// The end of content.
+    /// The end of content behind DATA.
     Content,
+    /// A chunk that is not the last.
+    Chunk,
+    /// The last chunk, and with it the end of content.
+    LastChunk,
     /// A dot alone, sent because DATA was accepted for nobody.
     LoneDot,
     Reset,
@@ -69,6 +85,8 @@ impl Transfer {
             sending: 0,
             needs_reset: false,
             is_group_full: false,
+            bdat_refused: false,
+            budget: Budget::default(),
             next_id: 0,
         }
     }
@@ -85,20 +103,43 @@ impl Transfer {
         self.transactions.len()
     }
 
-    /// `cross` needs the next mail while the content of the one before is on its way.
-    pub(crate) fn room(&self, mode: Pipelining) -> usize {
+    /// `cross` needs the next mail while the content of the one before is on its way. More than the server takes in
+    /// this session is not taken either.
+    pub(crate) fn room(&self, mode: Pipelining, limits: Limits9422) -> usize {
         let most = match mode {
             Pipelining::Off | Pipelining::Envelope => 1,
             Pipelining::Cross => 2,
         };
-        most - self.transactions.len().min(most)
+        let unsent = self.transactions.iter().filter(|waiting| waiting.next == Next::Mail).count();
+        let left = self.budget.mails_left(limits).saturating_sub(unsent);
+        left.min(most - self.transactions.len().min(most))
     }
 
-    pub(crate) fn add(&mut self, mail: Mail) -> TransactionId {
+    /// The recipients of this mail whom the server does not take in this transaction.
+    pub(crate) fn withheld(&mut self, limits: Limits9422, mail: &Mail) -> Vec<usize> {
+        self.budget.withheld(limits, &mail.envelope)
+    }
+
+    pub(crate) fn add(&mut self, mail: Mail, withheld: &[usize]) -> TransactionId {
         let id = TransactionId(self.next_id);
         self.next_id += 1;
-        self.transactions.push_back(Transaction::new(id, mail));
+        self.transactions.push_back(Transaction::new(id, mail, withheld));
         id
+    }
+
+    /// Whether the server takes no more mails in this session.
+    fn is_spent(&self, limits: Limits9422) -> bool {
+        self.budget.mails_left(limits) == 0
+    }
+
+    /// When the content that is on its way must be out at the latest.
+    pub(crate) fn content_deadline(&self) -> Option<Instant> {
+        self.transactions.front()?.content_deadline()
+    }
+
+    /// Whether the server has been found not to do BDAT.
+    pub(crate) fn bdat_refused(&self) -> bool {
+        self.bdat_refused
     }
 
     pub(crate) fn stage(&self, written: u64) -> Stage {
@@ -107,15 +148,20 @@ impl Transfer {
             To::Mail => Stage::Mail,
             To::Rcpt => Stage::Rcpt,
             To::Data => Stage::Data,
-            To::Content if expected.end > written => Stage::Content,
-            To::Content | To::LoneDot => Stage::Final,
+            To::Content | To::LastChunk if expected.end > written => Stage::Content,
+            To::Chunk => Stage::Content,
+            To::Content | To::LastChunk | To::LoneDot => Stage::Final,
             To::Reset => Stage::Reset,
         }
     }
 
     /// Takes note of octets written. True when that postpones the deadline: content has made progress.
     pub(crate) fn handle_progress(&mut self, now: Instant, written: u64) -> bool {
-        let Some(Expected { to: To::Content, .. }) = self.expected.front() else { return false };
+        let Some(Expected { to: To::Content | To::Chunk | To::LastChunk, .. }) =
+            self.expected.front()
+        else {
+            return false;
+        };
         let Some(transaction) = self.transactions.front_mut() else { return false };
         let is_written = transaction.content_end().is_some_and(|end| end <= written);
         !is_written || transaction.content_written(now)
@@ -140,8 +186,8 @@ impl Transfer {
         }
     }
 
-    /// Whether the next command has to wait for replies, whatever it is.
-    fn must_wait(&mut self, mode: Pipelining) -> bool {
+    /// Whether the next command has to wait for replies.
+    fn must_wait(&mut self, mode: Pipelining, next: Next) -> bool {
         // A mail that starts over goes out before the next one, once its first try is answered.
         if self.transactions.front().is_some_and(|front| front.starts_over) {
             return true;
@@ -153,6 +199,11 @@ impl Transfer {
             self.expected.front().is_some_and(|e| matches!(e.to, To::Content | To::LoneDot));
         // DATA ends a group (RFC 2920 section 3.1).
         let behind_data = self.expected.back().is_some_and(|e| e.to == To::Data);
+        // So does the last chunk, or the octets of a refused one could run as the commands that follow.
+        if self.expected.back().is_some_and(|e| matches!(e.to, To::Chunk | To::LastChunk)) {
+            let is_far_ahead = mode == Pipelining::Off || outstanding >= MAX_CHUNKS_AHEAD;
+            return !matches!(next, Next::Chunk(_)) || is_far_ahead;
+        }
         match mode {
             Pipelining::Off => outstanding > 0,
             Pipelining::Envelope => self.is_group_full || behind_data || behind_content,

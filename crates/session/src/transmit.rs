@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::IoSlice;
+use std::ops::Range;
 
 use zeroize::Zeroize;
 
-use crate::content::{Content, ContentCursor};
+use crate::content::{ChunkCursor, Content, ContentCursor};
 
 /// The queue of what the driver has to write. Positions count octets since the session began.
 #[derive(Default)]
@@ -25,6 +26,8 @@ enum Chunk {
     /// So many octets of the command buffer.
     Commands(usize),
     Content(ContentCursor),
+    /// A part of a content behind its BDAT.
+    Part(ChunkCursor),
 }
 
 impl Transmit {
@@ -62,6 +65,15 @@ impl Transmit {
         self.queued
     }
 
+    /// Appends octets of a content as they are, and says where they end.
+    pub(crate) fn push_part(&mut self, content: Content, octets: Range<usize>) -> u64 {
+        self.queued += octets.len() as u64;
+        if !octets.is_empty() {
+            self.chunks.push_back(Chunk::Part(ChunkCursor::new(content, octets.start, octets.end)));
+        }
+        self.queued
+    }
+
     /// Fills `out` with what is to be written next and says how many slices were used.
     pub(crate) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
         let mut used = 0;
@@ -75,6 +87,7 @@ impl Transmit {
                     used += 1;
                 }
                 Chunk::Content(cursor) => used += cursor.slices(free),
+                Chunk::Part(cursor) => used += cursor.slices(free),
             }
         }
         used
@@ -96,6 +109,12 @@ impl Transmit {
                     octets -= *rest;
                 }
                 Chunk::Content(cursor) => {
+                    octets = cursor.advance(octets);
+                    if !cursor.is_done() {
+                        return;
+                    }
+                }
+                Chunk::Part(cursor) => {
                     octets = cursor.advance(octets);
                     if !cursor.is_done() {
                         return;

@@ -6,7 +6,7 @@ use posthaste_reply::{Reply, ReplyBuf, ReplyCode, Severity};
 
 use super::To;
 use crate::command;
-use crate::config::Pipelining;
+use crate::config::{Pipelining, Protocol};
 use crate::event::{CloseReason, Event, Objection, PipeliningLowered, Speaker, Violation};
 use crate::session::{Session, stored};
 use crate::stage::Stage;
@@ -27,7 +27,7 @@ impl Session {
             return self.handle_objection(now, stage, objection);
         }
         if reply.code() == ReplyCode::NOT_AVAILABLE {
-            if expected.to == To::Content {
+            if matches!(expected.to, To::Content | To::LastChunk) {
                 self.refuse_front(stage, stored(reply));
             }
             let reply = stored(reply);
@@ -44,6 +44,8 @@ impl Session {
             To::Rcpt => self.handle_rcpt_reply(now, reply),
             To::Data => self.handle_data_reply(now, flight, reply),
             To::Content => self.handle_final_reply(now, reply),
+            To::Chunk => self.handle_chunk_reply(now, reply),
+            To::LastChunk => self.handle_last_chunk_reply(now, reply),
             To::LoneDot => self.handle_lone_dot_reply(now, stage, reply),
             To::Reset => self.handle_reset_reply(now, stage, reply),
         }
@@ -188,7 +190,11 @@ impl Session {
                     return self.unexpected(now, Stage::Data, reply);
                 }
                 self.prove(flight);
-                if accepted { self.send_content(now) } else { self.send_lone_dot() }
+                match (accepted, self.config.protocol) {
+                    (true, _) => self.send_content(now),
+                    (false, Protocol::Smtp) => self.send_lone_dot(),
+                    (false, Protocol::Lmtp) => self.leave_with_lone_dot(now),
+                }
             }
             Severity::PositiveIntermediate | Severity::PositiveCompletion => {
                 self.unexpected(now, Stage::Data, reply)
@@ -209,16 +215,37 @@ impl Session {
     }
 
     fn send_content(&mut self, now: Instant) {
-        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let Some(transaction) = self.transfer.transactions.front() else { return };
         let content = transaction.mail.content.clone();
         let octets = content.len();
         let end = self.transmit.push_content(content);
-        transaction.content_queued(now, end);
-        transaction.outstanding += 1;
-        self.transfer.expect(To::Content, end);
+        let replies = match self.config.protocol {
+            Protocol::Smtp => 1,
+            Protocol::Lmtp => transaction.accepted(),
+        };
+        let deadline = self.content_deadline(now, octets);
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        transaction.content_begins(now, deadline);
+        transaction.content_queued(end);
+        transaction.outstanding += replies;
+        for _ in 0..replies {
+            self.transfer.expect(To::Content, end);
+        }
+        self.record_content(octets);
+    }
+
+    pub(super) fn record_content(&mut self, octets: usize) {
         if self.config.transcript {
             self.record(Speaker::Client, format!("[{octets} octets of content]"));
         }
+    }
+
+    /// The same in LMTP, where nobody can say whether a reply comes to a dot that is for no recipient (RFC 2033
+    /// section 4.2): nothing more is said on this connection.
+    fn leave_with_lone_dot(&mut self, now: Instant) {
+        self.command(|out| out.extend_from_slice(command::LONE_DOT));
+        self.finish_transactions(now, None);
+        self.close_politely(CloseReason::Quit);
     }
 
     /// RFC 2920 section 3.1: DATA was accepted although no recipient was. Nothing but a dot may be sent.
@@ -230,15 +257,71 @@ impl Session {
         }
     }
 
+    /// The end of content: one reply for all recipients, or in LMTP one for each that was accepted.
     fn handle_final_reply(&mut self, now: Instant, reply: Reply<'_>) {
-        match reply.code().severity() {
-            Severity::PositiveCompletion => self.finish_transactions(now, Some(stored(reply))),
-            Severity::PositiveIntermediate => self.unexpected(now, Stage::Final, reply),
-            Severity::TransientNegative | Severity::PermanentNegative => {
+        match (reply.code().severity(), self.config.protocol) {
+            (Severity::PositiveIntermediate, _) => self.unexpected(now, Stage::Final, reply),
+            (_, Protocol::Lmtp) => {
+                if let Some(transaction) = self.transfer.transactions.front_mut() {
+                    transaction.final_reply(stored(reply));
+                }
+                self.finish_transactions(now, None);
+            }
+            (Severity::PositiveCompletion, Protocol::Smtp) => {
+                self.finish_transactions(now, Some(stored(reply)))
+            }
+            (Severity::TransientNegative | Severity::PermanentNegative, Protocol::Smtp) => {
                 self.refuse_front(Stage::Final, stored(reply));
                 self.finish_transactions(now, None);
             }
         }
+    }
+
+    fn handle_chunk_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        match reply.code().severity() {
+            Severity::PositiveIntermediate => self.unexpected(now, Stage::Content, reply),
+            _ if transaction.starts_over || transaction.is_refused() => {
+                self.finish_transactions(now, None)
+            }
+            Severity::PositiveCompletion => transaction.has_chunk = true,
+            Severity::TransientNegative | Severity::PermanentNegative => {
+                self.handle_refused_chunk(now, Stage::Content, reply)
+            }
+        }
+    }
+
+    fn handle_last_chunk_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let Some(transaction) = self.transfer.transactions.front() else { return };
+        let is_ignored = transaction.starts_over || transaction.is_refused();
+        match (reply.code().severity(), self.config.protocol) {
+            // A content of which a part was refused cannot have been taken.
+            (Severity::PositiveCompletion | Severity::PositiveIntermediate, _) if is_ignored => {
+                self.unexpected(now, Stage::Final, reply)
+            }
+            (_, _) if is_ignored => self.finish_transactions(now, None),
+            (Severity::TransientNegative | Severity::PermanentNegative, Protocol::Smtp) => {
+                self.handle_refused_chunk(now, Stage::Final, reply)
+            }
+            (_, _) => self.handle_final_reply(now, reply),
+        }
+    }
+
+    /// RFC 3030 section 2: the transaction has failed, and only RSET ends it.
+    fn handle_refused_chunk(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+        self.transfer.needs_reset = true;
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let is_unknown = matches!(reply.code().value(), 500 | 502 | 503) && !transaction.has_chunk;
+        let reply = stored(reply);
+        if is_unknown && !transaction.mail.content.is_binary() {
+            // The command is at fault, not the mail: there still is DATA.
+            transaction.starts_over = true;
+            self.transfer.bdat_refused = true;
+            self.emit(Event::ChunkingRefused(reply));
+        } else {
+            transaction.refuse(stage, reply);
+        }
+        self.finish_transactions(now, None);
     }
 
     /// Reports the oldest transaction if nothing more is to come of it.

@@ -1,122 +1,174 @@
 //! The send cursor: which command may go out now.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::To;
-use crate::command::{self, MailParameters};
+use posthaste_reply::Extensions;
+
+use super::{CHUNK_SIZE, To};
+use crate::command::{self, Body, MailParameters};
+use crate::config::{Chunking, Pipelining, Protocol, Timeouts};
 use crate::event::CloseReason;
 use crate::mail::{Mail, PartialRefusal};
-use crate::outcome::Unsendable;
 use crate::session::{Phase, Session};
 use crate::transaction::Next;
 
 impl Session {
-    /// Whether this server can be given this mail.
-    pub(crate) fn check_sendable(&self, mail: &Mail) -> Result<(), Unsendable> {
-        let extensions = &self.extensions;
-        let octets = mail.content.len() as u64;
-        // A limit of 0 means that none is known (RFC 1870 section 4).
-        let limit = extensions.size().and_then(|size| size.limit).filter(|&limit| limit > 0);
-        if let Some(limit) = limit.filter(|&limit| octets > limit) {
-            return Err(Unsendable::TooLarge { octets, limit });
-        }
-        let needs_smtputf8 = mail.envelope.needs_smtputf8() || mail.content.header_needs_smtputf8();
-        if needs_smtputf8 && !extensions.smtputf8() {
-            return Err(Unsendable::SmtpUtf8);
-        }
-        // SMTPUTF8 implies that 8-bit content is understood (RFC 6531 section 3.1).
-        if mail.content.has_8bit() && !extensions.eight_bit_mime() && !extensions.smtputf8() {
-            return Err(Unsendable::EightBit);
-        }
-        Ok(())
-    }
-
     /// The send cursor: queues every command that may go out now.
     pub(crate) fn fill(&mut self, now: Instant) {
         while self.send_next(now) {}
         let is_idle = self.transfer.transactions.is_empty() && self.transfer.expected.is_empty();
-        if self.quits && is_idle && matches!(self.phase, Phase::Ready) {
+        // A mail that cannot begin any more is handed back.
+        let is_spent =
+            self.transfer.is_spent(self.extensions.limits()) && self.transfer.expected.is_empty();
+        if (self.quits && is_idle || is_spent) && matches!(self.phase, Phase::Ready) {
             self.close_politely(CloseReason::Quit);
         }
     }
 
     /// Queues one command, if one may go out.
     fn send_next(&mut self, now: Instant) -> bool {
-        let mode = self.pipelining();
+        let transfer = &self.transfer;
+        let Some(transaction) = transfer.transactions.get(transfer.sending) else { return false };
+        let next = transaction.next;
+        let mode = match (next, self.config.protocol) {
+            // How many replies come for a chunk that is behind a refused one, LMTP does not say.
+            (Next::Chunk(_), Protocol::Lmtp) => Pipelining::Off,
+            _ => self.pipelining(),
+        };
+        let is_spent = transfer.is_spent(self.extensions.limits());
         let transfer = &mut self.transfer;
-        if transfer.must_wait(mode) {
+        if transfer.must_wait(mode, next) || next == Next::Mail && is_spent {
             return false;
         }
-        let Some(transaction) = transfer.transactions.get(transfer.sending) else { return false };
-        if transfer.needs_reset && transaction.next == Next::Mail {
+        if transfer.needs_reset && next == Next::Mail {
             transfer.needs_reset = false;
-            self.send(To::Reset, |out, _| out.extend_from_slice(command::RSET));
+            self.send(To::Reset, |out, _, _| out.extend_from_slice(command::RSET));
             return true;
         }
-        match transaction.next {
+        match next {
             Next::Mail => self.send_mail(now),
             Next::Rcpt(index) => self.send_rcpt(index),
             Next::Data => self.send_data(now),
+            Next::Chunk(start) => self.send_chunk(start),
             Next::Done => false,
         }
     }
 
     fn send_mail(&mut self, now: Instant) -> bool {
-        let (size, eight_bit, smtputf8) = {
-            let extensions = &self.extensions;
-            (extensions.size().is_some(), extensions.eight_bit_mime(), extensions.smtputf8())
-        };
-        let end = self.send(To::Mail, |out, Mail { envelope, content, .. }| {
+        let end = self.send(To::Mail, |out, mail, extensions| {
+            let Mail { envelope, content, .. } = mail;
             let needs_smtputf8 = envelope.needs_smtputf8() || content.header_needs_smtputf8();
-            let parameters = MailParameters {
-                size: size.then(|| content.len()),
-                eight_bit: eight_bit && content.has_8bit(),
-                smtputf8: smtputf8 && needs_smtputf8,
+            let body = match content.has_8bit() {
+                true if content.is_binary() => Body::Binary,
+                true if extensions.eight_bit_mime() => Body::EightBit,
+                _ => Body::Plain,
             };
-            command::mail(out, envelope.reverse_path(), parameters);
+            let parameters = MailParameters {
+                size: extensions.size().map(|_| content.len()),
+                body,
+                smtputf8: needs_smtputf8 && extensions.smtputf8(),
+            };
+            let options = envelope.options();
+            command::mail(out, envelope.reverse_path(), parameters, options, extensions);
         });
+        self.transfer.budget.mail_sent();
         let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) else {
             return false;
         };
         transaction.mail_queued(now, end);
-        transaction.next = Next::Rcpt(0);
+        transaction.next = transaction.next_recipient(0).map_or(Next::Data, Next::Rcpt);
         true
     }
 
     fn send_rcpt(&mut self, index: usize) -> bool {
-        self.send(To::Rcpt, |out, mail| {
-            if let Some(forward_path) = mail.envelope.forward_paths().get(index) {
-                command::rcpt(out, forward_path);
+        self.send(To::Rcpt, |out, Mail { envelope, .. }, extensions| {
+            if let Some(forward_path) = envelope.forward_paths().get(index) {
+                let options = envelope.recipient_options(index);
+                command::rcpt(out, forward_path, options, extensions);
             }
         });
         let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) else {
             return false;
         };
-        let is_last = index + 1 == transaction.mail.envelope.forward_paths().len();
-        transaction.next = if is_last { Next::Data } else { Next::Rcpt(index + 1) };
+        transaction.next = transaction.next_recipient(index + 1).map_or(Next::Data, Next::Rcpt);
         true
     }
 
     fn send_data(&mut self, now: Instant) -> bool {
-        let transfer = &mut self.transfer;
-        let Some(transaction) = transfer.transactions.get_mut(transfer.sending) else {
-            return false;
-        };
+        let transfer = &self.transfer;
+        let Some(transaction) = transfer.transactions.get(transfer.sending) else { return false };
+        let uses_bdat = self.uses_bdat(&transaction.mail);
         let all_answered = transaction.all_rcpts_answered();
         let all_or_nothing = transaction.mail.partial_refusal == PartialRefusal::AllOrNothing;
-        if all_or_nothing && !all_answered {
+        // There are servers that run the octets of a chunk behind a refused envelope as commands.
+        if (all_or_nothing || uses_bdat) && !all_answered {
             return false;
         }
         let for_nobody = all_answered && !transaction.has_accepted();
         if for_nobody || all_or_nothing && transaction.any_rcpt_refused() {
-            transfer.needs_reset = true;
+            self.transfer.needs_reset = true;
             self.sent_all();
             self.finish_transactions(now, None);
             return true;
         }
-        self.send(To::Data, |out, _| out.extend_from_slice(command::DATA));
+        if uses_bdat {
+            let deadline = self.content_deadline(now, transaction.mail.content.len());
+            if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
+                transaction.content_begins(now, deadline);
+                transaction.next = Next::Chunk(0);
+            }
+            return true;
+        }
+        self.send(To::Data, |out, _, _| out.extend_from_slice(command::DATA));
         self.sent_all();
         true
+    }
+
+    /// One BDAT with its octets, which have to be in hand when their number is said (RFC 3030 section 2).
+    fn send_chunk(&mut self, start: usize) -> bool {
+        let transfer = &self.transfer;
+        let Some(transaction) = transfer.transactions.get(transfer.sending) else { return false };
+        let content = transaction.mail.content.clone();
+        let end = content.len().min(start.saturating_add(CHUNK_SIZE));
+        let is_last = end == content.len();
+        let (to, replies) = match (is_last, self.config.protocol) {
+            (true, Protocol::Lmtp) => (To::LastChunk, transaction.accepted()),
+            (true, Protocol::Smtp) => (To::LastChunk, 1),
+            (false, _) => (To::Chunk, 1),
+        };
+        let flight = transfer.flight_of_next();
+        self.rearm |= transfer.expected.is_empty();
+        self.command(|out| command::bdat(out, end - start, is_last));
+        self.record_content(end - start);
+        let position = self.transmit.push_part(content, start..end);
+        for _ in 0..replies {
+            self.transfer.expect(to, position);
+        }
+        if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
+            transaction.outstanding += replies;
+            transaction.flight = transaction.flight.max(flight);
+            transaction.next = Next::Chunk(end);
+            if is_last {
+                transaction.content_queued(position);
+            }
+        }
+        if is_last {
+            self.sent_all();
+        }
+        true
+    }
+
+    /// Whether this mail's content goes by BDAT.
+    fn uses_bdat(&self, mail: &Mail) -> bool {
+        let wants = mail.content.is_binary() || self.config.chunking == Chunking::Always;
+        wants && self.extensions.chunking() && !self.transfer.bdat_refused()
+    }
+
+    /// When so many octets of content must be out, however steadily they go.
+    pub(super) fn content_deadline(&self, now: Instant, octets: usize) -> Option<Instant> {
+        let Timeouts { content, min_rate, .. } = self.config.timeouts;
+        let time = Duration::from_secs(octets as u64 / u64::from(min_rate?.get()));
+        now.checked_add(content.saturating_add(time))
     }
 
     /// The send cursor moves on to the next transaction.
@@ -129,7 +181,7 @@ impl Session {
     }
 
     /// Queues a command of the transaction being sent, and the expectation of its reply. Says where it ends.
-    fn send(&mut self, to: To, write: impl FnOnce(&mut Vec<u8>, &Mail)) -> u64 {
+    fn send(&mut self, to: To, write: impl FnOnce(&mut Vec<u8>, &Mail, &Extensions)) -> u64 {
         self.rearm |= self.transfer.expected.is_empty();
         let flight = self.transfer.flight_of_next();
         let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) else {
@@ -140,7 +192,8 @@ impl Session {
             transaction.flight = transaction.flight.max(flight);
         }
         let before = self.transmit.queued();
-        let end = self.transmit.push_command(|out| write(out, &transaction.mail));
+        let extensions = &self.extensions;
+        let end = self.transmit.push_command(|out| write(out, &transaction.mail, extensions));
         self.record_command(end - before);
         self.transfer.expect(to, end);
         end

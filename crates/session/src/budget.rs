@@ -1,0 +1,116 @@
+//! What a server's LIMITS leave of a session (RFC 9422 section 4).
+
+use posthaste_reply::Limits9422;
+
+use crate::address::ForwardPath;
+use crate::mail::Envelope;
+
+/// Most domains that are kept track of. A limit above that is none for any real list of recipients of one
+/// connection, and memory must not grow with what a server claims.
+const MAX_DOMAINS: usize = 1000;
+
+/// What has been used of a session so far.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    /// MAIL commands sent; refused ones count.
+    mails: u32,
+    /// The recipients' domains, in lower case, where they are limited.
+    domains: Vec<Box<str>>,
+}
+
+impl Budget {
+    pub(crate) fn mail_sent(&mut self) {
+        self.mails = self.mails.saturating_add(1);
+    }
+
+    /// How many more mails can begin.
+    pub(crate) fn mails_left(&self, limits: Limits9422) -> usize {
+        let left = limits.mail_max.map(|most| most.saturating_sub(self.mails));
+        left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX)
+    }
+
+    /// The recipients who must be left to another transaction, by their places, in order.
+    pub(crate) fn withheld(&mut self, limits: Limits9422, envelope: &Envelope) -> Vec<usize> {
+        let most = to_usize(limits.rcpt_max);
+        let most_domains = limits.rcpt_domain_max.map(|most| to_usize(Some(most)));
+        let most_domains = most_domains.filter(|&most| most <= MAX_DOMAINS);
+        let count = envelope.forward_paths().len();
+        if count <= most && most_domains.is_none() {
+            return Vec::new();
+        }
+        let mut admitted = 0;
+        let mut withheld = Vec::new();
+        for (place, path) in envelope.forward_paths().iter().enumerate() {
+            let fits = admitted < most && most_domains.is_none_or(|most| self.knows(path, most));
+            if fits {
+                admitted += 1;
+            } else {
+                withheld.push(place);
+            }
+        }
+        withheld
+    }
+
+    /// Whether the domain is one of those used already, or can become one. The limit may be one of the session
+    /// or of the transaction; keeping to it in the session keeps to it in both.
+    fn knows(&mut self, path: &ForwardPath, most: usize) -> bool {
+        let domain = match path {
+            ForwardPath::Postmaster => "",
+            ForwardPath::Mailbox(mailbox) => mailbox.domain(),
+        };
+        if self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain)) {
+            return true;
+        }
+        let has_room = self.domains.len() < most;
+        if has_room {
+            self.domains.push(domain.to_ascii_lowercase().into());
+        }
+        has_room
+    }
+}
+
+fn to_usize(limit: Option<u32>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::ReversePath;
+
+    fn envelope(recipients: &str) -> Envelope {
+        let paths = recipients.split(' ').map(|path| path.parse::<ForwardPath>().unwrap());
+        Envelope::new(ReversePath::Null, paths).unwrap()
+    }
+
+    #[test]
+    fn recipients_beyond_the_limit_are_withheld() {
+        // LIM-02
+        let limits = Limits9422 { rcpt_max: Some(2), ..Limits9422::default() };
+        let mut budget = Budget::default();
+        assert_eq!(budget.withheld(limits, &envelope("a@x b@y c@x d@x")), [2, 3]);
+        assert!(budget.withheld(limits, &envelope("a@x b@y")).is_empty());
+    }
+
+    #[test]
+    fn domains_are_counted_over_the_session() {
+        // LIM-03
+        let limits = Limits9422 { rcpt_domain_max: Some(2), ..Limits9422::default() };
+        let mut budget = Budget::default();
+        assert!(budget.withheld(limits, &envelope("a@X b@x")).is_empty());
+        assert_eq!(budget.withheld(limits, &envelope("a@y a@z b@x")), [1]);
+        assert_eq!(budget.withheld(limits, &envelope("a@z")), [0]);
+    }
+
+    #[test]
+    fn mails_are_counted() {
+        // LIM-01
+        let limits = Limits9422 { mail_max: Some(1), ..Limits9422::default() };
+        let mut budget = Budget::default();
+        assert_eq!(budget.mails_left(limits), 1);
+        budget.mail_sent();
+        budget.mail_sent();
+        assert_eq!(budget.mails_left(limits), 0);
+        assert_eq!(budget.mails_left(Limits9422::default()), usize::MAX);
+    }
+}

@@ -1,0 +1,90 @@
+//! Content in chunks, as BDAT carries it: no transparency, no terminator (RFC 3030 section 2).
+
+use std::io::IoSlice;
+
+use super::Content;
+
+/// What a text has at its end, whichever command carries it.
+const FINAL_CRLF: &[u8] = b"\r\n";
+
+/// How far one chunk of a content has been sent.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunkCursor {
+    content: Content,
+    at: usize,
+    end: usize,
+}
+
+impl ChunkCursor {
+    /// The octets from `start` to `end` of a content that has [`Content::len`] of them.
+    pub(crate) fn new(content: Content, start: usize, end: usize) -> Self {
+        debug_assert!(start <= end && end <= content.len());
+        Self { content, at: start, end }
+    }
+
+    /// Fills `out` with what is still to send and says how many slices were used.
+    pub(crate) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
+        let given = self.content.octets.len();
+        let octets = self.content.octets.get(self.at..self.end.min(given)).unwrap_or_default();
+        let behind = self.at.saturating_sub(given)..self.end.saturating_sub(given);
+        let final_crlf = FINAL_CRLF.get(behind).unwrap_or_default();
+        let slices = [octets, final_crlf].into_iter().filter(|slice| !slice.is_empty());
+        let mut used = 0;
+        for (place, slice) in out.iter_mut().zip(slices) {
+            *place = IoSlice::new(slice);
+            used += 1;
+        }
+        used
+    }
+
+    /// Moves on by at most `octets` and returns how many of them belonged to something else behind.
+    pub(crate) fn advance(&mut self, octets: usize) -> usize {
+        let taken = octets.min(self.end - self.at);
+        self.at += taken;
+        octets - taken
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.at == self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The whole content in chunks of `size` octets, written `step` octets at a time.
+    fn sent(content: &Content, size: usize, step: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        for start in (0..content.len()).step_by(size) {
+            let end = (start + size).min(content.len());
+            let mut cursor = ChunkCursor::new(content.clone(), start, end);
+            while !cursor.is_done() {
+                let mut slices = [IoSlice::new(&[]); 2];
+                let used = cursor.slices(&mut slices);
+                let octets: Vec<u8> =
+                    slices[..used].iter().flat_map(|s| s.iter().copied()).take(step).collect();
+                assert_eq!(cursor.advance(octets.len()), 0);
+                out.extend(octets);
+            }
+            assert_eq!(cursor.advance(1), 1);
+        }
+        out
+    }
+
+    #[test]
+    fn chunks_are_the_octets() {
+        // CHUNK-02, SM-06: dots stay as they are.
+        let dots = Content::new(".\r\n..\r\n\r\n.\r\n").unwrap();
+        // As with DATA, a text ends in CRLF.
+        let open = Content::new("a\r\nb").unwrap();
+        let binary = Content::binary(&b"\0\n.\r"[..]);
+        for size in 1..10 {
+            for step in 1..5 {
+                assert_eq!(sent(&dots, size, step), b".\r\n..\r\n\r\n.\r\n");
+                assert_eq!(sent(&open, size, step), b"a\r\nb\r\n");
+                assert_eq!(sent(&binary, size, step), b"\0\n.\r");
+            }
+        }
+    }
+}
