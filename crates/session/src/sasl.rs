@@ -1,125 +1,253 @@
-//! SASL exchanges (RFC 4422) as far as a session needs them: one response for each challenge.
+//! SASL exchanges (RFC 4422) from the client's side: one small machine a mechanism, which knows
+//! neither AUTH nor replies.
 
+mod key;
+mod oauth;
+mod scram;
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use md5::Md5;
 use posthaste_reply::Mechanism;
 use zeroize::Zeroizing;
 
 use crate::credentials::Credentials;
+use crate::event::AuthFailure;
+use crate::tls::ChannelBinding;
+
+pub use key::{DerivedKey, KeyDerivation};
+pub(crate) use key::{Hash, KeyCache};
+use scram::Scram;
 
 /// What a client says; wiped when dropped.
 pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
-/// Most challenges in one exchange. LOGIN needs two, SCRAM three.
+/// Most challenges in one exchange. LOGIN needs two, SCRAM three; the rest is room for a server that
+/// asks for what it was given already.
 pub(crate) const MAX_CHALLENGES: usize = 8;
 
+/// What an exchange is told besides the credentials.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings<'a> {
+    /// Of the TLS connection, where there is one.
+    pub(crate) channel_binding: Option<ChannelBinding>,
+    /// Whether the server offers any mechanism with channel binding.
+    pub(crate) offers_binding: bool,
+    /// What no one can guess.
+    pub(crate) nonce: Option<String>,
+    /// Host and port, as the user named them.
+    pub(crate) server: Option<(&'a str, u16)>,
+}
+
 /// One exchange under way.
-#[derive(Debug)]
 pub(crate) struct Exchange {
     mechanism: Mechanism,
-    /// Responses given, the initial one included.
+    client: Client,
+    /// Responses given.
     responses: usize,
     challenges: usize,
+    /// The first response, which waits for the server to ask for it.
+    deferred: Option<Secret>,
+}
+
+/// The mechanism's own state.
+enum Client {
+    /// Those with one response: PLAIN, EXTERNAL and CRAM-MD5.
+    Single,
+    Login,
+    Scram(Box<Scram>),
+    /// XOAUTH2 and OAUTHBEARER, before the server says more than yes or no.
+    Bearer,
+    /// The token was refused; all that is left is to hear it once more.
+    BearerRefused,
+}
+
+/// What comes after a challenge. Without `Debug` but in tests, since responses are secrets.
+#[cfg_attr(test, derive(Debug))]
+pub(crate) enum Step {
+    Respond(Secret),
+    /// A response, and what the server said about the token.
+    Refused(Secret, Box<str>),
+    /// First have this derived.
+    Derive(KeyDerivation),
+    /// End the exchange with `*`.
+    Cancel(Cancelled),
+    /// The exchange should have ended long ago.
+    Endless,
+}
+
+/// Why this side ended an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// The challenge was not one. Another mechanism may do.
+    Undecodable,
+    /// The server said within the exchange that it fails.
+    Refused,
+    /// The server is not to be trusted.
+    Failed(AuthFailure),
 }
 
 impl Exchange {
-    pub(crate) fn new(mechanism: Mechanism) -> Self {
-        Self { mechanism, responses: 0, challenges: 0 }
+    pub(crate) fn new(
+        mechanism: Mechanism,
+        credentials: &Credentials,
+        surroundings: Surroundings<'_>,
+    ) -> Self {
+        let mut exchange =
+            Self { mechanism, client: Client::Single, responses: 0, challenges: 0, deferred: None };
+        exchange.deferred = match mechanism {
+            Mechanism::CramMd5 => None,
+            Mechanism::Plain => Some(plain(credentials)),
+            Mechanism::External => Some(Zeroizing::new(credentials.user().as_bytes().to_vec())),
+            Mechanism::Login => {
+                exchange.client = Client::Login;
+                let user = || Zeroizing::new(credentials.user().as_bytes().to_vec());
+                credentials.login_starts_with_user().then(user)
+            }
+            Mechanism::XOAuth2 => {
+                exchange.client = Client::Bearer;
+                Some(oauth::xoauth2(credentials))
+            }
+            Mechanism::OAuthBearer => {
+                exchange.client = Client::Bearer;
+                Some(oauth::oauthbearer(credentials, surroundings.server))
+            }
+            Mechanism::ScramSha1
+            | Mechanism::ScramSha1Plus
+            | Mechanism::ScramSha256
+            | Mechanism::ScramSha256Plus => {
+                let (scram, first) = Scram::new(mechanism, credentials, surroundings);
+                exchange.client = Client::Scram(Box::new(scram));
+                Some(first)
+            }
+        };
+        exchange
     }
 
     pub(crate) fn mechanism(&self) -> Mechanism {
         self.mechanism
     }
 
-    /// What goes on the AUTH line itself.
-    pub(crate) fn initial_response(&mut self, credentials: &Credentials) -> Option<Secret> {
-        match self.mechanism {
-            Mechanism::Plain => self.respond(credentials),
-            Mechanism::Login if credentials.login_starts_with_user() => self.respond(credentials),
-            _ => None,
-        }
+    /// What goes on the AUTH line itself if it `fits`. Otherwise the server has to ask for it.
+    pub(crate) fn initial_response(&mut self, fits: impl FnOnce(&[u8]) -> bool) -> Option<Secret> {
+        let response = self.deferred.take_if(|response| fits(response))?;
+        self.responses += 1;
+        Some(response)
     }
 
-    /// Answers a challenge. `None`: the exchange should have ended by now.
-    ///
-    /// Neither mechanism reads the challenge: PLAIN has none, and the prompts of LOGIN vary so much that
-    /// only their order can be relied upon.
-    pub(crate) fn handle_challenge(&mut self, credentials: &Credentials) -> Option<Secret> {
+    /// Answers the text of a challenge.
+    pub(crate) fn handle_challenge(&mut self, credentials: &Credentials, text: &[u8]) -> Step {
         self.challenges += 1;
         if self.challenges > MAX_CHALLENGES {
-            return None;
+            return Step::Endless;
         }
-        self.respond(credentials)
-    }
-
-    /// Whether everything has been said that the mechanism has to say, so that success is believable.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.responses == self.expected_responses()
-    }
-
-    fn expected_responses(&self) -> usize {
-        if self.mechanism == Mechanism::Login { 2 } else { 1 }
-    }
-
-    fn respond(&mut self, credentials: &Credentials) -> Option<Secret> {
-        if self.is_complete() {
-            return None;
+        if self.mechanism == Mechanism::Login {
+            // Prompts vary so much, even in their encoding, that only their order can be relied upon.
+            return self.handle_prompt(credentials);
         }
-        self.responses += 1;
-        let (user, password) = (credentials.user().as_bytes(), credentials.password().as_bytes());
-        match self.mechanism {
-            // message = [authzid] NUL authcid NUL passwd (RFC 4616 section 2)
-            Mechanism::Plain => {
-                let mut response =
-                    Zeroizing::new(Vec::with_capacity(user.len() + password.len() + 2));
-                response.push(0);
-                response.extend_from_slice(user);
-                response.push(0);
-                response.extend_from_slice(password);
-                Some(response)
+        let Ok(challenge) = STANDARD.decode(text) else {
+            return Step::Cancel(Cancelled::Undecodable);
+        };
+        let step = match (self.deferred.take(), &mut self.client) {
+            (Some(response), _) => Step::Respond(response),
+            (None, Client::Scram(scram)) => scram.handle_challenge(credentials, &challenge),
+            (None, Client::Single) if self.responses > 0 => Step::Endless,
+            (None, Client::Single) => Step::Respond(cram_md5(credentials, &challenge)),
+            (None, Client::Bearer) => {
+                self.client = Client::BearerRefused;
+                let answer: &[u8] = match self.mechanism {
+                    // RFC 7628 section 3.2.3
+                    Mechanism::OAuthBearer => &[0x01],
+                    // XOAUTH2 wants an empty line.
+                    _ => &[],
+                };
+                Step::Refused(Zeroizing::new(answer.to_vec()), oauth::diagnostic(&challenge))
             }
-            Mechanism::Login if self.responses == 1 => Some(Zeroizing::new(user.to_vec())),
-            Mechanism::Login => Some(Zeroizing::new(password.to_vec())),
-            _ => None,
+            (None, Client::Login | Client::BearerRefused) => Step::Endless,
+        };
+        if matches!(step, Step::Respond(_)) {
+            self.responses += 1;
+        }
+        step
+    }
+
+    fn handle_prompt(&mut self, credentials: &Credentials) -> Step {
+        let response = match (self.deferred.take(), self.responses) {
+            (Some(user), _) => user,
+            (None, 0) => Zeroizing::new(credentials.user().as_bytes().to_vec()),
+            (None, 1) => Zeroizing::new(credentials.secret().as_bytes().to_vec()),
+            (None, _) => return Step::Endless,
+        };
+        self.responses += 1;
+        Step::Respond(response)
+    }
+
+    /// Goes on with the key that was asked for; `None` if none was.
+    pub(crate) fn handle_key(&mut self, key: &DerivedKey) -> Option<Secret> {
+        let Client::Scram(scram) = &mut self.client else { return None };
+        scram.handle_key(key)
+    }
+
+    /// Whether it is not the server's turn but that of a [`KeyDerivation`].
+    pub(crate) fn awaits_key(&self) -> bool {
+        matches!(&self.client, Client::Scram(scram) if scram.awaits_key())
+    }
+
+    /// Whether everything has been said and heard that the mechanism has to say, so that success is
+    /// believable.
+    pub(crate) fn is_complete(&self) -> bool {
+        match &self.client {
+            Client::Single | Client::Bearer => self.responses == 1,
+            Client::Login => self.responses == 2,
+            Client::Scram(scram) => scram.is_verified(),
+            Client::BearerRefused => false,
         }
     }
 }
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mechanism, responses, challenges, .. } = self;
+        f.debug_struct("Exchange")
+            .field("mechanism", mechanism)
+            .field("responses", responses)
+            .field("challenges", challenges)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `message = [authzid] UTF8NUL authcid UTF8NUL passwd` (RFC 4616 section 2)
+fn plain(credentials: &Credentials) -> Secret {
+    concat(&[b"\0", credentials.user().as_bytes(), b"\0", credentials.secret().as_bytes()])
+}
+
+/// The user, a space, and the keyed digest of the challenge in lower-case hexadecimal (RFC 2195
+/// section 2).
+fn cram_md5(credentials: &Credentials, challenge: &[u8]) -> Secret {
+    let mut mac = Hmac::<Md5>::new_from_slice(credentials.secret().as_bytes())
+        // HMAC takes keys of any length.
+        .unwrap_or_else(|_| Hmac::<Md5>::new(&Default::default()));
+    mac.update(challenge);
+    let digest = mac.finalize().into_bytes();
+    let mut hexadecimal = [0; 32];
+    for (digits, octet) in hexadecimal.chunks_exact_mut(2).zip(digest) {
+        digits[0] = HEXADECIMAL[usize::from(octet >> 4)];
+        digits[1] = HEXADECIMAL[usize::from(octet & 15)];
+    }
+    concat(&[credentials.user().as_bytes(), b" ", &hexadecimal])
+}
+
+/// Joins the parts in a buffer that never grows, or that would leave copies behind.
+fn concat(parts: &[&[u8]]) -> Secret {
+    let mut octets = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| octets.extend_from_slice(part));
+    octets
+}
+
+const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_says_all_at_once() {
-        // PLAIN-01
-        let credentials = Credentials::new("tim", "tanstaaftanstaaf").unwrap();
-        let mut exchange = Exchange::new(Mechanism::Plain);
-        assert!(!exchange.is_complete());
-        assert_eq!(
-            **exchange.initial_response(&credentials).unwrap(),
-            b"\0tim\0tanstaaftanstaaf"[..]
-        );
-        assert!(exchange.is_complete());
-        assert!(exchange.handle_challenge(&credentials).is_none());
-    }
-
-    #[test]
-    fn login_answers_two_prompts_in_order() {
-        // LOGIN-01
-        let credentials = Credentials::new("tim", "secret").unwrap();
-        let mut exchange = Exchange::new(Mechanism::Login);
-        assert!(exchange.initial_response(&credentials).is_none());
-        assert_eq!(**exchange.handle_challenge(&credentials).unwrap(), b"tim"[..]);
-        assert!(!exchange.is_complete());
-        assert_eq!(**exchange.handle_challenge(&credentials).unwrap(), b"secret"[..]);
-        assert!(exchange.is_complete());
-        assert!(exchange.handle_challenge(&credentials).is_none()); // AUTH-18
-    }
-
-    #[test]
-    fn login_can_begin_with_the_user() {
-        // LOGIN-02
-        let credentials = Credentials::new("tim", "secret").unwrap().with_login_initial_response();
-        let mut exchange = Exchange::new(Mechanism::Login);
-        assert_eq!(**exchange.initial_response(&credentials).unwrap(), b"tim"[..]);
-        assert_eq!(**exchange.handle_challenge(&credentials).unwrap(), b"secret"[..]);
-    }
-}
+mod tests;
