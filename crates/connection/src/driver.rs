@@ -7,8 +7,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use posthaste_session::{CloseReason, Event, Session};
+use posthaste_session::{CloseReason, DerivedKey, Event, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::dispatch::{Command, Dispatch};
@@ -65,6 +66,8 @@ pub(crate) struct Driver<D: Dispatch> {
     pub(crate) session: Session,
     pub(crate) dispatch: D,
     wants_tls: bool,
+    /// A key that the session waits for. When the driver is dropped, it is finished for nobody.
+    derivation: Option<JoinHandle<DerivedKey>>,
     ended_politely: bool,
     needs_flush: bool,
     /// A write has failed, so nothing more is written, and read only until then.
@@ -77,6 +80,7 @@ impl<D: Dispatch> Driver<D> {
             session,
             dispatch,
             wants_tls: false,
+            derivation: None,
             ended_politely: false,
             needs_flush: false,
             reads_until: None,
@@ -118,6 +122,7 @@ impl<D: Dispatch> Driver<D> {
                 return Poll::Ready(Stopped::StartTls);
             }
             let mut progress = self.obey(cx);
+            progress |= self.fetch_key(cx);
             progress |= self.write(cx, stream);
             progress |= self.read(cx, stream);
             progress |= self.watch_clock(cx, timer.as_mut());
@@ -133,11 +138,28 @@ impl<D: Dispatch> Driver<D> {
         while let Some(event) = self.session.poll_event() {
             match &event {
                 Event::StartTls => self.wants_tls = true,
+                Event::DeriveKey(derivation) if !self.session.is_closed() => {
+                    let derivation = derivation.clone();
+                    self.derivation = Some(spawn_blocking(|| derivation.derive()));
+                }
                 Event::Closed(reason) => self.ended_politely = *reason == CloseReason::Quit,
                 _ => {}
             }
             self.dispatch.handle_event(event, &self.session);
         }
+    }
+
+    /// Gives the session the key that it waits for.
+    fn fetch_key(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(derivation) = &mut self.derivation else { return false };
+        let Poll::Ready(result) = Pin::new(derivation).poll(cx) else { return false };
+        self.derivation = None;
+        match result {
+            Ok(key) => self.session.key_derived(now(), key),
+            // The runtime shuts down.
+            Err(_) => self.session.abort(now()),
+        }
+        true
     }
 
     /// Takes mails while there is room for them.

@@ -28,14 +28,15 @@ mod xtext;
 pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use address_error::AddressError;
 pub use config::{
-    Chunking, Config, Entropy, Pipelining, Protocol, ServerName, Timeouts, TlsPolicy, UnknownChunking, UnknownMode,
+    Chunking, Config, Entropy, Pipelining, Protocol, ServerName, Timeouts, TlsPolicy,
+    UnknownChunking, UnknownMode,
 };
 pub use content::{Content, ContentError, MAX_LINE};
 pub use credentials::{Credentials, CredentialsError, InitialResponse, PlaintextAuth};
 pub use domain::{ClientName, Domain, MAX_DOMAIN};
-pub use event::{AuthFailure, 
-    CloseReason, Event, Objection, PipeliningLowered, Requirement, Speaker, TranscriptLine,
-    Violation,
+pub use event::{
+    AuthFailure, CloseReason, Event, Objection, PipeliningLowered, Requirement, Speaker,
+    TranscriptLine, Violation,
 };
 pub use mail::{Envelope, EnvelopeError, MAX_RECIPIENTS, Mail, PartialRefusal, Recipient};
 pub use options::{
