@@ -44,7 +44,7 @@ fn all_delivered(reports: &[Report], seen: &Seen, is_verified: bool) {
     assert!(!seen.ready.is_empty());
     for tls in &seen.ready {
         let tls = tls.as_ref().expect("TLS on every connection");
-        assert_eq!((tls.version.as_str(), tls.is_verified), ("TLSv1_3", is_verified)); // TLS-16
+        assert_eq!((tls.version.as_str(), tls.is_verified()), ("TLSv1_3", is_verified)); // TLS-16
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use posthaste::connection::ServerAddress;
 use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::Timeouts;
 use posthaste::{Mailer, ServerUrl, Transcript};
@@ -241,7 +242,9 @@ async fn check_ours(args: &BenchArgs, url: &ServerUrl) -> Result<(), BenchError>
     if args.i_own_this_server && is_bounded {
         return Ok(());
     }
-    let addresses = tokio::net::lookup_host((server.host.as_str(), server.port)).await;
+    // A Unix socket is on this machine.
+    let ServerAddress::Tcp { host, port } = server.address() else { return Ok(()) };
+    let addresses = tokio::net::lookup_host((host.as_str(), *port)).await;
     let mut addresses =
         addresses.map_err(|error| BenchError::Resolve(server.to_string(), error))?;
     match addresses.find(|address| !is_private(address.ip())) {

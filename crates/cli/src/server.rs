@@ -1,16 +1,20 @@
 //! The flags that `send` and `bench` share: which server, and how it is spoken to.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use posthaste::connection::{DialSettings, Family, PemError, TlsSettings, Verification};
+use posthaste::connection::{
+    DialSettings, Family, PemError, ProxyAddresses, ProxyHeader, ProxyVersion, Socks5Error,
+    TlsSettings, Verification,
+};
 use posthaste::scheduler::PipeliningPolicy;
 use posthaste::session::reply::Mechanism;
 use posthaste::session::{
-    ClientName, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts, TlsPolicy,
+    Chunking, ClientName, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts,
+    TlsPolicy,
 };
 use posthaste::{MailerBuilder, ServerUrl, UrlError};
 use posthaste_sink::{OptionError, Protocol, Sink, SinkOptions, TlsUse};
@@ -23,8 +27,8 @@ use crate::units::{duration, positive};
 const MAX_PASSWORD: usize = 4096;
 
 /// The forms of a server.
-pub(crate) const HELP: &str = "HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, or sink: for a \
-                               server inside this process";
+pub(crate) const HELP: &str = "HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, lmtp://HOST:PORT, \
+                               lmtp+unix:///PATH, or sink: for a server inside this process";
 
 /// How to reach the server.
 #[derive(Clone, Debug, clap::Args)]
@@ -37,6 +41,12 @@ pub(crate) struct ServerArgs {
     /// Accept any certificate
     #[arg(short = 'k', long)]
     insecure: bool,
+    /// Dangerous: accept a certificate for any name, if it is valid otherwise
+    #[arg(long, group = "danger", conflicts_with = "insecure")]
+    dangerous_any_name: bool,
+    /// Dangerous: accept a certificate made by anybody, or expired, if it is for the right name
+    #[arg(long, group = "danger", conflicts_with = "insecure")]
+    dangerous_any_certificate: bool,
     /// Trust the certification authorities in this PEM file, too
     #[arg(long, value_name = "FILE")]
     cacert: Option<PathBuf>,
@@ -75,6 +85,12 @@ pub(crate) struct ServerArgs {
     /// How far ahead of the replies to send: auto, off, envelope or cross
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = pipelining)]
     pipeline: PipeliningPolicy,
+    /// Which command carries content: auto (DATA, or BDAT for binary content), off (DATA) or always (BDAT)
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    chunking: Chunking,
+    /// Take this EHLO keyword as not offered, e.g. CHUNKING (repeatable)
+    #[arg(long, value_name = "KEYWORD", value_parser = keyword)]
+    ignore: Vec<String>,
 
     /// The most connections open at once
     #[arg(short = 'c', long, value_name = "N", value_parser = positive)]
@@ -91,6 +107,13 @@ pub(crate) struct ServerArgs {
     /// Use IPv6 only
     #[arg(short = '6', long)]
     ipv6: bool,
+    /// Connect by way of this SOCKS5 proxy, which resolves the server's name
+    #[arg(long, value_name = "[USER:PASSWORD@]HOST:PORT")]
+    socks5: Option<String>,
+    /// Begin with a header of the PROXY protocol, v1 or v2, with the addresses of the connection, or with these
+    /// (each IP:PORT), or with none
+    #[arg(long, value_name = "v1|v2[,SOURCE,DESTINATION|,unknown]", value_parser = proxy_header)]
+    proxy_protocol: Option<ProxyHeader>,
 
     /// How long connecting may take [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -118,8 +141,8 @@ pub(crate) struct Target {
 pub(crate) enum ServerError {
     #[error("server {} cannot be used", quoted(.0))]
     Url(String, #[source] UrlError),
-    #[error("there is no LMTP client yet; a sink for send and bench speaks SMTP")]
-    Lmtp,
+    #[error("proxy {0} cannot be used")]
+    Socks5(String, #[source] Socks5Error),
     #[error("the options of {0:?} cannot be used")]
     SinkOptions(String, #[source] OptionError),
     #[error("the sink cannot be started")]
@@ -149,7 +172,7 @@ impl ServerError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Url(..)
-            | Self::Lmtp
+            | Self::Socks5(..)
             | Self::SinkOptions(..)
             | Self::NoUser
             | Self::NoPassword(_) => Exit::Usage,
@@ -170,9 +193,11 @@ impl Target {
         let Some(mut options) = sink_options(server)? else {
             return Ok(Self { url: read_url(server)?, sink: None });
         };
-        let scheme = match options.config_mut().tls {
-            TlsUse::Implicit => "smtps",
-            _ => "smtp",
+        let config = options.config_mut();
+        let scheme = match (config.protocol, config.tls) {
+            (Protocol::Lmtp, _) => "lmtp",
+            (Protocol::Smtp, TlsUse::Implicit) => "smtps",
+            (Protocol::Smtp, _) => "smtp",
         };
         let sink = options.start().await.map_err(ServerError::Sink)?;
         let url = read_url(&format!("{scheme}://{}", sink.addr()))?;
@@ -192,11 +217,8 @@ impl Target {
 fn sink_options(server: &str) -> Result<Option<SinkOptions>, ServerError> {
     let Some(options) = server.strip_prefix("sink:") else { return Ok(None) };
     let query = options.strip_prefix('?').unwrap_or(options);
-    let mut options = SinkOptions::from_query(query)
+    let options = SinkOptions::from_query(query)
         .map_err(|error| ServerError::SinkOptions(server.to_owned(), error))?;
-    if options.config_mut().protocol == Protocol::Lmtp {
-        return Err(ServerError::Lmtp);
-    }
     Ok(Some(options))
 }
 
@@ -220,10 +242,8 @@ impl ServerArgs {
 
     /// Whether the user would want to know that a server did not prove who it is.
     pub(crate) fn proof(&self, target: &Target) -> Proof {
-        match (self.insecure, &target.sink) {
-            (false, None) => Proof::Welcome,
-            (true, _) | (_, Some(_)) => Proof::Needless,
-        }
+        let is_lax = self.insecure || self.dangerous_any_name || self.dangerous_any_certificate;
+        if is_lax || target.sink.is_some() { Proof::Needless } else { Proof::Welcome }
     }
 
     /// A mailer's settings as far as the flags say.
@@ -236,8 +256,10 @@ impl ServerArgs {
         let mut mailer = MailerBuilder::new(target.url.clone())
             .tls_settings(self.tls_settings(target)?)
             .timeouts(self.timeouts(timeouts))
-            .dial(self.dial())
+            .dial(self.dial()?)
             .pipelining(self.pipeline)
+            .chunking(self.chunking)
+            .ignored_keywords(self.ignore.iter().cloned())
             .max_connections(self.connections(connections));
         if let Some(policy) = self.tls {
             mailer = mailer.tls(policy);
@@ -266,6 +288,10 @@ impl ServerArgs {
         // The sink inside this process made its own certificate.
         if self.insecure || target.sink.is_some() {
             settings.verification = Verification::Optional;
+        } else if self.dangerous_any_name {
+            settings.verification = Verification::DangerousAnyName;
+        } else if self.dangerous_any_certificate {
+            settings.verification = Verification::DangerousAnyCertificate;
         }
         Ok(settings)
     }
@@ -313,9 +339,14 @@ impl ServerArgs {
         timeouts
     }
 
-    fn dial(&self) -> DialSettings {
+    fn dial(&self) -> Result<DialSettings, ServerError> {
         let default = DialSettings::default();
-        DialSettings {
+        // Not clap's to parse: it would repeat a value that cannot be used, with the password in it.
+        let socks5 = self
+            .socks5
+            .as_deref()
+            .map(|proxy| proxy.parse().map_err(|error| ServerError::Socks5(quoted(proxy), error)));
+        Ok(DialSettings {
             connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
             bind: self.bind.clone(),
             family: match (self.ipv4, self.ipv6) {
@@ -323,7 +354,9 @@ impl ServerArgs {
                 (_, true) => Family::V6,
                 (false, false) => Family::Any,
             },
-        }
+            socks5: socks5.transpose()?,
+            proxy_header: self.proxy_protocol,
+        })
     }
 }
 
@@ -376,6 +409,34 @@ fn pipelining(text: &str) -> Result<PipeliningPolicy, &'static str> {
             Err(_) => Err("expected auto, off, envelope or cross"),
         },
     }
+}
+
+fn keyword(text: &str) -> Result<String, &'static str> {
+    // RFC 5321 section 4.1.1.1.
+    let is_keyword = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    if is_keyword { Ok(text.to_owned()) } else { Err("expected a keyword, e.g. CHUNKING") }
+}
+
+fn proxy_header(text: &str) -> Result<ProxyHeader, &'static str> {
+    const EXPECTED: &str = "expected v1 or v2, and perhaps ,unknown or ,IP:PORT,IP:PORT behind it";
+    let mut parts = text.split(',');
+    let version = match parts.next() {
+        Some("v1") => ProxyVersion::V1,
+        Some("v2") => ProxyVersion::V2,
+        _ => return Err(EXPECTED),
+    };
+    let addresses = match (parts.next(), parts.next(), parts.next()) {
+        (None, _, _) => ProxyAddresses::Connection,
+        (Some("unknown"), None, _) => ProxyAddresses::Unknown,
+        (Some(source), Some(destination), None) => {
+            let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| EXPECTED);
+            ProxyAddresses::new(address(source)?, address(destination)?)
+                .map_err(|_| "expected two addresses of the same family")?
+        }
+        _ => return Err(EXPECTED),
+    };
+    Ok(ProxyHeader { version, addresses })
 }
 
 fn mechanism(text: &str) -> Result<Mechanism, &'static str> {

@@ -161,7 +161,7 @@ impl Seen {
             // From the names of an enum: TLSv1_3, TLS13_AES_256_GCM_SHA384.
             let version = tls.version.replace("TLSv", "TLS ").replace('_', ".");
             self.tls = Some(format!("{version} {}", tls.cipher.replace("TLS13_", "TLS_")));
-            self.unverified += u64::from(!tls.is_verified);
+            self.unverified += u64::from(!tls.is_verified());
         }
     }
 
@@ -212,7 +212,7 @@ fn unreached(error: &Error) -> String {
         ErrorKind::Certificate => {
             format!("{text} (--cacert FILE trusts its authority, -k trusts any)")
         }
-        ErrorKind::Handshake => format!(
+        ErrorKind::Handshake | ErrorKind::NotTls => format!(
             "{text} (smtps:// is for servers that begin with TLS, smtp:// for those that do not)"
         ),
         _ => text,

@@ -1,48 +1,23 @@
 //! Opens connections to one server and runs a session on each.
 
-use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use posthaste_session::{ClientName, Config, ImplicitTls, Session, TlsPolicy, TlsState};
-use tokio::net::TcpStream;
+use posthaste_session::{
+    ClientName, Config, ImplicitTls, ServerName, Session, TlsPolicy, TlsState,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout_at;
 use tokio_rustls::client::TlsStream;
 
-use crate::dial::{DialSettings, dial};
+use crate::dial::{DialSettings, Ends, Stream, dial};
 use crate::dispatch::Dispatch;
 use crate::driver::{Driver, now};
 use crate::error::{Error, ErrorKind};
 use crate::info::Info;
-use crate::tls::TlsClient;
-
-/// A server: where it is and how it is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Server {
-    /// Host name or IP address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// When TLS begins.
-    pub security: Security,
-}
-
-/// When TLS begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Security {
-    /// By STARTTLS, as the session's [`TlsPolicy`] says.
-    #[default]
-    StartTls,
-    /// With the first octet (RFC 8314).
-    Implicit,
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
-    }
-}
+use crate::server::{Security, Server, ServerAddress};
+use crate::tls::{Hello, TlsClient};
 
 /// Opens connections to one server; cheap to clone.
 #[derive(Clone, Debug)]
@@ -64,15 +39,26 @@ struct Inner {
 
 impl Connector {
     /// A connector with what each session shall be told. Without `client_name` the session calls itself
-    /// by the literal of its own address (RFC 5321 section 4.1.4).
+    /// by the literal of its own address (RFC 5321 section 4.1.4). What is spoken is the server's to say,
+    /// so `config.protocol` is not looked at.
+    ///
+    /// All its connections are made and secured by the same settings, so none can be taken for what it is not.
     pub fn new(
         server: Server,
-        config: Config,
+        mut config: Config,
         client_name: Option<ClientName>,
         dial: DialSettings,
         tls: TlsClient,
     ) -> Self {
         let name = server.to_string();
+        config.protocol = server.protocol();
+        config.server = match server.address() {
+            ServerAddress::Tcp { host, port } => {
+                Some(ServerName { host: host.clone(), port: *port })
+            }
+            #[cfg(unix)]
+            ServerAddress::Unix(_) => None,
+        };
         Self { inner: Arc::new(Inner { server, name, config, client_name, dial, tls }) }
     }
 
@@ -89,7 +75,7 @@ impl Connector {
     /// Opens a connection and drives a session on it to its end.
     ///
     /// `adjust` may change what the session is told. Where TLS is only opportunistic and its handshake fails,
-    /// a second connection without it is tried.
+    /// a second connection without it is tried, and [`Info::tls_given_up`] says why.
     ///
     /// # Errors
     ///
@@ -106,82 +92,114 @@ impl Connector {
     ) -> Result<(), Error> {
         let mut config = self.inner.config.clone();
         adjust(&mut config);
-        let may_do_without = config.tls == TlsPolicy::May
-            && config.credentials.is_none()
-            && self.inner.server.security == Security::StartTls;
-        match self.attempt(config.clone(), dispatch).await {
-            Err(error) if may_do_without && error.kind() == ErrorKind::Handshake => {
-                config.tls = TlsPolicy::Off;
-                self.attempt(config, dispatch).await
+        let mut attempt = Attempt { config, hello: Hello::Full, tls_given_up: None };
+        loop {
+            let Err(error) = self.attempt(&attempt, dispatch).await else { return Ok(()) };
+            match self.fallback(attempt, error.kind()) {
+                Some(next) => attempt = next,
+                None => return Err(error),
             }
-            result => result,
         }
     }
 
-    async fn attempt<D: Dispatch>(
-        &self,
-        mut config: Config,
-        dispatch: &mut D,
-    ) -> Result<(), Error> {
+    /// What may be tried on a new connection after a failure. Each step leaves less to be tried, and there are two.
+    fn fallback(&self, mut failed: Attempt, kind: ErrorKind) -> Option<Attempt> {
+        let is_broken = matches!(kind, ErrorKind::Handshake | ErrorKind::HandshakeTimeout);
+        if is_broken && failed.hello == Hello::Full && self.inner.tls.has_small_hello() {
+            failed.hello = Hello::Small;
+            return Some(failed);
+        }
+        let may_do_without = failed.config.tls == TlsPolicy::May
+            && failed.config.credentials.is_none()
+            && self.inner.server.security() == Security::StartTls;
+        if may_do_without && (is_broken || kind == ErrorKind::NotTls) {
+            failed.config.tls = TlsPolicy::Off;
+            failed.tls_given_up = Some(kind);
+            return Some(failed);
+        }
+        None
+    }
+
+    async fn attempt<D: Dispatch>(&self, attempt: &Attempt, dispatch: &mut D) -> Result<(), Error> {
         let Inner { server, name, dial: settings, .. } = &*self.inner;
         let started = now();
-        let (stream, peer) = dial(settings, name, &server.host, server.port).await?;
-        let local = stream.local_addr().map_err(|error| Error::connect(name, peer, error))?;
-        config.client_name = self.inner.client_name.clone().unwrap_or_else(|| local.ip().into());
-        let mut info = Info { peer, local, connect_time: now() - started, tls: None };
-        match server.security {
-            Security::StartTls => {
-                dispatch.handle_connected(&info);
-                let session = Session::new(now(), config);
-                self.drive(session, stream, &mut info, dispatch).await
-            }
-            Security::Implicit => {
-                let deadline = now().checked_add(config.timeouts.tls);
-                let (stream, tls) = self.secure(stream, deadline, &mut info).await?;
-                dispatch.handle_connected(&info);
-                let session = Session::with_tls(now(), config, ImplicitTls::Established(tls));
-                Driver::new(session, dispatch).run(stream).await;
-                Ok(())
-            }
+        let (stream, Ends { local, peer }) = dial(settings, name, server).await?;
+        let connect_time = now() - started;
+        let tls_given_up = attempt.tls_given_up;
+        let info = Info { peer, local, connect_time, tls: None, tls_given_up };
+        match stream {
+            Stream::Tcp(stream) => self.talk(attempt, stream, info, dispatch).await,
+            #[cfg(unix)]
+            Stream::Unix(stream) => self.talk(attempt, stream, info, dispatch).await,
         }
     }
 
-    async fn drive<D: Dispatch>(
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin, D: Dispatch>(
         &self,
-        session: Session,
-        stream: TcpStream,
-        info: &mut Info,
+        attempt: &Attempt,
+        stream: S,
+        mut info: Info,
         dispatch: &mut D,
     ) -> Result<(), Error> {
-        let mut driver = Driver::new(session, dispatch);
+        let mut config = attempt.config.clone();
+        config.client_name = self.inner.client_name.clone().unwrap_or_else(|| {
+            // Who comes by a Unix socket is on this machine.
+            info.local.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |local| local.ip()).into()
+        });
+        if config.credentials.is_some() {
+            config.entropy = Some(self.inner.tls.entropy().map_err(|error| {
+                Error::new(ErrorKind::Local, &self.inner.name).with_source(error)
+            })?);
+        }
+        if self.inner.server.security() == Security::Implicit {
+            let deadline = now().checked_add(config.timeouts.tls);
+            let (stream, tls) = self.secure(attempt.hello, stream, deadline, &mut info).await?;
+            dispatch.handle_connected(&info);
+            let session = Session::with_tls(now(), config, ImplicitTls::Established(tls));
+            Driver::new(session, dispatch).run(stream).await;
+            return Ok(());
+        }
+        dispatch.handle_connected(&info);
+        let mut driver = Driver::new(Session::new(now(), config), dispatch);
         let Some(stream) = driver.run(stream).await else { return Ok(()) };
         let deadline = driver.session.poll_deadline();
-        let (stream, tls) = self.secure(stream, deadline, info).await?;
-        driver.dispatch.handle_connected(info);
+        let (stream, tls) = self.secure(attempt.hello, stream, deadline, &mut info).await?;
+        driver.dispatch.handle_connected(&info);
         driver.session.tls_established(now(), tls);
         driver.run(stream).await;
         Ok(())
     }
 
-    async fn secure(
+    async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: TcpStream,
+        hello: Hello,
+        stream: S,
         deadline: Option<Instant>,
         info: &mut Info,
-    ) -> Result<(TlsStream<TcpStream>, TlsState), Error> {
+    ) -> Result<(TlsStream<S>, TlsState), Error> {
         let Inner { server, name, tls, .. } = &*self.inner;
         let started = now();
-        let handshake = tls.handshake(name, &server.host, Some(info.peer), stream);
+        let handshake = tls.handshake(hello, server.host(), stream);
         let result = match deadline {
             Some(deadline) => timeout_at(deadline.into(), handshake).await,
             None => Ok(handshake.await),
         };
-        let (stream, mut tls) = result.map_err(|_| {
-            Error::new(ErrorKind::HandshakeTimeout, name).with_peer(Some(info.peer))
-        })??;
+        let peer = info.peer.socket_addr();
+        let (stream, mut tls) = match result {
+            Ok(Ok(secured)) => secured,
+            Ok(Err(error)) => return Err(Error::handshake(name, peer, error)),
+            Err(_) => return Err(Error::new(ErrorKind::HandshakeTimeout, name).with_peer(peer)),
+        };
         tls.time = now() - started;
         let state = tls.state();
         info.tls = Some(tls);
         Ok((stream, state))
     }
+}
+
+/// What is tried on one connection.
+struct Attempt {
+    config: Config,
+    hello: Hello,
+    tls_given_up: Option<ErrorKind>,
 }

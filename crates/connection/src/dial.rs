@@ -1,12 +1,21 @@
-//! From a host name to an open TCP connection.
+//! From a server's address to an open connection.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::error::{Error, ErrorKind};
+use crate::info::Peer;
+use crate::proxy_protocol::ProxyHeader;
+use crate::server::{Server, ServerAddress};
+#[cfg(feature = "socks5")]
+use crate::socks::Socks5;
 
 /// Most addresses of one name that are tried; more are a misconfiguration or an attack (RFC 5321 section 5.1).
 const MAX_ADDRESSES: usize = 16;
@@ -14,12 +23,17 @@ const MAX_ADDRESSES: usize = 16;
 /// How connections are opened.
 #[derive(Clone, Debug)]
 pub struct DialSettings {
-    /// How long one address may take. Default 30 s.
+    /// How long one step may take: resolving the name, each address, the SOCKS proxy's part. Default 30 s.
     pub connect_timeout: Duration,
     /// Source addresses; the first of the family that a server address has is used. Default: the system's choice.
     pub bind: Vec<IpAddr>,
     /// Which addresses are tried.
     pub family: Family,
+    /// The proxy that connects to the server, and resolves its name. Default: none. Unix sockets need none.
+    #[cfg(feature = "socks5")]
+    pub socks5: Option<Socks5>,
+    /// What the server is told of the ends of the connection before all else. Default: nothing.
+    pub proxy_header: Option<ProxyHeader>,
 }
 
 /// Address families.
@@ -40,19 +54,88 @@ impl Default for DialSettings {
             connect_timeout: Duration::from_secs(30),
             bind: Vec::new(),
             family: Family::default(),
+            #[cfg(feature = "socks5")]
+            socks5: None,
+            proxy_header: None,
         }
     }
 }
 
-/// Connects to the first address of `host` that answers. `name` is what errors call the server.
+/// An open connection.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+/// Who is at its ends.
+pub(crate) struct Ends {
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) peer: Peer,
+}
+
+/// Connects to a server, which errors call `name`. Where it has several addresses, to the first that answers.
 pub(crate) async fn dial(
+    settings: &DialSettings,
+    name: &str,
+    server: &Server,
+) -> Result<(Stream, Ends), Error> {
+    match server.address() {
+        ServerAddress::Tcp { host, port } => {
+            let (mut stream, peer) = dial_tcp(settings, name, host, *port).await?;
+            let failed = |error| Error::connect(name, peer.socket_addr(), error);
+            let local = stream.local_addr().map_err(failed)?;
+            let ends = match &peer {
+                Peer::Tcp(peer) => Some((local, *peer)),
+                _ => None,
+            };
+            announce(settings, &mut stream, ends).await.map_err(failed)?;
+            Ok((Stream::Tcp(stream), Ends { local: Some(local), peer }))
+        }
+        #[cfg(unix)]
+        ServerAddress::Unix(path) => {
+            let failed = |error| Error::connect(name, None, error);
+            let connect = timeout(settings.connect_timeout, UnixStream::connect(path)).await;
+            let connect = connect.map_err(|_| Error::new(ErrorKind::ConnectTimeout, name))?;
+            let mut stream = connect.map_err(failed)?;
+            announce(settings, &mut stream, None).await.map_err(failed)?;
+            Ok((Stream::Unix(stream), Ends { local: None, peer: Peer::Unix(path.clone()) }))
+        }
+    }
+}
+
+#[cfg(feature = "socks5")]
+async fn dial_tcp(
     settings: &DialSettings,
     name: &str,
     host: &str,
     port: u16,
-) -> Result<(TcpStream, SocketAddr), Error> {
+) -> Result<(TcpStream, Peer), Error> {
+    let Some(proxy) = &settings.socks5 else {
+        return dial_directly(settings, name, host, port).await;
+    };
+    let addresses = resolve(settings, name, proxy.host(), proxy.port()).await;
+    let connect = async { connect_any(settings, name, &addresses?).await };
+    let (stream, address) = connect.await.map_err(Error::at_proxy)?;
+    let tunnel = proxy.tunnel(name, stream, address, (host, port));
+    match timeout(settings.connect_timeout, tunnel).await {
+        Ok(stream) => Ok((stream?, Peer::Proxy(address))),
+        Err(_) => Err(Error::new(ErrorKind::ConnectTimeout, name).with_peer(Some(address))),
+    }
+}
+
+#[cfg(not(feature = "socks5"))]
+use dial_directly as dial_tcp;
+
+async fn dial_directly(
+    settings: &DialSettings,
+    name: &str,
+    host: &str,
+    port: u16,
+) -> Result<(TcpStream, Peer), Error> {
     let addresses = resolve(settings, name, host, port).await?;
-    connect_any(settings, name, &addresses).await
+    let (stream, address) = connect_any(settings, name, &addresses).await?;
+    Ok((stream, Peer::Tcp(address)))
 }
 
 /// Connects to the first of these addresses that answers; the error is that of the last.
@@ -65,7 +148,7 @@ async fn connect_any(
     for &address in addresses {
         match timeout(settings.connect_timeout, connect(settings, address)).await {
             Ok(Ok(stream)) => return Ok((stream, address)),
-            Ok(Err(error)) => failure = Error::connect(name, address, error),
+            Ok(Err(error)) => failure = Error::connect(name, Some(address), error),
             Err(_) => {
                 failure = Error::new(ErrorKind::ConnectTimeout, name).with_peer(Some(address))
             }
@@ -94,7 +177,7 @@ async fn resolve(
     Ok(addresses.filter(wanted).take(MAX_ADDRESSES).collect())
 }
 
-async fn connect(settings: &DialSettings, address: SocketAddr) -> std::io::Result<TcpStream> {
+async fn connect(settings: &DialSettings, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = settings.bind.iter().find(|source| source.is_ipv4() == address.is_ipv4())
     {
@@ -103,6 +186,18 @@ async fn connect(settings: &DialSettings, address: SocketAddr) -> std::io::Resul
     // Every group leaves in one write, so holding a small one back could only cost time.
     socket.set_nodelay(true)?;
     socket.connect(address).await
+}
+
+/// Writes the header of the PROXY protocol, where one is wanted. A connection that was just opened has room for it.
+async fn announce<S: AsyncWriteExt + Unpin>(
+    settings: &DialSettings,
+    stream: &mut S,
+    ends: Option<(SocketAddr, SocketAddr)>,
+) -> io::Result<()> {
+    match &settings.proxy_header {
+        Some(header) => stream.write_all(&header.to_octets(ends)).await,
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use posthaste_session::Stage;
 
+use crate::tls::CertificateFault;
+
 /// A failure below SMTP: name resolution, TCP or TLS.
 ///
 /// What a *server* says, or fails to say, is no error: it is a
@@ -15,6 +17,7 @@ pub struct Error {
     kind: ErrorKind,
     server: String,
     peer: Option<SocketAddr>,
+    fault: Option<CertificateFault>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -32,8 +35,12 @@ pub enum ErrorKind {
     Unreachable,
     /// This machine lacks what it takes: file descriptors, ports, the source address.
     Local,
-    /// The certificate was not accepted.
+    /// The proxy cannot be reached, or does not do what it is asked for.
+    Proxy,
+    /// The certificate was not accepted; [`Error::certificate_fault`] says why.
     Certificate,
+    /// The server speaks no TLS where it should: a port for plaintext, or somebody in between.
+    NotTls,
     /// The handshake failed for another reason.
     Handshake,
     /// The handshake did not finish in time.
@@ -42,7 +49,7 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, server: &str) -> Self {
-        Self { kind, server: server.to_owned(), peer: None, source: None }
+        Self { kind, server: server.to_owned(), peer: None, fault: None, source: None }
     }
 
     pub(crate) fn with_peer(mut self, peer: Option<SocketAddr>) -> Self {
@@ -59,27 +66,49 @@ impl Error {
     }
 
     /// A failed connect, sorted by what the system says.
-    pub(crate) fn connect(server: &str, peer: SocketAddr, error: io::Error) -> Self {
+    pub(crate) fn connect(server: &str, peer: Option<SocketAddr>, error: io::Error) -> Self {
         let kind = match error.kind() {
-            io::ErrorKind::ConnectionRefused => ErrorKind::Refused,
+            // A Unix socket that is not there.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ErrorKind::Refused,
             io::ErrorKind::TimedOut => ErrorKind::ConnectTimeout,
-            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => ErrorKind::Local,
+            io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::AddrInUse
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput => ErrorKind::Local,
             _ if is_out_of_descriptors(&error) => ErrorKind::Local,
             _ => ErrorKind::Unreachable,
         };
-        Self::new(kind, server).with_peer(Some(peer)).with_source(error)
+        Self::new(kind, server).with_peer(peer).with_source(error)
     }
 
-    /// A failed handshake, sorted by whether the certificate was at fault.
+    /// The same failure, of the proxy: it says nothing about the server. What this machine lacks, it lacks.
+    #[cfg(feature = "socks5")]
+    pub(crate) fn at_proxy(mut self) -> Self {
+        if self.kind != ErrorKind::Local {
+            self.kind = ErrorKind::Proxy;
+        }
+        self
+    }
+
+    /// A failed handshake, sorted by what was at fault.
     pub(crate) fn handshake(server: &str, peer: Option<SocketAddr>, error: io::Error) -> Self {
+        use rustls::Error::{InvalidCertificate, InvalidMessage, NoCertificatesPresented};
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let kind = match tls {
-            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-                ErrorKind::Certificate
+        let (kind, fault) = match tls {
+            Some(InvalidCertificate(error)) => {
+                (ErrorKind::Certificate, Some(CertificateFault::of(error)))
             }
-            _ => ErrorKind::Handshake,
+            Some(NoCertificatesPresented) => {
+                (ErrorKind::Certificate, Some(CertificateFault::Other))
+            }
+            Some(InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+                (ErrorKind::NotTls, None)
+            }
+            _ => (ErrorKind::Handshake, None),
         };
-        Self::new(kind, server).with_peer(peer).with_source(error)
+        let mut this = Self::new(kind, server).with_peer(peer).with_source(error);
+        this.fault = fault;
+        this
     }
 
     /// What failed.
@@ -94,16 +123,23 @@ impl Error {
             | ErrorKind::Refused
             | ErrorKind::ConnectTimeout
             | ErrorKind::Unreachable
-            | ErrorKind::Local => Stage::Connect,
-            ErrorKind::Certificate | ErrorKind::Handshake | ErrorKind::HandshakeTimeout => {
-                Stage::Tls
-            }
+            | ErrorKind::Local
+            | ErrorKind::Proxy => Stage::Connect,
+            ErrorKind::Certificate
+            | ErrorKind::NotTls
+            | ErrorKind::Handshake
+            | ErrorKind::HandshakeTimeout => Stage::Tls,
         }
     }
 
-    /// The address that was tried last, if it came to that.
+    /// The address that was tried last, if it came to that: the server's, or its proxy's.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// What is wrong with the certificate, where that was the reason.
+    pub fn certificate_fault(&self) -> Option<CertificateFault> {
+        self.fault
     }
 }
 
@@ -115,6 +151,8 @@ impl fmt::Display for Error {
             ErrorKind::ConnectTimeout => "connecting took too long to",
             ErrorKind::Unreachable => "no connection to",
             ErrorKind::Local => "this machine cannot connect to",
+            ErrorKind::Proxy => "no way by the proxy to",
+            ErrorKind::NotTls => "no TLS is spoken by",
             ErrorKind::Certificate => "certificate is not trusted of",
             ErrorKind::Handshake => "TLS handshake failed with",
             ErrorKind::HandshakeTimeout => "TLS handshake took too long with",

@@ -23,10 +23,10 @@ const QUEUE: usize = 3;
 ///
 /// ```no_run
 /// use posthaste_connection::session::{Config, Content, Envelope, ForwardPath, Mail, Mailbox};
-/// use posthaste_connection::{Connection, Connector, DialSettings, Security, Server, TlsClient, TlsSettings};
+/// use posthaste_connection::{Connection, Connector, DialSettings, Server, TlsClient, TlsSettings};
 ///
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let server = Server { host: "mx.example".into(), port: 25, security: Security::StartTls };
+/// let server = Server::smtp("mx.example", 25);
 /// let name: posthaste_connection::session::ClientName = "client.example".parse()?;
 /// let tls = TlsClient::new(&TlsSettings::default())?;
 /// let connector = Connector::new(server, Config::new(name.clone()), Some(name), DialSettings::default(), tls);

@@ -14,14 +14,26 @@ mod driver;
 mod error;
 mod handle;
 mod info;
+mod proxy_protocol;
+mod server;
+#[cfg(feature = "socks5")]
+mod socks;
 mod tls;
 
-pub use connector::{Connector, Security, Server};
+pub use connector::Connector;
 pub use dial::{DialSettings, Family};
 pub use dispatch::{Command, Dispatch};
 pub use driver::drive;
 pub use error::{Error, ErrorKind};
 pub use handle::{Connection, SendError};
-pub use info::Info;
+pub use info::{Info, Peer};
 pub use posthaste_session as session;
-pub use tls::{PemError, TlsClient, TlsInfo, TlsSettings, TlsSetupError, Verification};
+pub use proxy_protocol::{MixedFamilies, ProxyAddresses, ProxyHeader, ProxyVersion};
+pub use rustls;
+pub use server::{LmtpPortError, Security, Server, ServerAddress};
+#[cfg(feature = "socks5")]
+pub use socks::{Socks5, Socks5Error};
+pub use tls::{
+    CertificateFault, Identity, PemError, Proof, Roots, TlsClient, TlsInfo, TlsSettings,
+    TlsSetupError, Verification,
+};

@@ -1,48 +1,77 @@
-//! TLS by rustls: whom to trust, and what came of a handshake.
+//! TLS by rustls: whom to trust, what to show, and what came of a handshake.
+//!
+//! What rustls bounds by itself: a message of a handshake is at most 64 KiB, and so is a certificate
+//! chain; certificates are looked at with a budget; empty records, warnings and key updates are
+//! counted. It knows nothing older than TLS 1.2, and neither renegotiation nor, as it is set up here,
+//! early data.
 
-use std::fmt;
-use std::net::SocketAddr;
+mod client;
+mod info;
+mod verifier;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use posthaste_session::{ChannelBinding, TlsState};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore,
-    SignatureScheme,
-};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use crate::error::Error;
+pub(crate) use client::Hello;
+pub use client::TlsClient;
+pub use info::{CertificateFault, Proof, TlsInfo};
 
 /// Whether the server has to prove who it is.
+///
+/// Whatever is accepted, [`TlsInfo::proof`] tells what was wrong with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verification {
     /// Its certificate must be valid for its name, or there is no connection.
     #[default]
     Required,
-    /// Any certificate does; [`TlsInfo::is_verified`] tells whether it would have been valid.
+    /// Any certificate does, as where TLS is only opportunistic (RFC 7435). Whoever is on the way can pass for
+    /// the server.
     Optional,
+    /// Dangerous: the certificate must be valid, but may be anybody's. Whoever has one can pass for the server.
+    DangerousAnyName,
+    /// Dangerous: the certificate must be for the server's name, but may be expired or made by anybody. Whoever
+    /// can make one can pass for the server.
+    DangerousAnyCertificate,
+}
+
+/// Which certification authorities are trusted, beside [`TlsSettings::extra_roots`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Roots {
+    /// Those of the web, as Mozilla has them.
+    #[default]
+    Web,
+    /// None.
+    Extra,
+    /// Those of the operating system, whose own verifier is used where it has one.
+    #[cfg(feature = "platform-verifier")]
+    Platform,
 }
 
 /// Whom to trust and what to show. The default trusts the web's certification authorities.
 #[derive(Clone, Debug, Default)]
 pub struct TlsSettings {
-    /// Certification authorities beside those of the web.
+    /// Which certification authorities are trusted.
+    pub roots: Roots,
+    /// Certification authorities beside those.
     pub extra_roots: Vec<CertificateDer<'static>>,
+    /// Certificates that are no longer to be trusted. The platform's verifier looks for itself.
+    pub revocation_lists: Vec<CertificateRevocationListDer<'static>>,
     /// The client's own certificate chain and key, for servers that ask.
     pub identity: Option<Arc<Identity>>,
-    /// The name the certificate must be valid for, if it is not the host's.
+    /// The name the certificate must be valid for and the server is asked for, if it is not the host's.
     pub server_name: Option<String>,
     /// Whether the certificate has to be valid.
     pub verification: Verification,
+    /// Protocols to offer by ALPN, the preferred one first. Default: none, for some servers object to any.
+    pub alpn: Vec<Vec<u8>>,
+    /// The cryptography. Default: the process's default provider, or else the one that this crate was built
+    /// with.
+    pub provider: Option<Arc<CryptoProvider>>,
 }
 
 /// A certificate chain and its private key.
@@ -74,12 +103,23 @@ pub enum TlsSetupError {
     /// The name a certificate is to be valid for is no name.
     #[error("{0:?} is not a host name or an IP address")]
     ServerName(String),
+    /// A revocation list is not one.
+    #[error("certificate revocation list cannot be used")]
+    RevocationList(#[source] rustls::Error),
     /// The crypto provider lacks what TLS 1.2 and 1.3 need.
     #[error("crypto provider cannot be used")]
     Provider(#[source] rustls::Error),
+    /// There is no crypto provider: none is given, the process has none, and this crate was built without.
+    #[error("there is no crypto provider")]
+    NoProvider,
 }
 
 impl TlsSettings {
+    fn provider(&self) -> Result<Arc<CryptoProvider>, TlsSetupError> {
+        let given = self.provider.clone().or_else(|| CryptoProvider::get_default().cloned());
+        given.or_else(built_in_provider).ok_or(TlsSetupError::NoProvider)
+    }
+
     /// Trusts the authorities in a PEM file as well.
     ///
     /// # Errors
@@ -104,6 +144,17 @@ impl TlsSettings {
     }
 }
 
+/// The provider that this crate was built with. With both, ring, so that no other crate's features change it.
+fn built_in_provider() -> Option<Arc<CryptoProvider>> {
+    #[cfg(feature = "ring")]
+    let provider = Some(rustls::crypto::ring::default_provider());
+    #[cfg(all(feature = "aws-lc-rs", not(feature = "ring")))]
+    let provider = Some(rustls::crypto::aws_lc_rs::default_provider());
+    #[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+    let provider = None;
+    provider.map(Arc::new)
+}
+
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let pem_error = |source| PemError { what: "a certificate", path: path.to_owned(), source };
     let certificates: Result<Vec<_>, _> =
@@ -113,184 +164,4 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErr
         return Err(pem_error(pem::Error::NoItemsFound));
     }
     Ok(certificates)
-}
-
-/// TLS towards one server, with one store of resumable sessions for all its connections.
-#[derive(Clone)]
-pub struct TlsClient {
-    connector: TlsConnector,
-    server_name: Option<ServerName<'static>>,
-    /// Looks at certificates that were accepted unseen.
-    checker: Option<Arc<WebPkiServerVerifier>>,
-}
-
-/// What came of a handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsInfo {
-    /// E.g. `TLSv1_3`.
-    pub version: String,
-    /// E.g. `TLS13_AES_256_GCM_SHA384`.
-    pub cipher: String,
-    /// Whether the certificate was valid for the server's name.
-    pub is_verified: bool,
-    /// What ties a SASL exchange to this connection (RFC 9266), where TLS can say it.
-    pub channel_binding: Option<ChannelBinding>,
-    /// How long the handshake took.
-    pub time: Duration,
-}
-
-impl TlsInfo {
-    /// What a session has to know of it.
-    pub fn state(&self) -> TlsState {
-        TlsState { is_verified: self.is_verified, channel_binding: self.channel_binding }
-    }
-}
-
-impl TlsClient {
-    /// Makes a client from settings.
-    ///
-    /// # Errors
-    ///
-    /// When certificates, key or name cannot be used.
-    pub fn new(settings: &TlsSettings) -> Result<Self, TlsSetupError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        for root in &settings.extra_roots {
-            roots.add(root.clone()).map_err(TlsSetupError::Root)?;
-        }
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-        let verifier = verifier
-            .map_err(|error| TlsSetupError::Root(rustls::Error::General(error.to_string())))?;
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
-            .map_err(TlsSetupError::Provider)?
-            .dangerous();
-        let (builder, checker) = match settings.verification {
-            Verification::Required => (builder.with_custom_certificate_verifier(verifier), None),
-            Verification::Optional => {
-                let anybody = Arc::new(Anybody { provider });
-                (builder.with_custom_certificate_verifier(anybody), Some(verifier))
-            }
-        };
-        let config = match &settings.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => builder
-                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-                .map_err(TlsSetupError::Identity)?,
-        };
-        let mut client = Self::with_config(Arc::new(config));
-        client.checker = checker;
-        client.server_name = settings.server_name.as_deref().map(server_name).transpose()?;
-        Ok(client)
-    }
-
-    /// Uses a configuration of the caller's, with any crypto provider and verifier.
-    pub fn with_config(config: Arc<ClientConfig>) -> Self {
-        Self { connector: TlsConnector::from(config), server_name: None, checker: None }
-    }
-
-    pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        server: &str,
-        host: &str,
-        peer: Option<SocketAddr>,
-        stream: S,
-    ) -> Result<(TlsStream<S>, TlsInfo), Error> {
-        let invalid =
-            |error: TlsSetupError| Error::handshake(server, peer, std::io::Error::other(error));
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => server_name(host).map_err(invalid)?,
-        };
-        let handshake = self.connector.connect(name.clone(), stream).await;
-        let stream = handshake.map_err(|error| Error::handshake(server, peer, error))?;
-        let info = self.info(&stream, &name);
-        Ok((stream, info))
-    }
-
-    fn info<S>(&self, stream: &TlsStream<S>, name: &ServerName<'_>) -> TlsInfo {
-        let connection = stream.get_ref().1;
-        let version = connection.protocol_version().map(|version| format!("{version:?}"));
-        let cipher =
-            connection.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
-        let is_verified = match (&self.checker, connection.peer_certificates()) {
-            (None, _) => true,
-            (Some(checker), Some([end_entity, intermediates @ ..])) => checker
-                .verify_server_cert(end_entity, intermediates, name, &[], UnixTime::now())
-                .is_ok(),
-            (Some(_), _) => false,
-        };
-        TlsInfo {
-            version: version.unwrap_or_default(),
-            cipher: cipher.unwrap_or_default(),
-            is_verified,
-            channel_binding: self.channel_binding(connection),
-            time: Duration::ZERO,
-        }
-    }
-
-    /// RFC 9266 section 4.2: only with TLS 1.3, or with 1.2 and the extended master secret. Whether
-    /// a connection has that rustls does not tell, but where it is required every connection has.
-    fn channel_binding(&self, connection: &ClientConnection) -> Option<ChannelBinding> {
-        match connection.protocol_version()? {
-            ProtocolVersion::TLSv1_3 => {}
-            ProtocolVersion::TLSv1_2 if self.connector.config().require_ems => {}
-            _ => return None,
-        }
-        let octets = [0; ChannelBinding::LENGTH];
-        let octets = connection.export_keying_material(octets, ChannelBinding::LABEL, Some(&[]));
-        octets.ok().map(ChannelBinding::from_exporter)
-    }
-}
-
-impl fmt::Debug for TlsClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsClient").field("server_name", &self.server_name).finish_non_exhaustive()
-    }
-}
-
-fn server_name(host: &str) -> Result<ServerName<'static>, TlsSetupError> {
-    ServerName::try_from(host.to_owned()).map_err(|_| TlsSetupError::ServerName(host.to_owned()))
-}
-
-/// Accepts every certificate, but no forged signature of the handshake.
-#[derive(Debug)]
-struct Anybody {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_connection::{
-    Connector, DialSettings, Security, TlsClient, TlsSettings, TlsSetupError, Verification,
+    Connector, DialSettings, Security, Server, ServerAddress, TlsClient, TlsSettings,
+    TlsSetupError, Verification,
 };
 use posthaste_scheduler::{
     Observer, PipeliningPolicy, Report, Scheduler, SchedulerConfig, SendAll, ServerId,
     ServerLimits, ServerStatus,
 };
-use posthaste_session::{ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy};
+use posthaste_session::{Chunking, ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy};
 
 use crate::url::{ServerUrl, UrlError};
 
@@ -144,6 +145,8 @@ pub struct MailerBuilder {
     credentials: Option<Credentials>,
     client_name: Option<ClientName>,
     timeouts: Timeouts,
+    chunking: Chunking,
+    ignored_keywords: Vec<String>,
     transcript: bool,
     dial: DialSettings,
     limits: ServerLimits,
@@ -162,6 +165,8 @@ impl MailerBuilder {
             credentials: None,
             client_name: None,
             timeouts: Timeouts::default(),
+            chunking: Chunking::default(),
+            ignored_keywords: Vec::new(),
             transcript: false,
             dial: DialSettings::default(),
             limits: ServerLimits { max_connections: 8, ..ServerLimits::default() },
@@ -207,7 +212,19 @@ impl MailerBuilder {
         self
     }
 
-    /// How connections are opened.
+    /// Which command carries content. Default: DATA, and BDAT for binary content.
+    pub fn chunking(mut self, chunking: Chunking) -> Self {
+        self.chunking = chunking;
+        self
+    }
+
+    /// EHLO keywords that are taken as not offered, for servers that offer what they cannot do. Default: none.
+    pub fn ignored_keywords(mut self, keywords: impl IntoIterator<Item = String>) -> Self {
+        self.ignored_keywords = keywords.into_iter().collect();
+        self
+    }
+
+    /// How connections are opened: timeouts, source addresses, proxies.
     pub fn dial(mut self, settings: DialSettings) -> Self {
         self.dial = settings;
         self
@@ -282,14 +299,13 @@ impl MailerBuilder {
             (None, None, Some(user)) => return Err(SetupError::NoPassword(user.to_owned())),
             (None, None, None) => None,
         };
-        let demands_tls = credentials.is_some() || server.port == SUBMISSION_PORT;
-        let default_policy = if demands_tls { TlsPolicy::Require } else { TlsPolicy::May };
-        let policy = self.tls.unwrap_or(default_policy);
+        let policy = self.tls.unwrap_or_else(|| default_policy(&server, credentials.as_ref()));
         let mut tls_settings = self.tls_settings;
         // Where TLS is only opportunistic anybody may be at the other end; but nobody gets credentials that way.
         let is_opportunistic =
-            policy != TlsPolicy::Require && server.security == Security::StartTls;
-        if is_opportunistic && credentials.is_none() {
+            policy != TlsPolicy::Require && server.security() == Security::StartTls;
+        let is_strict = tls_settings.verification == Verification::Required;
+        if is_opportunistic && is_strict && credentials.is_none() {
             tls_settings.verification = Verification::Optional;
         }
         let tls = match self.tls_client {
@@ -302,8 +318,20 @@ impl MailerBuilder {
         config.tls = policy;
         config.credentials = credentials;
         config.timeouts = self.timeouts;
+        config.chunking = self.chunking;
+        config.ignored_keywords = self.ignored_keywords;
         config.transcript = self.transcript;
         Ok(Connector::new(server, config, self.client_name, self.dial, tls))
+    }
+}
+
+/// Nobody is in between on a Unix socket, and somebody may be everywhere else.
+fn default_policy(server: &Server, credentials: Option<&Credentials>) -> TlsPolicy {
+    match server.address() {
+        ServerAddress::Tcp { port: SUBMISSION_PORT, .. } => TlsPolicy::Require,
+        ServerAddress::Tcp { .. } if credentials.is_some() => TlsPolicy::Require,
+        ServerAddress::Tcp { .. } => TlsPolicy::May,
+        _ => TlsPolicy::Off,
     }
 }
 

@@ -5,18 +5,32 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
-use posthaste_connection::{Security, Server};
-use posthaste_session::{Credentials, CredentialsError, Domain};
+#[cfg(unix)]
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+#[cfg(unix)]
+use posthaste_connection::ServerAddress;
+use posthaste_connection::{LmtpPortError, Security, Server};
+use posthaste_session::{Credentials, CredentialsError, Domain, Protocol};
 
 /// SMTP between servers (RFC 5321 section 4.5.4.2).
 const SMTP_PORT: u16 = 25;
 /// Submission with TLS from the first octet (RFC 8314 section 3.3).
 const SUBMISSIONS_PORT: u16 = 465;
+/// What would end a path, or begin an escape.
+#[cfg(unix)]
+const PATH_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#');
 
-/// A server and who wants to use it: `HOST[:PORT]`, `smtp://[USER[:PASSWORD]@]HOST[:PORT]` or
-/// `smtps://[USER[:PASSWORD]@]HOST[:PORT]`.
+/// A server and who wants to use it.
 ///
-/// IPv6 addresses stand in brackets; user and password are percent-decoded. The password shows in no output.
+/// | form | meaning |
+/// |---|---|
+/// | `HOST[:PORT]`, `smtp://[USER[:PASSWORD]@]HOST[:PORT]` | SMTP, port 25 by default; TLS by STARTTLS |
+/// | `smtps://[USER[:PASSWORD]@]HOST[:PORT]` | SMTP with TLS from the first octet, port 465 by default |
+/// | `lmtp://[USER[:PASSWORD]@]HOST:PORT` | LMTP (RFC 2033), on any port but 25; TLS by STARTTLS |
+/// | `lmtp+unix:///PATH` | LMTP behind a Unix socket |
+///
+/// IPv6 addresses stand in brackets; user, password and path are percent-decoded. The password shows in no
+/// output.
 ///
 /// ```
 /// use posthaste::ServerUrl;
@@ -36,8 +50,8 @@ pub struct ServerUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// Something other than `smtp` or `smtps` before `://`.
-    #[error("scheme {0:?} is not supported; use smtp:// or smtps://")]
+    /// No scheme of those above before `://`.
+    #[error("scheme {0:?} is not supported; use smtp://, smtps://, lmtp:// or lmtp+unix://")]
     Scheme(String),
     /// The host is neither a name nor an IP address.
     #[error("{0:?} is not a host name or an IP address (IPv6 addresses stand in brackets)")]
@@ -45,11 +59,20 @@ pub enum UrlError {
     /// The port is not a number from 1 to 65535. It is not repeated: it may be a password without its host.
     #[error("what stands behind the colon is not a port number from 1 to 65535")]
     Port,
+    /// LMTP has no port of its own.
+    #[error("LMTP needs a port")]
+    NoPort,
+    /// LMTP on port 25.
+    #[error(transparent)]
+    LmtpPort(#[from] LmtpPortError),
+    /// The path of a Unix socket is not absolute, or it is none.
+    #[error("{0:?} is not the absolute path of a socket, as in lmtp+unix:///run/lmtp")]
+    Path(String),
     /// Something stands behind the port.
     #[error("nothing may stand behind the port, but {0:?} does")]
     Rest(String),
-    /// User or password are not UTF-8 once decoded.
-    #[error("user name or password is not valid UTF-8")]
+    /// User, password or path are not UTF-8 once decoded.
+    #[error("user name, password or path is not valid UTF-8")]
     Encoding,
     /// User or password cannot be used.
     #[error(transparent)]
@@ -78,11 +101,32 @@ impl FromStr for ServerUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("smtp", text));
-        let (security, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "smtp" => (Security::StartTls, SMTP_PORT),
-            "smtps" => (Security::Implicit, SUBMISSIONS_PORT),
-            _ => return Err(UrlError::Scheme(scheme.to_owned())),
-        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "smtp" => {
+                Self::at_host(rest, |host, port| Ok(Server::smtp(host, port.unwrap_or(SMTP_PORT))))
+            }
+            "smtps" => Self::at_host(rest, |host, port| {
+                Ok(Server::smtps(host, port.unwrap_or(SUBMISSIONS_PORT)))
+            }),
+            "lmtp" => Self::at_host(rest, |host, port| {
+                Ok(Server::lmtp(host, port.ok_or(UrlError::NoPort)?)?)
+            }),
+            #[cfg(unix)]
+            "lmtp+unix" => {
+                let server = Server::lmtp_unix(read_path(rest)?);
+                Ok(Self { server, user: None, credentials: None })
+            }
+            _ => Err(UrlError::Scheme(scheme.to_owned())),
+        }
+    }
+}
+
+impl ServerUrl {
+    /// What stands behind `://` where the server is on the network.
+    fn at_host(
+        rest: &str,
+        server: impl FnOnce(String, Option<u16>) -> Result<Server, UrlError>,
+    ) -> Result<Self, UrlError> {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (userinfo, authority) = match rest.rsplit_once('@') {
             Some((userinfo, authority)) => (Some(userinfo), authority),
@@ -90,16 +134,22 @@ impl FromStr for ServerUrl {
         };
         let (user, credentials) = userinfo.map(read_userinfo).transpose()?.unwrap_or_default();
         let (host, port) = split_port(authority)?;
-        let port = port.map(read_port).transpose()?.unwrap_or(default_port);
-        Ok(Self { server: Server { host, port, security }, user, credentials })
+        let port = port.map(read_port).transpose()?;
+        Ok(Self { server: server(host, port)?, user, credentials })
     }
 }
 
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.server.security {
-            Security::StartTls => "smtp",
-            Security::Implicit => "smtps",
+        #[cfg(unix)]
+        if let ServerAddress::Unix(path) = self.server.address() {
+            let path = utf8_percent_encode(path.to_str().unwrap_or_default(), PATH_ESCAPES);
+            return write!(f, "lmtp+unix://{path}");
+        }
+        let scheme = match (self.server.protocol(), self.server.security()) {
+            (Protocol::Smtp, Security::StartTls) => "smtp",
+            (Protocol::Smtp, Security::Implicit) => "smtps",
+            (Protocol::Lmtp, _) => "lmtp",
         };
         let user = self.user.as_ref().map_or_else(String::new, |user| format!("{user}@"));
         write!(f, "{scheme}://{user}{}", self.server)
@@ -124,6 +174,14 @@ fn read_userinfo(text: &str) -> Result<(Option<String>, Option<Credentials>), Ur
     let credentials =
         password.map(|password| Credentials::new(user.clone(), password)).transpose()?;
     Ok((Some(user), credentials))
+}
+
+/// The path of a Unix socket: absolute, and no more than a path.
+#[cfg(unix)]
+fn read_path(text: &str) -> Result<String, UrlError> {
+    let path = percent_decode_str(text).decode_utf8().map_err(|_| UrlError::Encoding)?;
+    let is_path = path.starts_with('/') && !path.ends_with('/') && !path.contains('\0');
+    if is_path { Ok(path.into_owned()) } else { Err(UrlError::Path(path.into_owned())) }
 }
 
 fn split_port(authority: &str) -> Result<(String, Option<&str>), UrlError> {
@@ -176,6 +234,22 @@ mod tests {
         check("[::1]:2525", "smtp://[::1]:2525");
         check("smtp://a%40b:x@mx.example", "smtp://a@b@mx.example:25");
         check("bücher.example", "smtp://xn--bcher-kva.example:25");
+        check("lmtp://127.0.0.1:24", "lmtp://127.0.0.1:24");
+        check("lmtp://u:p@[::1]:24/", "lmtp://u@[::1]:24");
+        check("LMTP+UNIX:///run/dovecot/lmtp", "lmtp+unix:///run/dovecot/lmtp");
+        check("lmtp+unix:///a%20b%25", "lmtp+unix:///a%20b%25");
+    }
+
+    /// LMTP-02
+    #[test]
+    fn lmtp_has_a_port_of_your_choice_but_25() {
+        refuse("lmtp://mx.example", UrlError::NoPort);
+        refuse("lmtp://mx.example:25", UrlError::LmtpPort(LmtpPortError));
+        refuse("lmtp+unix://run/lmtp", UrlError::Path("run/lmtp".into()));
+        for path in ["", "/", "/a%00b", "/a/"] {
+            let decoded = path.replace("%00", "\0");
+            refuse(&format!("lmtp+unix://{path}"), UrlError::Path(decoded));
+        }
     }
 
     #[test]

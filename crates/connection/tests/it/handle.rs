@@ -6,8 +6,7 @@ use posthaste_connection::session::{
     CloseReason, Config, Finished, Mail, Outcome, Pipelining, Unsendable,
 };
 use posthaste_connection::{
-    Connection, Connector, DialSettings, ErrorKind, Security, SendError, Server, TlsClient,
-    TlsSettings,
+    Connection, Connector, DialSettings, ErrorKind, SendError, Server, TlsClient, TlsSettings,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -15,7 +14,7 @@ use tokio::time::timeout;
 use crate::support::{Peer, accept, delivered, listen, mail, mail_with, name, octets, plain};
 
 fn connector(port: u16, config: Config) -> Connector {
-    let server = Server { host: "127.0.0.1".into(), port, security: Security::StartTls };
+    let server = Server::smtp("127.0.0.1", port);
     let tls = TlsClient::new(&TlsSettings::default()).unwrap();
     Connector::new(server, config, Some(name()), DialSettings::default(), tls)
 }

@@ -53,7 +53,7 @@ pub(crate) fn octets(count: usize) -> Vec<u8> {
 pub(crate) enum Note {
     Submitted(Result<TransactionId, SubmitErrorReason>),
     Event(Event),
-    Connected(Info),
+    Connected(Box<Info>),
 }
 
 /// Everything a dispatch was told, in order.
@@ -90,7 +90,7 @@ impl Notes {
 
     pub(crate) fn infos(&self) -> Vec<Info> {
         self.collect(|note| match note {
-            Note::Connected(info) => Some(info.clone()),
+            Note::Connected(info) => Some((**info).clone()),
             _ => None,
         })
     }
@@ -165,7 +165,7 @@ impl Dispatch for Recorder {
     }
 
     fn handle_connected(&mut self, info: &Info) {
-        self.notes.push(Note::Connected(info.clone()));
+        self.notes.push(Note::Connected(Box::new(info.clone())));
     }
 }
 

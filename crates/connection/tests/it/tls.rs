@@ -97,7 +97,10 @@ pub(crate) fn connector(
     settings: &TlsSettings,
     config: Config,
 ) -> Connector {
-    let server = Server { host: "127.0.0.1".into(), port, security };
+    let server = match security {
+        Security::StartTls => Server::smtp("127.0.0.1", port),
+        Security::Implicit => Server::smtps("127.0.0.1", port),
+    };
     let tls = TlsClient::new(settings).unwrap();
     Connector::new(server, config, Some(name()), DialSettings::default(), tls)
 }
@@ -137,7 +140,7 @@ async fn run(
     let mut recorder = recorder([mail(0)]);
     let notes = recorder.notes.clone();
     let serve = async {
-        let mut peer = accept_tls(listener, connector.server().security, acceptor).await?;
+        let mut peer = accept_tls(listener, connector.server().security(), acceptor).await?;
         peer.take_mail(0).await;
         peer.hear(&["QUIT"]).await;
         peer.say("221 bye").await;
@@ -169,7 +172,7 @@ async fn check(settings: &TlsSettings, acceptor: &TlsAcceptor, expected: Result<
             assert_eq!(error.stage(), Stage::Tls);
             assert_eq!(error.peer().unwrap().port(), port);
         }
-        let result = result.map(|(info, _)| info.is_verified).map_err(|(error, _)| error.kind());
+        let result = result.map(|(info, _)| info.is_verified()).map_err(|(error, _)| error.kind());
         assert_eq!(result, expected, "{security:?}");
     }
 }

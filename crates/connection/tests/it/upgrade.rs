@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use posthaste_connection::session::reply::{FrameError, Protocol};
 use posthaste_connection::session::{
     CloseReason, Config, Credentials, Stage, Timeouts, TlsPolicy, Violation,
 };
@@ -92,7 +93,7 @@ async fn octets_injected_into_the_handshake_end_the_connection() {
         hear_no_smtp(peer).await;
     })
     .await;
-    assert_eq!(result, Err(ErrorKind::Handshake));
+    assert_eq!(result, Err(ErrorKind::NotTls));
     assert_eq!(notes.closed(), CloseReason::Aborted { stage: Stage::Tls });
 }
 
@@ -114,8 +115,10 @@ async fn a_broken_handshake_is_followed_by_a_new_connection_without_tls() {
     .await;
     assert_eq!(result, Ok(()));
     assert!(notes.outcomes()[0].is_delivered());
-    // The result shows that there was no TLS, and each session had its end.
+    // The result shows that there was no TLS, and why, and each session had its end.
     assert!(notes.infos().iter().all(|info| info.tls.is_none()));
+    let given_up: Vec<_> = notes.infos().iter().map(|info| info.tls_given_up).collect();
+    assert_eq!(given_up, [None, Some(ErrorKind::NotTls)]);
     let aborted = CloseReason::Aborted { stage: Stage::Tls };
     assert_eq!(notes.closings(), [aborted, CloseReason::Quit]);
 }
@@ -162,7 +165,7 @@ async fn a_plaintext_greeting_on_a_tls_port_is_an_error() {
             hear_no_smtp(peer).await;
         })
         .await;
-        assert_eq!(result, Err(ErrorKind::Handshake));
+        assert_eq!(result, Err(ErrorKind::NotTls));
         assert!(notes.infos().is_empty() && notes.closings().is_empty());
         assert!(now() - since < Duration::from_secs(5));
     }
@@ -179,11 +182,8 @@ async fn tls_on_a_plaintext_port_is_a_violation() {
     })
     .await;
     assert_eq!(result, Ok(()));
-    let CloseReason::Violation { stage: Stage::Greeting, violation: Violation::Malformed(_) } =
-        notes.closed()
-    else {
-        panic!("{notes:?}")
-    };
+    let violation = Violation::Malformed(FrameError::NotSmtp { protocol: Protocol::Tls });
+    assert_eq!(notes.closed(), CloseReason::Violation { stage: Stage::Greeting, violation });
 }
 
 /// ST-18, TLS-30: a handshake that does not come to an end has a deadline of its own, octets or not.

@@ -241,7 +241,9 @@ fn connect_failure(kind: ErrorKind) -> ConnectFailure {
         ErrorKind::ConnectTimeout => ConnectFailure::Timeout,
         ErrorKind::Local => ConnectFailure::Local,
         ErrorKind::Certificate => ConnectFailure::Certificate,
-        ErrorKind::Handshake | ErrorKind::HandshakeTimeout => ConnectFailure::Tls,
+        ErrorKind::NotTls | ErrorKind::Handshake | ErrorKind::HandshakeTimeout => {
+            ConnectFailure::Tls
+        }
         _ => ConnectFailure::Unreachable,
     }
 }
