@@ -6,13 +6,17 @@
 //! |---|---|
 //! | `set KEY VALUE` | a setting, before anything is said: `mode`, `tls`, `auth`, `ignore`, `plaintext` |
 //! | `mail N: FROM -> TO, TO \| CONTENT` | mail `N` is handed in as soon as there is room; `\n` in the content is CRLF |
+//! | `ask N: KEY=VALUE KEY=VALUE` | what mail `N` asks for beyond delivery; `binary N`: its content is not text |
 //! | `all-or-nothing N` | mail `N` is for all of its recipients or nobody |
+//! | `set auth USER PASSWORD`, `set token USER TOKEN`, `set external USER` | credentials, before settings about them |
 //! | `S: TEXT` | the server says this line; neighbouring lines arrive together |
 //! | `s: TEXT` | the same without a line end |
 //! | `C: TEXT` | the client has said this line since the server last spoke; all of it must be listed |
 //! | `E: TEXT` | this event was reported, in this order |
+//! | `! derive` | the key is there, after `set derive later`; otherwise it is at once |
 //! | `! eof`, `! timeout`, `! tls`, `! quit`, `! abort`, `! mode M` | something else happens |
 //! | `! write N` | only N octets of what the client wants to say get written from now on |
+//! | `<<TEXT>>` | in what either side says: the base64 of TEXT; `\xNN` is an octet |
 //! | `together` | the server's octets are not cut in this case, since it is about what arrives together |
 //!
 //! Every case is run three times: the server's octets in one piece, one by one, and cut in two at random places.
@@ -22,9 +26,15 @@ use std::fmt::Write as _;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use posthaste_session::reply::Mechanism;
 use posthaste_session::{
-    CloseReason, Config, Content, Credentials, Envelope, Event, ForwardPath, Mail, Outcome,
-    PartialRefusal, PlaintextAuth, ReversePath, Session, TlsPolicy, TlsState,
+    ChannelBinding, CloseReason, Config, Content, Credentials, DeliverBy, Entropy, Envelope,
+    EnvelopeId, Event, ForwardPath, Hold, InitialResponse, KeyDerivation, LateDelivery, Mail,
+    MailOptions, OriginalRecipient, Outcome, Parameter, PartialRefusal, PlaintextAuth, Priority,
+    Protocol, Recipient, RecipientOptions, ReversePath, ServerName, Session, Speaker, TlsPolicy,
+    TlsState, Violation,
 };
 
 /// How the server's octets are cut.
@@ -44,13 +54,18 @@ struct Runner {
     events: VecDeque<String>,
     cut: Cut,
     write_limit: Option<usize>,
+    tls: TlsState,
+    derives: bool,
+    /// A key that the session waits for.
+    derivation: Option<KeyDerivation>,
 }
 
 impl Runner {
     fn new(case: &[&str], cut: Cut) -> Self {
         let mut config = Config::new("client.example".parse().unwrap());
-        let mut plaintext = PlaintextAuth::Forbidden;
-        let mut auth = None;
+        config.entropy = Some(Entropy::new([0; Entropy::LENGTH]));
+        let mut tls = TlsState::default();
+        let mut derives = true;
         let mut mails: Vec<(u32, Mail)> = Vec::new();
         for line in case {
             if let Some(setting) = line.strip_prefix("set ") {
@@ -65,22 +80,48 @@ impl Runner {
                             other => panic!("no such policy: {other}"),
                         }
                     }
-                    "auth" => auth = Some(value.split_once(' ').unwrap()),
-                    "plaintext" => plaintext = PlaintextAuth::Allowed,
+                    "auth" | "token" | "external" => {
+                        config.credentials = Some(parse_credentials(key, value));
+                    }
+                    "plaintext" | "mechanisms" | "initial-response" | "login" => {
+                        let credentials = config.credentials.take().expect("`set auth` first");
+                        config.credentials = Some(adjusted(credentials, key, value));
+                    }
+                    "entropy" => config.entropy = None,
+                    "server" => {
+                        let (host, port) = value.split_once(' ').unwrap();
+                        let (host, port) = (host.to_owned(), port.parse().unwrap());
+                        config.server = Some(ServerName { host, port });
+                    }
+                    "binding" => {
+                        let octets = [value.parse().unwrap(); ChannelBinding::LENGTH];
+                        tls.channel_binding = Some(ChannelBinding::from_exporter(octets));
+                    }
+                    "derive" => derives = false,
+                    "transcript" => config.transcript = true,
+                    "chunking" => config.chunking = value.parse().unwrap(),
+                    "protocol" => {
+                        assert_eq!(value, "lmtp");
+                        config.protocol = Protocol::Lmtp;
+                    }
                     "ignore" => config.ignored_keywords.push(value.to_owned()),
                     other => panic!("no such setting: {other}"),
                 }
             } else if let Some(mail) = line.strip_prefix("mail ") {
                 mails.push(parse_mail(mail));
+            } else if let Some((number, wishes)) =
+                line.strip_prefix("ask ").and_then(|ask| ask.split_once(": "))
+            {
+                let mail = named(&mut mails, number);
+                mail.envelope = ask(&mail.envelope, wishes);
+            } else if let Some(number) = line.strip_prefix("binary ") {
+                let mail = named(&mut mails, number);
+                let octets = mail.content.as_bytes().iter();
+                let octets: Vec<u8> = octets.map(|o| if *o == b'~' { 0 } else { *o }).collect();
+                mail.content = Content::binary(octets);
             } else if let Some(number) = line.strip_prefix("all-or-nothing ") {
-                let number = number.parse().unwrap();
-                let mail = mails.iter_mut().find(|(n, _)| *n == number).unwrap();
-                mail.1.partial_refusal = PartialRefusal::AllOrNothing;
+                named(&mut mails, number).partial_refusal = PartialRefusal::AllOrNothing;
             }
-        }
-        if let Some((user, password)) = auth {
-            config.credentials =
-                Some(Credentials::new(user, password).unwrap().with_plaintext(plaintext));
         }
         let now = Instant::now();
         let session = Session::new(now, config);
@@ -93,6 +134,9 @@ impl Runner {
             events: VecDeque::new(),
             cut,
             write_limit: None,
+            tls,
+            derives,
+            derivation: None,
         };
         runner.drain();
         runner
@@ -126,12 +170,24 @@ impl Runner {
             self.session.transmitted(self.now, octets.len());
         }
         while let Some(event) = self.session.poll_event() {
+            if let Event::DeriveKey(derivation) = &event {
+                self.derivation = Some(derivation.clone());
+            }
             let text = self.describe(event);
             self.events.push_back(text);
+        }
+        if self.derives && self.derivation.is_some() {
+            self.derive();
+            self.drain();
         }
         if self.session.room() > 0 && !self.mails.is_empty() {
             self.drain();
         }
+    }
+
+    fn derive(&mut self) {
+        let derivation = self.derivation.take().expect("a key is asked for");
+        self.session.key_derived(self.now, derivation.derive());
     }
 
     fn hear(&mut self, octets: &[u8]) {
@@ -150,6 +206,12 @@ impl Runner {
         match event {
             Event::Ready => "ready".to_owned(),
             Event::StartTls => "start tls".to_owned(),
+            Event::DeriveKey(_) => "derive key".to_owned(),
+            Event::TokenRefused(text) => format!("token refused {text}"),
+            Event::Transcript(line) => {
+                let mark = if line.speaker == Speaker::Client { "->" } else { "<-" };
+                format!("{mark} {}", line.text)
+            }
             Event::PipeliningProven(mode) => format!("proven {mode}"),
             Event::PipeliningLowered(change) => {
                 format!("lowered {} -> {} {:?}", change.from, change.to, change.objection)
@@ -184,6 +246,9 @@ impl Runner {
                 }
                 CloseReason::Lost { stage } => format!("closed lost {stage}"),
                 CloseReason::Timeout { stage } => format!("closed timeout {stage}"),
+                CloseReason::Violation { stage, violation: Violation::Auth(failure) } => {
+                    format!("closed violation {stage} {failure:?}")
+                }
                 CloseReason::Violation { stage, .. } => format!("closed violation {stage}"),
                 CloseReason::Objected { stage, .. } => format!("closed objected {stage}"),
                 CloseReason::Unavailable(what) => format!("closed unavailable {what:?}"),
@@ -204,13 +269,91 @@ impl Runner {
                 self.now = deadline;
                 self.session.handle_timeout(deadline);
             }
-            ("tls", _) => self.session.tls_established(self.now, TlsState::default()),
+            ("tls", "verified") => {
+                let state = TlsState { is_verified: true, ..TlsState::default() };
+                self.session.tls_established(self.now, state);
+            }
+            ("tls", _) => self.session.tls_established(self.now, self.tls),
+            ("derive", _) => self.derive(),
             ("quit", _) => self.session.quit(self.now),
             ("abort", _) => self.session.abort(self.now),
             ("mode", mode) => self.session.set_pipelining(self.now, mode.parse().unwrap()),
             other => panic!("no such command: {other:?}"),
         }
         self.drain();
+    }
+}
+
+fn named<'a>(mails: &'a mut [(u32, Mail)], number: &str) -> &'a mut Mail {
+    let number = number.parse().unwrap();
+    &mut mails.iter_mut().find(|(n, _)| *n == number).unwrap().1
+}
+
+/// The envelope with parameters; those of RCPT are for every recipient.
+fn ask(envelope: &Envelope, wishes: &str) -> Envelope {
+    let mut options = MailOptions::default();
+    let mut recipient = RecipientOptions::default();
+    for wish in wishes.split(' ') {
+        let (key, value) = wish.split_once('=').unwrap_or((wish, ""));
+        match key {
+            "ret" => options.return_content = Some(value.parse().unwrap()),
+            "envid" => options.envelope_id = Some(EnvelopeId::new(value).unwrap()),
+            "return-in" | "notify-in" => {
+                let late = match key {
+                    "return-in" => LateDelivery::Return,
+                    _ => LateDelivery::Notify,
+                };
+                options.deliver_by = Some(DeliverBy::new(value.parse().unwrap(), late).unwrap());
+            }
+            "priority" => options.priority = Some(Priority::new(value.parse().unwrap()).unwrap()),
+            "hold" => {
+                let time = Duration::from_secs(value.parse().unwrap());
+                options.hold = Some(Hold::for_time(time).unwrap());
+            }
+            "require-tls" => options.require_tls = true,
+            "authority" => {
+                options.authority = Some(value.parse::<ReversePath>().unwrap().into());
+            }
+            "notify" => recipient.notify = Some(value.parse().unwrap()),
+            "original" => {
+                let path = value.parse().unwrap();
+                recipient.original = Some(OriginalRecipient::new(&path).unwrap());
+            }
+            other => {
+                let parameter = Parameter::new(other, other, Some(value)).unwrap();
+                options.others.push(parameter.clone());
+                recipient.others.push(parameter);
+            }
+        }
+    }
+    let recipients = envelope.forward_paths().iter().cloned();
+    let recipients = recipients.map(|path| Recipient::new(path).with_options(recipient.clone()));
+    Envelope::new(envelope.reverse_path().clone(), recipients).unwrap().with_options(options)
+}
+
+fn parse_credentials(kind: &str, value: &str) -> Credentials {
+    let (user, secret) = value.split_once(' ').unwrap_or((value, ""));
+    let credentials = match kind {
+        "auth" => Credentials::new(user, secret),
+        "token" => Credentials::bearer(user, secret),
+        _ => Credentials::external((user != "nobody").then(|| user.to_owned())),
+    };
+    credentials.unwrap()
+}
+
+fn adjusted(credentials: Credentials, key: &str, value: &str) -> Credentials {
+    match (key, value) {
+        ("plaintext", _) => credentials.with_plaintext(PlaintextAuth::Allowed),
+        ("mechanisms", list) => {
+            let mechanisms: Vec<Mechanism> = list.split(',').map(|m| m.parse().unwrap()).collect();
+            credentials.with_mechanisms(&mechanisms).unwrap()
+        }
+        ("initial-response", "always") => {
+            credentials.with_initial_response(InitialResponse::Always)
+        }
+        ("initial-response", "never") => credentials.with_initial_response(InitialResponse::Never),
+        ("login", "user-first") => credentials.with_login_initial_response(),
+        other => panic!("no such setting: {other:?}"),
     }
 }
 
@@ -238,7 +381,7 @@ fn run(file: &str, name: &str, case: &[&str], cut: Cut) {
             runner.hear(&octets);
         } else if let Some(expected) = line.strip_prefix("C: ") {
             let (said, rest) = runner.said.split_once("\r\n").unwrap_or((&runner.said, ""));
-            assert_eq!(said, expected, "{}", place(line));
+            assert_eq!(said.replace('\0', "~"), with_base64(expected), "{}", place(line));
             runner.said = rest.to_owned();
         } else if let Some(expected) = line.strip_prefix("E: ") {
             assert_eq!(runner.events.pop_front().as_deref(), Some(expected), "{}", place(line));
@@ -260,9 +403,32 @@ fn run(file: &str, name: &str, case: &[&str], cut: Cut) {
     );
 }
 
-/// The octets of a server's line. `\xNN` stands for an octet.
+/// The octets of a server's line.
 fn spoken(line: &str) -> Vec<u8> {
     let (kind, text) = line.split_once(": ").unwrap();
+    let mut octets = unescaped(&with_base64(text));
+    if kind == "S" {
+        octets.extend_from_slice(b"\r\n");
+    }
+    octets
+}
+
+/// `<<TEXT>>` stands for the base64 of TEXT.
+fn with_base64(text: &str) -> String {
+    let mut encoded = String::new();
+    let mut rest = text;
+    while let Some((before, (inside, behind))) =
+        rest.split_once("<<").and_then(|(before, rest)| Some((before, rest.split_once(">>")?)))
+    {
+        encoded.push_str(before);
+        encoded.push_str(&STANDARD.encode(unescaped(inside)));
+        rest = behind;
+    }
+    encoded + rest
+}
+
+/// `\xNN` stands for an octet.
+fn unescaped(text: &str) -> Vec<u8> {
     let mut octets = Vec::new();
     let mut rest = text;
     while let Some((before, escape)) = rest.split_once("\\x") {
@@ -271,9 +437,6 @@ fn spoken(line: &str) -> Vec<u8> {
         rest = &escape[2..];
     }
     octets.extend_from_slice(rest.as_bytes());
-    if kind == "S" {
-        octets.extend_from_slice(b"\r\n");
-    }
     octets
 }
 
@@ -317,4 +480,16 @@ macro_rules! transcripts {
     };
 }
 
-transcripts!(auth, cross, greeting, loss, pipelining, tls, transaction);
+transcripts!(
+    auth,
+    chunking,
+    cross,
+    greeting,
+    limits,
+    lmtp,
+    loss,
+    parameters,
+    pipelining,
+    tls,
+    transaction
+);
