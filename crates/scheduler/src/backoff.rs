@@ -51,6 +51,13 @@ impl RetryPolicy {
     }
 }
 
+impl RetryPolicy {
+    /// The same, or longer where the server asked for it, but not longer than the longest wait.
+    pub(crate) fn asked(&self, attempts: u32, asked: Duration, rng: &mut Rng) -> Duration {
+        self.after(attempts, rng).max(jittered(asked.min(self.max), rng))
+    }
+}
+
 impl Default for RetryPolicy {
     /// Five attempts, with waits from 1 s to 5 minutes.
     fn default() -> Self {

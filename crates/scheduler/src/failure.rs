@@ -4,8 +4,15 @@
 //! whether that one counts), the *connection* (the session closes what cannot be used any more),
 //! the *server* (left alone for a while or not). All functions are pure and their matches complete.
 
-use posthaste_session::reply::{ReplyBuf, ReplyCode};
+mod consequence;
+
+use std::time::Duration;
+
+use posthaste_session::reply::{ReplyBuf, ReplyCode, Scope};
 use posthaste_session::{CloseReason, NotSent, Outcome, Refusal, Stage};
+
+pub use self::consequence::{Consequence, Reading, read};
+use crate::planner::Answer;
 
 /// What one recipient's outcome means for this recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,9 +24,18 @@ pub enum Verdict {
     /// Nobody knows; sending again may deliver twice.
     InDoubt,
     /// Try again after the minutes that greylisting servers want; the attempt counts.
-    Greylisted,
+    Greylisted(Greylisting),
     /// Try again.
     Again(Charge),
+}
+
+/// How sure it is that a recipient is greylisted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greylisting {
+    /// The server says so.
+    Said,
+    /// It looks like it. A server that was only busy for a moment looks the same.
+    Guessed,
 }
 
 /// What another attempt costs a mail. The order is that of a mail with several recipients: what
@@ -47,39 +63,78 @@ pub enum Part {
     Content,
 }
 
-/// What a recipient's outcome means for this recipient.
-pub fn verdict(outcome: &Outcome) -> Verdict {
-    match outcome {
-        Outcome::Delivered(_) => Verdict::Delivered,
-        Outcome::Refused(refusal) => refused(refusal),
-        Outcome::InDoubt => Verdict::InDoubt,
-        Outcome::NotSent(not_sent) => Verdict::Again(match not_sent {
-            NotSent::NeverStarted | NotSent::Pipelining | NotSent::Limit => Charge::Unsent,
-            NotSent::Interrupted(stage) => Charge::Interrupted(part(*stage)),
-            // Whoever was refused decides for all; alone it means nothing.
-            NotSent::AllOrNothing => Charge::Counted,
-        }),
-    }
+/// What a recipient's outcome means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// For this recipient.
+    pub verdict: Verdict,
+    /// For the server and the connection.
+    pub answer: Answer,
+    /// How long the server would like the recipient to wait, if there is another attempt.
+    pub asked: Duration,
 }
 
-fn refused(refusal: &Refusal) -> Verdict {
+/// What a recipient's outcome means.
+pub fn judge(outcome: &Outcome) -> Judgement {
+    let (verdict, answer) = match outcome {
+        Outcome::Delivered(_) => (Verdict::Delivered, Answer::Accepted),
+        Outcome::Refused(refusal) => return refused(refusal),
+        Outcome::InDoubt => (Verdict::InDoubt, Answer::Nothing),
+        Outcome::NotSent(not_sent) => {
+            let charge = match not_sent {
+                // Those of a mail that the server does take go first, so this comes to an end.
+                NotSent::NeverStarted | NotSent::Pipelining | NotSent::Limit => Charge::Unsent,
+                NotSent::Interrupted(stage) => Charge::Interrupted(part(*stage)),
+                // Whoever was refused decides for all; alone it means nothing.
+                NotSent::AllOrNothing => Charge::Counted,
+            };
+            (Verdict::Again(charge), Answer::Nothing)
+        }
+    };
+    Judgement { verdict, answer, asked: Duration::ZERO }
+}
+
+fn refused(refusal: &Refusal) -> Judgement {
     let Refusal { stage, reply } = refusal;
-    if *stage == Stage::Rcpt && is_too_many_recipients(reply) {
-        return Verdict::Again(Charge::Split);
-    }
-    if !refusal.is_transient() {
-        return Verdict::Failed;
-    }
-    if is_shutdown(reply) {
-        return Verdict::Again(Charge::Interrupted(part(*stage)));
-    }
-    if says(reply, GREYLISTING) {
-        return Verdict::Greylisted;
-    }
-    if *stage == Stage::Mail && is_throttle(reply) {
-        return Verdict::Again(Charge::Throttled);
-    }
-    Verdict::Again(Charge::Counted)
+    let Reading { consequence, wait, .. } = read(*stage, reply.as_reply());
+    let interrupted = Verdict::Again(Charge::Interrupted(part(*stage)));
+    let verdict = match consequence {
+        _ if is_shutdown(reply) => interrupted,
+        Consequence::Retry => Verdict::Again(Charge::Counted),
+        Consequence::Greylist if wait.is_some() => Verdict::Greylisted(Greylisting::Said),
+        Consequence::Greylist => Verdict::Greylisted(Greylisting::Guessed),
+        Consequence::Split => Verdict::Again(Charge::Split),
+        Consequence::Reconnect => interrupted,
+        // At MAIL the server knows next to nothing of the mail. Later it may be the mail that it
+        // finds too much, which must not hold up the others for ever.
+        Consequence::SlowDown | Consequence::LimitConnections | Consequence::BackOff => {
+            let at_mail = *stage == Stage::Mail;
+            Verdict::Again(if at_mail { Charge::Throttled } else { Charge::Counted })
+        }
+        Consequence::Fail
+        | Consequence::HoldAccount
+        | Consequence::HoldServer
+        // What is no refusal is no delivery either.
+        | Consequence::Proceed
+        | Consequence::Deliver => Verdict::Failed,
+    };
+    let answer = match consequence {
+        _ if is_shutdown(reply) => Answer::Nothing,
+        Consequence::SlowDown | Consequence::LimitConnections | Consequence::BackOff => {
+            Answer::Throttled
+        }
+        Consequence::Reconnect => Answer::Exhausted,
+        Consequence::Retry if *stage == Stage::Mail => Answer::Deferred,
+        Consequence::Retry
+        | Consequence::Greylist
+        | Consequence::Split
+        | Consequence::Fail
+        | Consequence::HoldAccount
+        | Consequence::HoldServer
+        | Consequence::Proceed
+        | Consequence::Deliver => Answer::Refused,
+    };
+    Judgement { verdict, answer, asked: wait.unwrap_or_default() }
 }
 
 fn part(stage: Stage) -> Part {
@@ -90,6 +145,7 @@ fn part(stage: Stage) -> Part {
         | Stage::Greeting
         | Stage::Hello
         | Stage::StartTls
+        | Stage::Xclient
         | Stage::Auth
         | Stage::Mail
         | Stage::Rcpt
@@ -110,6 +166,8 @@ pub enum Closed {
     /// The server closes in good order, by 421 (RFC 5321 section 3.8). Says nothing if the
     /// connection had been of use.
     Shutdown,
+    /// The same, because mail came too fast: the server is left alone for a while.
+    Throttled,
     /// The connection broke although something was expected of it. Says nothing if the connection
     /// had been of use: a line can break.
     Broken,
@@ -179,10 +237,7 @@ pub fn closed(reason: &CloseReason) -> Closed {
         CloseReason::Quit | CloseReason::Aborted { .. } => Closed::Unremarkable,
         CloseReason::Objected { .. } => Closed::Objected,
         CloseReason::Refused { stage, reply } => session_refused(*stage, reply),
-        CloseReason::Shutdown { reply, .. } if is_too_many_connections(reply) => {
-            Closed::TooManyConnections
-        }
-        CloseReason::Shutdown { .. } => Closed::Shutdown,
+        CloseReason::Shutdown { stage, reply } => shut_down(*stage, reply),
         CloseReason::Lost { stage } => lost(*stage),
         CloseReason::Timeout { stage } => timed_out(*stage),
         CloseReason::Violation { stage: Stage::Greeting, .. } => Closed::Absent(Weight::Single),
@@ -192,17 +247,43 @@ pub fn closed(reason: &CloseReason) -> Closed {
 }
 
 fn session_refused(stage: Stage, reply: &ReplyBuf) -> Closed {
-    if is_too_many_connections(reply) {
-        return Closed::TooManyConnections;
-    }
-    let permanent = reply.code().is_permanent_negative();
-    match stage {
-        Stage::Greeting | Stage::Hello if permanent => Closed::Unwelcome,
-        Stage::Auth if permanent => Closed::Credentials,
+    let Reading { consequence, scope, wait, .. } = read(stage, reply.as_reply());
+    match consequence {
+        Consequence::LimitConnections => Closed::TooManyConnections,
         // What was refused is one mail, before all of it was written.
-        Stage::Content => Closed::Unremarkable,
-        stage if is_between_mails(stage) => Closed::Unremarkable,
-        _ => Closed::Failure(Weight::Single),
+        _ if stage == Stage::Content => Closed::Unremarkable,
+        Consequence::HoldServer => Closed::Unwelcome,
+        Consequence::HoldAccount => Closed::Credentials,
+        Consequence::Reconnect => Closed::Unremarkable,
+        // Each further login would lengthen the lock.
+        Consequence::BackOff if scope == Scope::Account && wait.is_some() => {
+            Closed::Failure(Weight::Double)
+        }
+        Consequence::BackOff
+        | Consequence::SlowDown
+        | Consequence::Proceed
+        | Consequence::Deliver
+        | Consequence::Fail
+        | Consequence::Retry
+        | Consequence::Greylist
+        | Consequence::Split => Closed::Failure(Weight::Single),
+    }
+}
+
+fn shut_down(stage: Stage, reply: &ReplyBuf) -> Closed {
+    match read(stage, reply.as_reply()).consequence {
+        Consequence::LimitConnections => Closed::TooManyConnections,
+        Consequence::SlowDown => Closed::Throttled,
+        Consequence::BackOff
+        | Consequence::HoldAccount
+        | Consequence::HoldServer
+        | Consequence::Reconnect
+        | Consequence::Proceed
+        | Consequence::Deliver
+        | Consequence::Fail
+        | Consequence::Retry
+        | Consequence::Greylist
+        | Consequence::Split => Closed::Shutdown,
     }
 }
 
@@ -231,64 +312,8 @@ fn is_between_mails(stage: Stage) -> bool {
 }
 
 /// Whether the server is about to close the connection, whatever it was asked.
-pub(crate) fn is_shutdown(reply: &ReplyBuf) -> bool {
+fn is_shutdown(reply: &ReplyBuf) -> bool {
     reply.code() == ReplyCode::NOT_AVAILABLE
-}
-
-/// What servers say when they have as many connections as they want from one client. In lower case.
-const TOO_MANY_CONNECTIONS: &[&str] = &[
-    "too many connections",
-    "too many concurrent",
-    "too many sessions",
-    "too many simultaneous",
-    "too many smtp sessions",
-    "too many open connections",
-    "concurrent connection",
-    "concurrent session",
-    "connection limit",
-    "connections limit",
-    "maximum number of connections",
-    "connection count exceeded",
-];
-
-/// What servers say when mail comes faster than they want it. In lower case.
-const THROTTLE: &[&str] = &[
-    "rate limit",
-    "rate exceeded",
-    "throttl",
-    "slow down",
-    "too many connections",
-    "too much mail",
-];
-
-/// What servers say to mails that they do not know yet, until they come again. In lower case.
-const GREYLISTING: &[&str] = &["greylist", "graylist", "grey-list", "gray-list", "grey list"];
-
-/// Whether a reply, at whatever stage, says that there are too many connections.
-fn is_too_many_connections(reply: &ReplyBuf) -> bool {
-    says(reply, TOO_MANY_CONNECTIONS)
-}
-
-fn is_throttle(reply: &ReplyBuf) -> bool {
-    says(reply, THROTTLE) || is_too_many_connections(reply)
-}
-
-/// Whether a refused recipient is one too many for the mail (RFC 5321 section 4.5.3.1.10): 452 or
-/// 552 with x.5.3, or in words. A bare 452 or 552 is about storage as often.
-fn is_too_many_recipients(reply: &ReplyBuf) -> bool {
-    matches!(reply.code().value(), 451 | 452 | 552)
-        && match reply.enhanced() {
-            Some(enhanced) => (enhanced.subject(), enhanced.detail()) == (5, 3),
-            None => says(reply, &["too many recipients"]),
-        }
-}
-
-/// Whether one of the phrases, in lower case, stands in the reply.
-fn says(reply: &ReplyBuf, phrases: &[&str]) -> bool {
-    let text = reply.as_reply().as_bytes().to_ascii_lowercase();
-    phrases
-        .iter()
-        .any(|phrase| text.windows(phrase.len()).any(|window| window == phrase.as_bytes()))
 }
 
 #[cfg(test)]
@@ -307,6 +332,7 @@ mod tests {
     fn refusals() {
         use Stage::{Content, Data, Final, Mail, Rcpt};
         let counted = Verdict::Again(Charge::Counted);
+        let greylisted = Verdict::Greylisted(Greylisting::Said);
         let throttled = Verdict::Again(Charge::Throttled);
         let split = Verdict::Again(Charge::Split);
         let interrupted = |part| Verdict::Again(Charge::Interrupted(part));
@@ -321,8 +347,12 @@ mod tests {
             (Rcpt, "421 4.7.0 too many errors", interrupted(Part::Envelope)),
             (Rcpt, "450 4.2.1 mailbox is busy", counted),
             (Rcpt, "450 4.7.1 sender rate limit", counted),
-            (Rcpt, "450 4.7.1 Greylisted, come back later", Verdict::Greylisted),
-            (Rcpt, "451 4.7.1 <a@b>: Recipient: Greylisting in action", Verdict::Greylisted),
+            (Rcpt, "450 4.7.1 Greylisted, come back later", greylisted),
+            (Rcpt, "451 4.7.1 <a@b>: Recipient: Greylisting in action", greylisted),
+            (Rcpt, "451 4.7.1 please try again", Verdict::Greylisted(Greylisting::Guessed)),
+            (Rcpt, "550 Ip frequency limited", counted),
+            (Mail, "550 Ip frequency limited", throttled),
+            (Mail, "451 4.4.2 Timeout - closing connection", interrupted(Part::Envelope)),
             (Rcpt, "452 4.5.3 Error: too many recipients", split),
             (Rcpt, "452 Too many recipients", split),
             (Rcpt, "552 5.5.3 too many recipients", split),
@@ -337,7 +367,7 @@ mod tests {
             (Final, "550 5.7.1 content refused", Verdict::Failed),
         ] {
             let refusal = Refusal { stage, reply: reply(line) };
-            assert_eq!(verdict(&Outcome::Refused(refusal)), expected, "{stage} {line}");
+            assert_eq!(judge(&Outcome::Refused(refusal)).verdict, expected, "{stage} {line}");
         }
     }
 
@@ -360,7 +390,7 @@ mod tests {
                 again(Charge::Interrupted(Part::Content)),
             ),
         ] {
-            assert_eq!(verdict(&outcome), expected, "{outcome:?}");
+            assert_eq!(judge(&outcome).verdict, expected, "{outcome:?}");
         }
     }
 
@@ -381,6 +411,8 @@ mod tests {
             (Auth, "535 5.7.8 authentication failed", Closed::Credentials),
             (Auth, "534 5.7.9 mechanism too weak", Closed::Credentials),
             (Auth, "454 4.7.0 temporary failure", failure),
+            (Auth, "454 4.7.0 Too many login attempts", Closed::Failure(Weight::Double)),
+            (Auth, "432 4.7.12 a password transition is needed", Closed::Credentials),
             (Auth, "432 4.3.2 Concurrent connections limit exceeded", Closed::TooManyConnections),
             (Content, "552 5.3.4 too big", Closed::Unremarkable),
             (Reset, "554 Too many nonmail commands", Closed::Unremarkable),
@@ -405,6 +437,7 @@ mod tests {
             (shutdown("421 4.3.2 shutting down"), Closed::Shutdown),
             (shutdown("421 4.7.0 too many messages in this connection"), Closed::Shutdown),
             (shutdown("421 Too many concurrent SMTP connections"), Closed::TooManyConnections),
+            (shutdown("421 4.7.28 unusual rate of mail"), Closed::Throttled),
             (lost(Greeting), absent),
             (lost(Mail), Closed::Broken),
             (lost(Rcpt), Closed::Broken),

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use posthaste_session::reply::ReplyBuf;
-use posthaste_session::{
-    Mail, NotSent, Outcome, PartialRefusal, Refusal, Stage, Unsendable,
-};
+use posthaste_session::{Mail, NotSent, Outcome, PartialRefusal, Refusal, Stage, Unsendable};
 
-use crate::failure::{self, Charge, Verdict};
+use crate::failure::{self, Charge, Greylisting, Judgement, Verdict};
 use crate::planner::{Again, Answer, AttemptResult, GiveUp};
 use crate::report::{Cause, RecipientReport, RecipientState, Report, ReportTiming};
 use crate::time::Time;
@@ -53,7 +51,8 @@ struct Entry {
     stage: Option<Stage>,
     reply: Option<ReplyBuf>,
     attempts: u32,
-    was_greylisted: bool,
+    /// How often the server asked for patience.
+    asked: u32,
 }
 
 impl Ledger {
@@ -94,18 +93,22 @@ impl Ledger {
     /// its recipients in their order, and says what the planner has to know. A recipient without
     /// an outcome is in doubt.
     pub fn attempted(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
+        let is_for_good = |outcome| failure::judge(outcome).verdict == Verdict::Failed;
         let context = Context {
-            anybody_delivered: outcomes.iter().any(Outcome::is_delivered),
+            anybody_fits: outcomes.iter().any(fits),
             all_failed: self.mail.partial_refusal == PartialRefusal::AllOrNothing
-                && outcomes.iter().any(|outcome| failure::verdict(outcome) == Verdict::Failed),
+                && outcomes.iter().any(is_for_good),
             in_doubt: self.in_doubt,
         };
         let outcomes_of_all = outcomes.iter().chain(std::iter::repeat(&Outcome::InDoubt));
         let mut again: Option<Again> = None;
+        let mut answer = Answer::Nothing;
         for (at, outcome) in std::mem::take(&mut self.remaining).into_iter().zip(outcomes_of_all) {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.hear(outcome);
-            match context.consequence(outcome, entry) {
+            let judgement = failure::judge(outcome);
+            answer = answer.max(judgement.answer);
+            match context.consequence(outcome, judgement, entry) {
                 Consequence::Settled(state, cause) => {
                     entry.attempts += 1;
                     entry.settled = Some((state, cause));
@@ -115,6 +118,7 @@ impl Ledger {
                     let costlier = |other: Again| Again {
                         charge: other.charge.max(next.charge),
                         wait: other.wait.max(next.wait),
+                        asked: other.asked.max(next.asked),
                     };
                     again = Some(again.map_or(next, costlier));
                     self.remaining.push(at);
@@ -122,7 +126,7 @@ impl Ledger {
             }
         }
         self.ended = now;
-        AttemptResult { again, answer: answer(outcomes) }
+        AttemptResult { again, answer }
     }
 
     /// Enters that the server cannot take this mail, and says what the planner has to know.
@@ -199,10 +203,31 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// How long a recipient waits that is greylisted, for sure or perhaps.
+    fn greylisted(&mut self, greylisting: Greylisting) -> Duration {
+        self.asked += 1;
+        match (greylisting, self.asked) {
+            // Servers that are busy for a moment say the same.
+            (Greylisting::Guessed, 1) => Duration::ZERO,
+            (Greylisting::Said, 1) | (Greylisting::Guessed, 2) => GREYLISTED_WAIT,
+            (Greylisting::Said | Greylisting::Guessed, _) => GREYLISTED_AGAIN_WAIT,
+        }
+    }
+
+    /// How long a recipient waits that the server wants to wait: once may be an accident, and what
+    /// is said again is meant.
+    fn asked_for(&mut self, asked: Duration) -> Duration {
+        self.asked += u32::from(!asked.is_zero());
+        if self.asked > 1 { asked } else { Duration::ZERO }
+    }
+}
+
 /// What an outcome is seen with.
 #[derive(Clone, Copy)]
 struct Context {
-    anybody_delivered: bool,
+    /// A recipient was accepted, whatever became of the content.
+    anybody_fits: bool,
     /// A recipient was refused for good, and the mail is for all or nobody.
     all_failed: bool,
     in_doubt: InDoubtPolicy,
@@ -214,51 +239,57 @@ enum Consequence {
 }
 
 impl Context {
-    fn consequence(self, outcome: &Outcome, entry: &mut Entry) -> Consequence {
-        let again = |charge| Consequence::Again(Again { charge, wait: Duration::ZERO });
-        let later = |wait| Consequence::Again(Again { charge: Charge::Counted, wait });
-        match (failure::verdict(outcome), self.in_doubt) {
+    fn consequence(
+        self,
+        outcome: &Outcome,
+        judgement: Judgement,
+        entry: &mut Entry,
+    ) -> Consequence {
+        let again = |charge, wait, asked| Consequence::Again(Again { charge, wait, asked });
+        let at_once = |charge| again(charge, Duration::ZERO, Duration::ZERO);
+        let failed = Consequence::Settled(RecipientState::Failed, Some(Cause::Refused));
+        match (judgement.verdict, self.in_doubt) {
             (Verdict::Delivered, _) => Consequence::Settled(RecipientState::Delivered, None),
-            (Verdict::Failed, _) => {
-                Consequence::Settled(RecipientState::Failed, Some(Cause::Refused))
-            }
+            (Verdict::Failed, _) => failed,
             (Verdict::InDoubt, InDoubtPolicy::Report) => {
                 Consequence::Settled(RecipientState::InDoubt, Some(Cause::NoFinalReply))
             }
-            (Verdict::InDoubt, InDoubtPolicy::Retry) => later(IN_DOUBT_WAIT),
-            (Verdict::Again(_) | Verdict::Greylisted, _) if self.all_failed => {
+            (Verdict::InDoubt, InDoubtPolicy::Retry) => {
+                again(Charge::Counted, IN_DOUBT_WAIT, Duration::ZERO)
+            }
+            (Verdict::Again(_) | Verdict::Greylisted(_), _) if self.all_failed => {
                 Consequence::Settled(RecipientState::Failed, Some(Cause::AllOrNothing))
             }
-            (Verdict::Greylisted, _) => {
-                let again = std::mem::replace(&mut entry.was_greylisted, true);
-                later(if again { GREYLISTED_AGAIN_WAIT } else { GREYLISTED_WAIT })
+            (Verdict::Greylisted(greylisting), _) => {
+                again(Charge::Counted, entry.greylisted(greylisting), Duration::ZERO)
             }
             // Nobody fits in: the next attempt would end like this one.
-            (Verdict::Again(Charge::Split), _) if !self.anybody_delivered => again(Charge::Counted),
-            (Verdict::Again(charge), _) => again(charge),
+            (Verdict::Again(Charge::Split), _) if !self.anybody_fits => {
+                if is_permanent(outcome) {
+                    failed
+                } else {
+                    at_once(Charge::Counted)
+                }
+            }
+            (Verdict::Again(Charge::Counted), _) => {
+                again(Charge::Counted, Duration::ZERO, entry.asked_for(judgement.asked))
+            }
+            (Verdict::Again(charge), _) => at_once(charge),
         }
     }
 }
 
-/// What an attempt says about the server.
-fn answer(outcomes: &[Outcome]) -> Answer {
-    let deferred_at_mail = |outcome: &Outcome| match outcome {
-        Outcome::Refused(refusal) => refusal.stage == Stage::Mail && refusal.is_transient(),
-        Outcome::Delivered(_) | Outcome::NotSent(_) | Outcome::InDoubt => false,
-    };
-    let refused = |outcome: &Outcome| match outcome {
-        Outcome::Refused(refusal) => !failure::is_shutdown(&refusal.reply),
-        Outcome::Delivered(_) | Outcome::NotSent(_) | Outcome::InDoubt => false,
-    };
-    if outcomes.iter().any(Outcome::is_delivered) {
-        Answer::Accepted
-    } else if !outcomes.iter().any(refused) {
-        Answer::Nothing
-    } else if outcomes.iter().all(deferred_at_mail) {
-        Answer::Deferred
-    } else {
-        Answer::Refused
+/// Whether the server took the recipient, if not the mail.
+fn fits(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Delivered(_) | Outcome::InDoubt => true,
+        Outcome::Refused(refusal) => refusal.stage > Stage::Rcpt,
+        Outcome::NotSent(_) => false,
     }
+}
+
+fn is_permanent(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(refusal) if !refusal.is_transient())
 }
 
 #[cfg(test)]
@@ -411,9 +442,49 @@ mod tests {
         let mut ledger = ledger(&["a"]);
         for expected in [65, 310, 310] {
             let again = attempt(&mut ledger, &["a"], &[refused("450 4.7.1 Greylisted")]).again;
-            let wait = Duration::from_secs(expected);
-            assert_eq!(again, Some(Again { charge: Charge::Counted, wait }));
+            let (wait, asked) = (Duration::from_secs(expected), Duration::ZERO);
+            assert_eq!(again, Some(Again { charge: Charge::Counted, wait, asked }));
         }
+    }
+
+    /// Q38: where the server does not say that it is greylisting, it may only be busy.
+    #[test]
+    fn who_seems_greylisted_waits_for_minutes_the_second_time() {
+        let mut ledger = ledger(&["a"]);
+        for expected in [0, 65, 310] {
+            let again = attempt(&mut ledger, &["a"], &[refused("451 4.7.1 try later")]).again;
+            assert_eq!(again.unwrap().wait, Duration::from_secs(expected));
+        }
+    }
+
+    /// Q40: tried again although it was refused for good, and reported as refused for good. From
+    /// the second time on the server has the patience that it wants.
+    #[test]
+    fn a_throttle_that_pretends_to_be_a_refusal_is_tried_again() {
+        let mut ledger = ledger(&["a"]);
+        for asked in [0, 3600, 3600] {
+            let result = attempt(&mut ledger, &["a"], &[refused("550 Ip frequency limited")]);
+            let asked = Duration::from_secs(asked);
+            let again = Again { charge: Charge::Counted, wait: Duration::ZERO, asked };
+            assert_eq!((result.again, result.answer), (Some(again), Answer::Throttled));
+        }
+        let report = ledger.give_up(Time::EPOCH, GiveUp::AttemptsUsedUp, 3, None);
+        let [recipient] = &report.recipients[..] else { panic!("one recipient") };
+        assert_eq!(recipient.reply.as_ref().unwrap().code().value(), 550);
+        assert_eq!((recipient.state, recipient.attempts), (Failed, 3));
+    }
+
+    /// REP-19, Q33: 552 is about the number of recipients where some were taken, and about the
+    /// mailbox where nobody was.
+    #[test]
+    fn a_permanent_refusal_is_split_off_only_from_others() {
+        let mut ledger = ledger(&["a", "b", "c"]);
+        let outcomes = [delivered(), refused("552"), refused("552 5.5.3 too many recipients")];
+        assert_eq!(charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)), Some(Charge::Split));
+        let outcomes = [refused("552"), refused("452")];
+        assert_eq!(charge(attempt(&mut ledger, &["b", "c"], &outcomes)), Some(Charge::Counted));
+        let report = ledger.give_up(Time::EPOCH, GiveUp::AttemptsUsedUp, 1, None);
+        assert_eq!(states(&report)[1], (Failed, 1));
     }
 
     #[test]
@@ -426,6 +497,8 @@ mod tests {
             (delivered(), Answer::Accepted),
             (refused("550 5.1.1 no"), Answer::Refused),
             (refused("421 4.3.2 no"), Answer::Nothing),
+            (refused("451 4.7.500 Server busy"), Answer::Throttled),
+            (refused("451 too many messages in this session"), Answer::Exhausted),
             (deferred(Stage::Mail), Answer::Deferred),
             (deferred(Stage::Data), Answer::Refused),
             (Outcome::InDoubt, Answer::Nothing),

@@ -278,8 +278,8 @@ pub(super) static RULES: &[Rule] = &[
     said(&[4], &["local problem|local error|internal error|internal server error|server error - |\
           configuration problem|temporary error|temporary failure"])
         .is(LocalError).of(Host),
-    said(&[], &["sigterm|shutting down|shutdown|not accepting connection|not accepting mail|\
-          not accepting messages|server ports are busy|service currently unavailable|restarting|\
+    said(&[], &["sigterm|shutting down|shutdown|not accepting connection|\
+          server ports are busy|service currently unavailable|restarting|\
           going down|maintenance"])
         .is(ShuttingDown).of(Host),
     said(&[4], &["try again later|try later|come back later|essayer plus tard|try again in|\

@@ -78,20 +78,28 @@ pub struct Again {
     pub charge: Charge,
     /// The shortest wait, where the attempt counts.
     pub wait: Duration,
+    /// The wait that the server would like, as far as the [`RetryPolicy`](crate::RetryPolicy)
+    /// allows one so long.
+    pub asked: Duration,
 }
 
-/// What an attempt says about the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What an attempt says about the server and the connection. The order is that of a mail with
+/// several recipients: what stands further down wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
     /// It did not answer.
     Nothing,
-    /// It took the mail, for somebody at least.
-    Accepted,
-    /// It refused.
-    Refused,
     /// It deferred the mail at MAIL: one says something about the mail, several in a row about the
     /// server.
     Deferred,
+    /// It refused.
+    Refused,
+    /// It wants less mail in the same time.
+    Throttled,
+    /// It wants no more mail over this connection; another one may go on.
+    Exhausted,
+    /// It took the mail, for somebody at least.
+    Accepted,
 }
 
 /// What became of the wish to cancel a job.

@@ -262,7 +262,9 @@ impl Ended {
             Closed::Broken | Closed::Absent(_) | Closed::Failure(_) | Closed::Violation => {
                 Some(Blame::MailOrServer)
             }
-            Closed::Shutdown | Closed::TooManyConnections => Some(Blame::Server),
+            Closed::Shutdown | Closed::Throttled | Closed::TooManyConnections => {
+                Some(Blame::Server)
+            }
             Closed::Unremarkable
             | Closed::Objected
             | Closed::Unwelcome

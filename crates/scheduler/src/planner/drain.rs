@@ -34,7 +34,8 @@ impl Planner {
         }
     }
 
-    fn let_finish(&mut self, key: Key, out: &mut Vec<Action>) {
+    /// No more mail for a connection than it has.
+    pub(super) fn let_finish(&mut self, key: Key, out: &mut Vec<Action>) {
         let Some(found) = self.connections.get(key) else { return };
         let connection = ConnectionId(key);
         let action = match found.phase {

@@ -103,15 +103,18 @@ impl Planner {
         }
         let (server, cancelled) = (found.server, found.cancelled);
         self.answered(now, connection, result.answer, out);
-        let Some(Again { charge, wait }) = result.again else {
+        let Some(again) = result.again else {
             self.forget(job.0);
             self.rest(now, connection);
             return;
         };
-        self.note_interruption(connection, job, charge);
+        let charge = again.charge;
+        if result.answer != Answer::Exhausted {
+            self.note_interruption(connection, job, charge);
+        }
         self.detach(job.0);
         if charge == Charge::Counted {
-            self.defer(now, job.0, wait, out);
+            self.defer(now, job.0, again, out);
         } else if cancelled {
             self.give_up(job.0, GiveUp::Cancelled, out);
         } else {
@@ -120,6 +123,10 @@ impl Planner {
             }
             out.push(Action::Record(Record::Requeued { job, charge }));
             self.enqueue(now, job.0, End::Head, out);
+            if let (Answer::Exhausted, Charge::Interrupted(part)) = (result.answer, charge) {
+                // A mail that every connection says this of is the reason itself.
+                self.blame(now, (job, part), Blame::MailOrServer, out);
+            }
         }
         self.rest(now, connection);
         self.balance(now, server, out);
@@ -129,6 +136,7 @@ impl Planner {
     fn answered(&mut self, now: Time, id: ConnectionId, answer: Answer, out: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(id.0) else { return };
         let (server, opened) = (connection.server, connection.opened);
+        let was_useful = connection.answered;
         connection.answered |= answer != Answer::Nothing;
         match answer {
             Answer::Nothing => {}
@@ -138,6 +146,14 @@ impl Planner {
                 self.climb(now, id, out);
             }
             Answer::Refused => self.server_mut(server).deferred_in_row = 0,
+            Answer::Throttled => self.throttle(now, server, out),
+            Answer::Exhausted => {
+                self.let_finish(id.0, out);
+                // It says this to the first mail of a connection: another one would not help.
+                if !was_useful {
+                    self.throttle(now, server, out);
+                }
+            }
             Answer::Deferred => self.deferred_at_mail(now, server, out),
         }
     }
@@ -173,11 +189,12 @@ impl Planner {
     }
 
     /// Counts an attempt of a job that is on no list, and lets it wait for the next.
-    fn defer(&mut self, now: Time, key: Key, wait: Duration, out: &mut Vec<Action>) {
+    fn defer(&mut self, now: Time, key: Key, again: Again, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.attempts += 1;
         let (attempts, expires, cancelled) = (job.attempts, job.expires, job.cancelled);
-        let until = now + self.config.retry.after(attempts, &mut self.rng).max(wait);
+        let wait = self.config.retry.asked(attempts, again.asked, &mut self.rng);
+        let until = now + wait.max(again.wait);
         let cause = if cancelled {
             Some(GiveUp::Cancelled)
         } else if attempts >= self.config.retry.attempts {
@@ -220,7 +237,8 @@ impl Planner {
         }
         self.detach(id.0);
         if counts {
-            self.defer(now, id.0, Duration::ZERO, out);
+            let (wait, asked) = (Duration::ZERO, Duration::ZERO);
+            self.defer(now, id.0, Again { charge: Charge::Counted, wait, asked }, out);
         } else {
             self.enqueue(now, id.0, End::Tail, out);
         }

@@ -119,6 +119,12 @@ impl Planner {
                     self.fail(now, id, end, Weight::Single, out);
                 }
             }
+            Closed::Throttled => {
+                self.throttle(now, id, out);
+                if !end.was_useful {
+                    self.fail(now, id, end, Weight::Single, out);
+                }
+            }
             Closed::TooManyConnections => self.full(now, id, out),
             Closed::Unwelcome => {
                 self.hold(now, id, Hold::Unwelcome, out);

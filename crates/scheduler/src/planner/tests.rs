@@ -122,8 +122,16 @@ impl Engine {
             Charge::Counted,
         ];
         let charge = charges[self.rng.usize(..charges.len())];
-        let again = Again { charge, wait: Duration::from_secs(self.rng.u64(..10)) };
-        let answers = [Answer::Nothing, Answer::Accepted, Answer::Refused, Answer::Deferred];
+        let wait = Duration::from_secs(self.rng.u64(..10));
+        let again = Again { charge, wait, asked: Duration::from_secs(self.rng.u64(..1000)) };
+        let answers = [
+            Answer::Nothing,
+            Answer::Deferred,
+            Answer::Refused,
+            Answer::Throttled,
+            Answer::Exhausted,
+            Answer::Accepted,
+        ];
         let result = AttemptResult {
             again: self.rng.bool().then_some(again),
             answer: answers[self.rng.usize(..answers.len())],
@@ -139,6 +147,7 @@ impl Engine {
             Closed::Unremarkable,
             Closed::Objected,
             Closed::Shutdown,
+            Closed::Throttled,
             Closed::Broken,
             Closed::Failure(Weight::Single),
             Closed::Failure(Weight::Double),
@@ -251,7 +260,8 @@ fn jobs_are_not_stuck_behind_a_throttled_server() {
     for job in jobs.into_iter().filter(|job| *job != throttled) {
         let _ = planner.cancel(now, job, &mut out);
     }
-    let again = Again { charge: Charge::Throttled, wait: Duration::ZERO };
+    let (wait, asked) = (Duration::ZERO, Duration::ZERO);
+    let again = Again { charge: Charge::Throttled, wait, asked };
     let result = AttemptResult { again: Some(again), answer: Answer::Refused };
     planner.finished(now, first, throttled, result, &mut out);
     assert_eq!(planner.next_deadline(), Some(Time::EPOCH + PlannerConfig::default().lifetime));
@@ -262,4 +272,45 @@ fn jobs_are_not_stuck_behind_a_throttled_server() {
     assert!(until < now + Duration::from_secs(2));
     planner.advance(until, &mut out);
     assert_eq!(out, [Action::Wake { connection: second }]);
+}
+
+/// Q65: a connection that has had its share of mails is replaced, at no cost to the mail that was
+/// one too many; a server that says so of the first mail already is throttled.
+#[test]
+fn exhausted_connections_are_replaced() {
+    let (mut planner, mut out) = (Planner::new(PlannerConfig::default(), 1), Vec::new());
+    let server = planner.add_server(ServerLimits { max_connections: 1, ..ServerLimits::default() });
+    let now = Time::EPOCH;
+    for _ in 0..2 {
+        planner.submit(now, NewJob { server, expires: None }, &mut out);
+    }
+    let opened = |out: &mut Vec<Action>| {
+        let connection = |action| match action {
+            Action::Open { connection, .. } => Some(connection),
+            _ => None,
+        };
+        out.drain(..).find_map(connection).unwrap()
+    };
+    let (wait, asked) = (Duration::ZERO, Duration::ZERO);
+    let charge = Charge::Interrupted(Part::Envelope);
+    let exhausted =
+        AttemptResult { again: Some(Again { charge, wait, asked }), answer: Answer::Exhausted };
+    let accepted = AttemptResult { again: None, answer: Answer::Accepted };
+
+    let first = opened(&mut out);
+    planner.connection_ready(now, first, &mut out);
+    let Pull::Job(job) = planner.pull(now, first, &mut out) else { panic!("there are jobs") };
+    planner.finished(now, first, job, accepted, &mut out);
+    let Pull::Job(job) = planner.pull(now, first, &mut out) else { panic!("there is a job") };
+    planner.finished(now, first, job, exhausted, &mut out);
+    assert!(out.contains(&Action::Quit { connection: first }));
+    assert_eq!(planner.pull(now, first, &mut out), Pull::Quit);
+    planner.connection_closed(now, first, Closed::Unremarkable, &mut out);
+
+    let second = opened(&mut out);
+    planner.connection_ready(now, second, &mut out);
+    assert_eq!(planner.pull(now, second, &mut out), Pull::Job(job), "at once");
+    planner.finished(now, second, job, exhausted, &mut out);
+    planner.connection_closed(now, second, Closed::Unremarkable, &mut out);
+    assert!(planner.status(server).opens_at > now, "it would say the same");
 }
