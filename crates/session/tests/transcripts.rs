@@ -482,6 +482,8 @@ macro_rules! transcripts {
 
 transcripts!(
     auth,
+    auth_bearer,
+    auth_scram,
     chunking,
     cross,
     greeting,
