@@ -20,7 +20,7 @@ use crate::summary::tell;
 /// Stands in for a mail server: takes mail fast, and goes wrong where told to.
 #[derive(Args, Debug)]
 pub(crate) struct SinkArgs {
-    /// Where to listen; port 0 takes a free port and prints it
+    /// Where to listen; port 0 takes a free port and prints it; unix:/PATH is a Unix socket
     #[arg(value_name = "ADDR", default_value = "127.0.0.1:2525")]
     addr: String,
 
@@ -90,6 +90,9 @@ pub(crate) struct SinkArgs {
     /// The transaction of a refused chunk: reset, or keep as Exim does
     #[arg(long, value_name = "HOW")]
     refused_chunk: Option<String>,
+    /// Expect a header of the PROXY protocol (version 1 or 2) on each connection
+    #[arg(long)]
+    proxy_protocol: bool,
     /// Whether to look into content for violations (true), or only count it (false)
     #[arg(long, value_name = "BOOL")]
     inspect: Option<String>,
@@ -115,7 +118,7 @@ pub(crate) struct SinkArgs {
 /// Why a sink cannot start or report.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SinkError {
-    #[error("expected an address such as 127.0.0.1:2525 or [::1]:0, got {0:?}")]
+    #[error("expected an address such as 127.0.0.1:2525, [::1]:0 or unix:/path, got {0:?}")]
     Address(String),
     #[error("--{0}")]
     Option(#[from] posthaste_sink::OptionError),
@@ -163,7 +166,7 @@ async fn serve(args: &SinkArgs) -> Result<Exit, SinkError> {
         let ca = sink.ca_pem().ok_or(SinkError::NoAuthority)?;
         write(path, ca.as_bytes())?;
     }
-    announce(&format!("listening on {}", sink.addr()));
+    announce(&format!("listening on {}", sink.endpoint()));
     let exit = loop {
         let exit = tokio::select! {
             () = enough(&sink, args.exit_after) => Some(Exit::Done),
@@ -186,8 +189,14 @@ impl SinkArgs {
     /// The options of the sink. Flags and options share their names, so each flag is handed on as it
     /// is.
     fn options(&self) -> Result<SinkOptions, SinkError> {
-        let address = address(&self.addr).ok_or_else(|| SinkError::Address(self.addr.clone()))?;
-        let mut options = SinkOptions::default().address(address);
+        let options = SinkOptions::default();
+        let mut options = match self.addr.strip_prefix("unix:") {
+            Some(path) => options.unix_socket(path),
+            None => {
+                let address = address(&self.addr);
+                options.address(address.ok_or_else(|| SinkError::Address(self.addr.clone()))?)
+            }
+        };
         let values = [
             ("store", &self.store),
             ("max-size", &self.max_size),
@@ -217,6 +226,7 @@ impl SinkArgs {
             ("implicit-tls", self.implicit_tls),
             ("require-tls", self.require_tls),
             ("lmtp", self.lmtp),
+            ("proxy-protocol", self.proxy_protocol),
             // Counting them takes memory for each mail: only who asks for statistics pays.
             ("duplicates", self.stats.is_some()),
         ];
@@ -350,7 +360,8 @@ mod tests {
                     --require-tls --ehlo -CHUNKING --hostname mx.test --lmtp --user a:b --user c:d \
                     --rtt 50ms --capacity 3000/s --max-conns 5 --max-per-conn 1k --max-rcpts 100 \
                     --greylist 1m --pipelining-after-content reject503 --early-talk reject554 \
-                    --refused-chunk keep --inspect false --seed 7 --stats - --exit-after 20k";
+                    --refused-chunk keep --proxy-protocol --inspect false --seed 7 --stats - \
+                    --exit-after 20k";
         let args = parse(line);
         assert_eq!(args.exit_after, Some(20_000));
         let mut options = args.options().unwrap();
@@ -358,7 +369,7 @@ mod tests {
         assert_eq!(config.limits.max_size, 10 << 20);
         assert_eq!(config.limits.max_per_conn, Some(1000));
         assert_eq!((config.users.len(), config.seed), (2, 7));
-        assert!(config.count_duplicates && !config.inspect_content);
+        assert!(config.count_duplicates && !config.inspect_content && config.proxy_protocol);
     }
 
     #[test]
@@ -389,7 +400,7 @@ mod tests {
         check_error(
             "somewhere",
             Exit::Usage,
-            "expected an address such as 127.0.0.1:2525 or [::1]:0, got \"somewhere\"",
+            "expected an address such as 127.0.0.1:2525, [::1]:0 or unix:/path, got \"somewhere\"",
         );
         let error = parse("--faults /nowhere/faults.toml").options().unwrap_err();
         assert_eq!(error.exit(), Exit::NoInput);

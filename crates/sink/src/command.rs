@@ -37,6 +37,8 @@ pub enum Command<'a> {
     StartTls,
     /// `AUTH mechanism [initial-response]` (RFC 4954)
     Auth(Auth<'a>),
+    /// `XCLIENT attribute=value ...` (Postfix): the attributes behind the verb.
+    Xclient(&'a [u8]),
     /// `VRFY text`
     Vrfy,
     /// `HELP [text]`
@@ -77,6 +79,13 @@ pub type Parameter<'a> = (&'a [u8], Option<&'a [u8]>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters<'a>(&'a [u8]);
 
+impl<'a> Parameters<'a> {
+    /// The parameters as they were sent, blanks between them included.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0.trim_ascii_start()
+    }
+}
+
 impl<'a> Iterator for Parameters<'a> {
     type Item = Parameter<'a>;
 
@@ -115,6 +124,7 @@ impl<'a> Command<'a> {
             Verb::Rcpt => rcpt(arguments),
             Verb::Bdat => map(bdat, Command::Bdat).parse(arguments),
             Verb::Auth => map(auth, Command::Auth).parse(arguments),
+            Verb::Xclient => map(xclient, Command::Xclient).parse(arguments),
             Verb::Ehlo => map(hello_name, Command::Ehlo).parse(arguments),
             Verb::Helo => map(hello_name, Command::Helo).parse(arguments),
             Verb::Lhlo => map(hello_name, Command::Lhlo).parse(arguments),
@@ -147,6 +157,7 @@ impl<'a> Command<'a> {
             Self::Quit => Verb::Quit,
             Self::StartTls => Verb::StartTls,
             Self::Auth(_) => Verb::Auth,
+            Self::Xclient(_) => Verb::Xclient,
             Self::Vrfy => Verb::Vrfy,
             Self::Help => Verb::Help,
         }
@@ -175,13 +186,14 @@ pub enum Verb {
     Quit,
     StartTls,
     Auth,
+    Xclient,
     Vrfy,
     Help,
 }
 
 impl Verb {
     /// Every verb, in the order of [`Verb::index`].
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Ehlo,
         Self::Helo,
         Self::Lhlo,
@@ -194,6 +206,7 @@ impl Verb {
         Self::Quit,
         Self::StartTls,
         Self::Auth,
+        Self::Xclient,
         Self::Vrfy,
         Self::Help,
     ];
@@ -218,6 +231,7 @@ impl Verb {
             Self::Quit => "QUIT",
             Self::StartTls => "STARTTLS",
             Self::Auth => "AUTH",
+            Self::Xclient => "XCLIENT",
             Self::Vrfy => "VRFY",
             Self::Help => "HELP",
         }
@@ -245,7 +259,11 @@ impl Verb {
                 _ => None,
             };
         }
-        verb.eq_ignore_ascii_case(b"STARTTLS").then_some(Self::StartTls)
+        match verb.to_ascii_uppercase().as_slice() {
+            b"STARTTLS" => Some(Self::StartTls),
+            b"XCLIENT" => Some(Self::Xclient),
+            _ => None,
+        }
     }
 }
 
@@ -335,6 +353,17 @@ fn parameter(input: &[u8]) -> IResult<&[u8], Parameter<'_>> {
 fn bdat(input: &[u8]) -> IResult<&[u8], Chunk> {
     let last = map(opt(preceded(tag(" "), tag_no_case("LAST"))), |last| last.is_some());
     map(preceded(tag(" "), (u64, last)), |(size, last)| Chunk { size, last }).parse(input)
+}
+
+/// `"XCLIENT" 1*( SP attribute-name "=" attribute-value )`
+fn xclient(input: &[u8]) -> IResult<&[u8], &[u8]> {
+    fn attribute(input: &[u8]) -> IResult<&[u8], &[u8]> {
+        let name = take_while1(|b: u8| b.is_ascii_alphabetic());
+        let value = take_while1(|b: u8| b.is_ascii_graphic() && b != b'=');
+        recognize((name, tag("="), value)).parse(input)
+    }
+    let more = many0_count(preceded(tag(" "), attribute));
+    preceded(tag(" "), recognize((attribute, more))).parse(input)
 }
 
 /// `"AUTH" SP sasl-mech [SP initial-response]` (RFC 4954 8)
@@ -467,6 +496,15 @@ mod tests {
         check("AUTH LOGIN", auth(b"LOGIN", None));
         check("AUTH SCRAM-SHA-256 biws", auth(b"SCRAM-SHA-256", Some(b"biws")));
         check("auth external =", auth(b"external", Some(b"=")));
+    }
+
+    #[test]
+    fn xclient_has_attributes() {
+        let attributes = b"NAME=spike.example ADDR=[UNAVAILABLE]";
+        check("XCLIENT NAME=spike.example ADDR=[UNAVAILABLE]", Command::Xclient(attributes));
+        for line in ["XCLIENT", "XCLIENT NAME", "XCLIENT NAME=", "XCLIENT NAME=a  ADDR=b"] {
+            check_error(line, CommandError::Arguments);
+        }
     }
 
     #[test]

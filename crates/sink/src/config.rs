@@ -49,6 +49,8 @@ pub struct Config {
     pub early_talk: EarlyTalk,
     /// What becomes of the mail transaction when a chunk is refused.
     pub refused_chunk: RefusedChunk,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl Default for Config {
@@ -68,6 +70,7 @@ impl Default for Config {
             pipelining_after_content: PipeliningAfterContent::default(),
             early_talk: EarlyTalk::default(),
             refused_chunk: RefusedChunk::default(),
+            proxy_protocol: false,
         }
     }
 }
@@ -202,7 +205,8 @@ impl std::str::FromStr for Offer {
     type Err = OfferError;
 
     /// Reads changes like `+CHUNKING,-PIPELINING,SIZE=10m,AUTH=PLAIN LOGIN`: a keyword with or
-    /// without `+` is offered, one with `-` is not. `SIZE` takes a size in any unit.
+    /// without `+` is offered, one with `-` is not. `SIZE` takes a size in any unit. `REQUIRETLS` is
+    /// offered inside TLS only (RFC 8689 section 2).
     fn from_str(text: &str) -> Result<Self, OfferError> {
         let changes = text.split(',').map(str::trim).filter(|item| !item.is_empty());
         Ok(Self { changes: changes.map(Change::parse).collect::<Result<_, _>>()? })
@@ -261,6 +265,7 @@ impl Config {
         }
         for change in &self.offer.changes {
             match change {
+                Change::Add(keyword) if keyword.name == "REQUIRETLS" && !tls_active => {}
                 Change::Add(keyword) => {
                     match keywords.iter_mut().find(|known| known.name == keyword.name) {
                         Some(known) => *known = keyword.clone(),
@@ -302,6 +307,14 @@ mod tests {
             "-pipelining, SIZE=10m,+auth=PLAIN LOGIN,-CHUNKING,-BINARYMIME,-DSN",
             &format!("SIZE 10485760; {base}; AUTH PLAIN LOGIN"),
         );
+    }
+
+    /// RTLS-01.
+    #[test]
+    fn requiretls_is_offered_inside_tls() {
+        let config = Config { offer: "REQUIRETLS".parse().unwrap(), ..Config::default() };
+        let offered = |tls| config.keywords(tls).iter().any(|k| k.name == "REQUIRETLS");
+        assert_eq!((offered(false), offered(true)), (false, true));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
@@ -16,10 +17,12 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::driver::{self, Stop, Surroundings};
 use crate::link;
 use crate::mail::Mail;
-use crate::options::SinkOptions;
+use crate::options::{Endpoint, SinkOptions};
+use crate::proxy_protocol::{self, ProxyHeader};
 use crate::server::Server;
 use crate::session::{Close, Session};
-use crate::stats::Stats;
+use crate::socket::{Listener, Stream};
+use crate::stats::{Stats, Violation};
 use crate::tls::Tls;
 
 /// A running sink. Dropping it closes its connections and its port.
@@ -42,7 +45,7 @@ use crate::tls::Tls;
 /// ```
 #[derive(Debug)]
 pub struct Sink {
-    address: SocketAddr,
+    endpoint: Endpoint,
     shared: Arc<Shared>,
     stop: watch::Sender<Stop>,
     acceptor: JoinHandle<()>,
@@ -69,7 +72,7 @@ impl Sink {
 
     /// Binds, and serves from then on in tasks of the current runtime.
     pub(crate) async fn start(options: SinkOptions) -> io::Result<Self> {
-        let listener = bind(options.address)?;
+        let listener = Listener::bind(&options.endpoint)?;
         let (rtt, now) = (options.rtt, Instant::now().into_std());
         // Keys are made and files are opened, which takes its time.
         let open = move || -> io::Result<_> {
@@ -84,7 +87,7 @@ impl Sink {
         let shared = Arc::new(Shared { server, surroundings, round_trip: rtt });
         let (stop, stopped) = watch::channel(Stop::Not);
         Ok(Self {
-            address: listener.local_addr()?,
+            endpoint: listener.endpoint()?,
             acceptor: tokio::spawn(accept(listener, Arc::clone(&shared), stopped)),
             shared,
             stop,
@@ -93,8 +96,20 @@ impl Sink {
     }
 
     /// The bound address.
+    ///
+    /// # Panics
+    ///
+    /// If it is a [Unix socket](SinkOptions::unix_socket).
     pub fn addr(&self) -> SocketAddr {
-        self.address
+        match &self.endpoint {
+            Endpoint::Tcp(address) => *address,
+            Endpoint::Unix(path) => panic!("{} has no address", path.display()),
+        }
+    }
+
+    /// Where it listens.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// What was counted so far.
@@ -166,16 +181,8 @@ impl Sink {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A port can be had again while connections of an earlier sink linger in the kernel.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
 /// Accepts connections until told to stop, then sees all of them off.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
+async fn accept(listener: Listener, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
     let mut stopped = stop.clone();
     let mut connections = JoinSet::new();
     loop {
@@ -185,8 +192,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 match accepted {
-                    Ok((socket, _)) => {
-                        connections.spawn(serve(socket, Arc::clone(&shared), stop.clone()));
+                    Ok(Stream::Tcp(socket)) => {
+                        connections.spawn(serve_tcp(socket, Arc::clone(&shared), stop.clone()));
+                    }
+                    Ok(Stream::Unix(mut socket)) => {
+                        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                        connections.spawn(async move {
+                            serve(&mut socket, &shared, stop).await;
+                            drop(socket);
+                            shared.surroundings.progress.notify_waiters();
+                        });
                     }
                     // Out of descriptors, most likely: closing connections give some back.
                     Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -202,26 +217,61 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: watch::Receive
     }
 }
 
-async fn serve(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
+async fn serve_tcp(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver<Stop>) {
     // Replies are written in whole batches: there is nothing for Nagle's algorithm to gather.
     let _ = socket.set_nodelay(true);
     let mut socket = Socket { stream: socket, stop: stop.clone() };
-    let session = Session::new(Arc::clone(&shared.server), Instant::now().into_std());
-    let surroundings = &shared.surroundings;
-    let how = match shared.round_trip {
-        None => driver::run(&mut socket.stream, session, surroundings, stop).await,
-        Some(round_trip) => {
-            let (near_end, far_end) = link::ends();
-            let carried = link::carry(&mut socket.stream, far_end, round_trip);
-            let run = driver::run(near_end, session, surroundings, stop);
-            Box::pin(async { tokio::join!(run, carried).0 }).await
-        }
-    };
-    if how == Close::Rst {
+    if serve(&mut socket.stream, &shared, stop).await == Close::Rst {
         socket.reset();
     }
     drop(socket);
-    surroundings.progress.notify_waiters();
+    shared.surroundings.progress.notify_waiters();
+}
+
+/// Serves a connection to its end, and says how it is to be closed.
+async fn serve<S>(stream: &mut S, shared: &Shared, stop: watch::Receiver<Stop>) -> Close
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let header = match shared.server.config.proxy_protocol {
+        false => None,
+        true => match proxy_header(stream, &shared.server, stop.clone()).await {
+            Some(header) => Some(header),
+            None => return Close::Fin,
+        },
+    };
+    let mut session = Session::new(Arc::clone(&shared.server), Instant::now().into_std());
+    header.into_iter().for_each(|header| session.set_proxy(header));
+    let surroundings = &shared.surroundings;
+    match shared.round_trip {
+        None => driver::run(stream, session, surroundings, stop).await,
+        Some(round_trip) => {
+            let (near_end, far_end) = link::ends();
+            let carried = link::carry(stream, far_end, round_trip);
+            let run = driver::run(near_end, session, surroundings, stop);
+            Box::pin(async { tokio::join!(run, carried).0 }).await
+        }
+    }
+}
+
+/// The PROXY header at the start of a connection; `None` if none comes, or not in time.
+async fn proxy_header<S>(
+    stream: &mut S,
+    server: &Server,
+    mut stop: watch::Receiver<Stop>,
+) -> Option<ProxyHeader>
+where
+    S: AsyncRead + Unpin,
+{
+    let header = tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop != Stop::Not) => return None,
+        header = timeout(PROXY_HEADER, proxy_protocol::read(stream)) => header.ok()?,
+    };
+    if header.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+        server.note(Violation::ProxyHeader);
+    }
+    header.ok()
 }
 
 /// A socket that is reset when it is dropped by a sink being killed.
@@ -245,15 +295,15 @@ impl Drop for Socket {
     }
 }
 
-/// Connections that the kernel holds ready: a burst of clients is not to be refused.
-const BACKLOG: u32 = 4096;
-
 /// Connections served at once; further ones wait to be accepted. The range of ports of one client
 /// address ends before.
 const MAX_CONNECTIONS: usize = 1 << 16;
 
 /// How long a sink that shuts down waits for clients that are in a handshake, or do not read.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a PROXY header may take. Proxies send it before anything else.
+const PROXY_HEADER: Duration = Duration::from_secs(10);
 
 /// How long to leave it when accepting fails.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::proxy_protocol::ProxyHeader;
+
 /// A mail that a sink kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -10,51 +12,104 @@ pub struct Mail {
     pub queue_id: String,
     /// The reverse-path; empty for the null one.
     pub reverse_path: String,
+    /// The parameters of MAIL as they were sent: `SIZE=10 RET=HDRS`.
+    pub parameters: String,
     /// The accepted forward-paths, in order.
     pub recipients: Vec<String>,
+    /// The parameters of RCPT for each recipient.
+    pub recipient_parameters: Vec<String>,
+    /// Whom the client speaks for.
+    pub on_behalf_of: OnBehalfOf,
     /// The content, without transparency.
     pub content: Bytes,
 }
 
-/// The envelope of the mail transaction at hand: one buffer, used again for each, so that a mail
+/// Whom a proxy says that it speaks for; empty if it says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OnBehalfOf {
+    /// The attributes of XCLIENT, in the order they came: `ADDR=192.0.2.1 NAME=spike.example`.
+    pub xclient: String,
+    /// The header of the PROXY protocol.
+    pub proxy: Option<ProxyHeader>,
+}
+
+/// The envelope of the mail transaction at hand: its buffers are used again for each, so that a mail
 /// costs no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct Envelope {
+    /// The reverse-path and the forward-paths.
+    paths: Texts,
+    /// The parameters of each.
+    parameters: Texts,
+}
+
+/// Texts behind one another.
+#[derive(Debug, Default)]
+struct Texts {
     text: String,
-    reverse_path: usize,
-    /// Where each forward-path ends in `text`.
+    /// Where each ends in `text`.
     ends: Vec<usize>,
 }
 
-impl Envelope {
-    pub(crate) fn begin(&mut self, reverse_path: &str) {
+impl Texts {
+    fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
-        self.text.push_str(reverse_path);
-        self.reverse_path = reverse_path.len();
     }
 
-    pub(crate) fn push(&mut self, forward_path: &str) {
-        self.text.push_str(forward_path);
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
         self.ends.push(self.text.len());
     }
 
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
+    }
+
+    /// The first one; empty if there is none.
+    fn first(&self) -> &str {
+        &self.text[..self.ends.first().copied().unwrap_or(0)]
+    }
+}
+
+impl Envelope {
+    pub(crate) fn begin(&mut self, reverse_path: &str, parameters: &str) {
+        self.paths.clear();
+        self.parameters.clear();
+        self.paths.push(reverse_path);
+        self.parameters.push(parameters);
+    }
+
+    pub(crate) fn push(&mut self, forward_path: &str, parameters: &str) {
+        self.paths.push(forward_path);
+        self.parameters.push(parameters);
+    }
+
     pub(crate) fn reverse_path(&self) -> &str {
-        &self.text[..self.reverse_path]
+        self.paths.first()
+    }
+
+    pub(crate) fn parameters(&self) -> &str {
+        self.parameters.first()
     }
 
     pub(crate) fn recipients(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(self.reverse_path).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
+        self.paths.iter().skip(1)
+    }
+
+    pub(crate) fn recipient_parameters(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().skip(1)
     }
 
     /// The number of recipients.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.paths.ends.len().saturating_sub(1)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len() == 0
     }
 }
 
@@ -83,11 +138,13 @@ mod tests {
     fn an_envelope_is_used_again() {
         let mut envelope = Envelope::default();
         for _ in 0..2 {
-            envelope.begin("a@b");
+            envelope.begin("a@b", "SIZE=1");
             assert!(envelope.is_empty());
-            envelope.push("c@d");
-            envelope.push("e@f");
-            assert_eq!(envelope.reverse_path(), "a@b");
+            envelope.push("c@d", "");
+            envelope.push("e@f", "NOTIFY=NEVER");
+            assert_eq!((envelope.reverse_path(), envelope.parameters()), ("a@b", "SIZE=1"));
+            let parameters: Vec<_> = envelope.recipient_parameters().collect();
+            assert_eq!(parameters, ["", "NOTIFY=NEVER"]);
             assert_eq!(envelope.recipients().collect::<Vec<_>>(), ["c@d", "e@f"]);
             assert_eq!(envelope.len(), 2);
         }

@@ -1,7 +1,9 @@
 //! The options of a sink, by the names that flags and `sink:` URLs share.
 
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
@@ -14,20 +16,39 @@ use crate::store::{StoreKind, StoreKindError};
 use crate::tls::Identity;
 use crate::units::{Rate, UnitError, parse_count, parse_duration, parse_size};
 
+/// Where a sink listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    /// `127.0.0.1:2525`, or `unix:/run/sink`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// How to start a [`Sink`].
 #[derive(Debug, Clone)]
 pub struct SinkOptions {
-    pub(crate) address: SocketAddr,
+    pub(crate) endpoint: Endpoint,
     pub(crate) config: Config,
     pub(crate) rtt: Option<Duration>,
     identity: Option<Identity>,
-    key: Option<std::path::PathBuf>,
+    key: Option<PathBuf>,
 }
 
 impl Default for SinkOptions {
     fn default() -> Self {
         Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            endpoint: Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
             config: Config::default(),
             rtt: None,
             identity: None,
@@ -129,6 +150,7 @@ impl SinkOptions {
                     _ => return Err(ValueError::Expected("ignore or reject554").into()),
                 }
             }
+            "proxy-protocol" => self.config.proxy_protocol = flag(value)?,
             "refused-chunk" => {
                 self.config.refused_chunk = match value {
                     "reset" => RefusedChunk::Reset,
@@ -144,7 +166,14 @@ impl SinkOptions {
     /// The address to bind; by default a free port of the loopback address.
     #[must_use]
     pub fn address(mut self, address: SocketAddr) -> Self {
-        self.address = address;
+        self.endpoint = Endpoint::Tcp(address);
+        self
+    }
+
+    /// A Unix socket to bind instead, as LMTP servers do. It is removed when the sink stops.
+    #[must_use]
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.endpoint = Endpoint::Unix(path.into());
         self
     }
 

@@ -118,6 +118,7 @@ pub(crate) const LMTP_GREETING: &str = "LMTP posthaste sink";
 
 pub(crate) const CLOSING: Reply<'_> = Reply::new(221, "2.0.0", "Bye");
 pub(crate) const START_TLS: Reply<'_> = Reply::new(220, "2.0.0", "Ready to start TLS");
+pub(crate) const XCLIENT: Reply<'_> = Reply::new(220, "2.0.0", "Ready for another client");
 pub(crate) const AUTHENTICATED: Reply<'_> = Reply::new(235, "2.7.0", "Authentication successful");
 pub(crate) const OK: Reply<'_> = Reply::new(250, "2.0.0", "Ok");
 pub(crate) const SENDER_OK: Reply<'_> = Reply::new(250, "2.1.0", "Ok");

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Keyword, Protocol};
+use crate::config::{Config, Protocol};
 use crate::fault::engine::Faults;
+use crate::hello::Hello;
 use crate::limits::LimitState;
 use crate::mail::Mail;
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counters, Stats, Tally, Violation};
 use crate::store::{Duplicates, Store};
 
 /// The server that [`Session`](crate::Session)s belong to: no sockets, no clock, no task. The
@@ -27,26 +28,6 @@ pub struct Server {
     inside_tls: Hello,
     started: Instant,
     connections: AtomicU64,
-}
-
-/// What is offered in reply to EHLO.
-#[derive(Debug)]
-pub(crate) struct Hello {
-    /// The reply itself.
-    pub(crate) reply: Vec<u8>,
-    pub(crate) pipelining: bool,
-    pub(crate) chunking: bool,
-    pub(crate) binary: bool,
-    pub(crate) eight_bit: bool,
-    pub(crate) utf8: bool,
-    pub(crate) size: bool,
-    pub(crate) dsn: bool,
-    pub(crate) enhanced: bool,
-    pub(crate) start_tls: bool,
-    /// The mechanisms behind AUTH; empty if it is not offered.
-    pub(crate) mechanisms: String,
-    /// The names of all keywords.
-    names: Vec<String>,
 }
 
 impl Server {
@@ -94,6 +75,13 @@ impl Server {
         self.counters.open_sessions() == 0
     }
 
+    /// Counts something that came before there was a session.
+    pub(crate) fn note(&self, violation: Violation) {
+        let mut tally = Tally::default();
+        tally.violation(violation);
+        self.counters.add(&mut tally);
+    }
+
     pub(crate) fn next_connection(&self) -> u64 {
         self.connections.fetch_add(1, Relaxed)
     }
@@ -109,43 +97,6 @@ impl Server {
     /// Whether LMTP is spoken.
     pub(crate) fn is_lmtp(&self) -> bool {
         self.config.protocol == Protocol::Lmtp
-    }
-}
-
-impl Hello {
-    fn new(config: &Config, keywords: Vec<Keyword>) -> Self {
-        let has = |name: &str| keywords.iter().any(|keyword| keyword.name == name);
-        let mechanisms = keywords.iter().find(|keyword| keyword.name == "AUTH");
-        let lines: Vec<String> = std::iter::once(config.hostname.clone())
-            .chain(keywords.iter().map(|keyword| match keyword.parameters.as_str() {
-                "" => keyword.name.clone(),
-                parameters => format!("{} {parameters}", keyword.name),
-            }))
-            .collect();
-        let last = lines.len() - 1;
-        let reply = lines.iter().enumerate().flat_map(|(index, line)| {
-            let separator = if index == last { ' ' } else { '-' };
-            format!("250{separator}{line}\r\n").into_bytes()
-        });
-        Self {
-            reply: reply.collect(),
-            pipelining: has("PIPELINING"),
-            chunking: has("CHUNKING"),
-            binary: has("BINARYMIME"),
-            eight_bit: has("8BITMIME"),
-            utf8: has("SMTPUTF8"),
-            size: has("SIZE"),
-            dsn: has("DSN"),
-            enhanced: has("ENHANCEDSTATUSCODES"),
-            start_tls: has("STARTTLS"),
-            mechanisms: mechanisms.map(|keyword| keyword.parameters.clone()).unwrap_or_default(),
-            names: keywords.into_iter().map(|keyword| keyword.name).collect(),
-        }
-    }
-
-    /// Whether a keyword is offered that this type does not know by a field.
-    pub(crate) fn offers(&self, name: &[u8]) -> bool {
-        self.names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 

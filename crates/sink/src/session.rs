@@ -13,8 +13,11 @@ use std::time::Instant;
 
 use crate::config::{EarlyTalk, PipeliningAfterContent, TlsUse};
 use crate::fault::engine::SessionFaults;
+use crate::hello::Hello;
+use crate::mail::OnBehalfOf;
+use crate::proxy_protocol::ProxyHeader;
 use crate::reply::{self, Enhanced};
-use crate::server::{Hello, Server};
+use crate::server::Server;
 use crate::stats::{Refusal, Tally, Violation};
 use answer::Step;
 use auth::Exchange;
@@ -52,8 +55,11 @@ pub struct Session {
     tls_active: bool,
     authenticated: bool,
     transaction: Transaction,
+    on_behalf_of: OnBehalfOf,
     /// MAIL commands so far.
     mail_commands: u64,
+    /// Domains of recipients so far, where their number is limited.
+    domains: Vec<String>,
     /// Final replies so far.
     final_replies: u64,
     /// A line whose end has not come.
@@ -147,7 +153,9 @@ impl Session {
             tls_active: false,
             authenticated: false,
             transaction: Transaction::default(),
+            on_behalf_of: OnBehalfOf::default(),
             mail_commands: 0,
+            domains: Vec::new(),
             final_replies: 0,
             line: Vec::new(),
             line_overflowed: false,
@@ -168,6 +176,11 @@ impl Session {
         session.connect();
         session.settle();
         session
+    }
+
+    /// A proxy said whose connection it hands on.
+    pub(crate) fn set_proxy(&mut self, header: ProxyHeader) {
+        self.on_behalf_of.proxy = Some(header);
     }
 
     /// Octets came from the client.
@@ -210,9 +223,7 @@ impl Session {
         // Commands from before the handshake must not be taken for ones inside TLS.
         self.held.clear();
         self.line.clear();
-        self.authenticated = false;
-        self.transaction.reset();
-        self.hello = Greeted::Not;
+        self.forget_client();
         if self.server.config.tls == TlsUse::Implicit {
             self.greet();
         }
@@ -388,6 +399,13 @@ impl Session {
         if self.server.config.pipelining_after_content == PipeliningAfterContent::Reject503 {
             self.rejects_flight = true;
         }
+    }
+
+    /// Whatever was learnt of the client is forgotten: the session is as if just greeted.
+    fn forget_client(&mut self) {
+        self.authenticated = false;
+        self.transaction.reset();
+        self.hello = Greeted::Not;
     }
 
     fn violation(&mut self, violation: Violation) {

@@ -19,15 +19,19 @@ pub enum Stage {
     Tls,
     /// The reply that ends an AUTH exchange.
     Auth,
+    /// The reply to XCLIENT.
+    Xclient,
     /// The reply to MAIL.
     Mail,
     /// The reply to RCPT.
     Rcpt,
     /// The reply to DATA.
     Data,
+    /// The reply to a BDAT chunk that is not the last.
+    Chunk,
     /// Content is arriving.
     Content,
-    /// The final reply: to the end of data, or to a BDAT chunk.
+    /// The final reply: to the end of data, or to the last BDAT chunk.
     Final,
     /// The reply to RSET.
     Rset,
@@ -37,16 +41,18 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of a session.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Connect,
         Self::Greeting,
         Self::Ehlo,
         Self::StartTls,
         Self::Tls,
         Self::Auth,
+        Self::Xclient,
         Self::Mail,
         Self::Rcpt,
         Self::Data,
+        Self::Chunk,
         Self::Content,
         Self::Final,
         Self::Rset,
@@ -62,9 +68,11 @@ impl Stage {
             Self::StartTls => "starttls",
             Self::Tls => "tls",
             Self::Auth => "auth",
+            Self::Xclient => "xclient",
             Self::Mail => "mail",
             Self::Rcpt => "rcpt",
             Self::Data => "data",
+            Self::Chunk => "chunk",
             Self::Content => "content",
             Self::Final => "final",
             Self::Rset => "rset",
@@ -90,7 +98,7 @@ impl FromStr for Stage {
 /// A text that is not the name of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected a stage: connect, greeting, ehlo, starttls, tls, auth, mail, rcpt, data, content, \
-     final, rset or quit"
+    "expected a stage: connect, greeting, ehlo, starttls, tls, auth, xclient, mail, rcpt, data, \
+     chunk, content, final, rset or quit"
 )]
 pub struct UnknownStage;

@@ -64,10 +64,17 @@ pub enum Violation {
     BehindStartTls,
     /// Octets came in one flight behind AUTH or a line of its exchange.
     BehindAuth,
+    /// Octets came in one flight behind XCLIENT, which ends a group.
+    BehindXclient,
     /// A group of commands although PIPELINING was not offered.
     UnofferedPipelining,
     /// A keyword's command or parameter although the keyword was not offered.
     UnofferedExtension,
+    /// More than was stated with the offer: LIMITS (RFC 9422), or a time beyond those of DELIVERBY
+    /// and FUTURERELEASE.
+    BeyondOffer,
+    /// What came was no PROXY header.
+    ProxyHeader,
     /// An unknown verb, or arguments the grammar does not have.
     Syntax,
     /// A command where the session was in no state for it, answered 503.
@@ -93,7 +100,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 23] = [
         Self::BeforeGreeting,
         Self::BehindHello,
         Self::BehindData,
@@ -101,8 +108,11 @@ impl Violation {
         Self::BehindQuit,
         Self::BehindStartTls,
         Self::BehindAuth,
+        Self::BehindXclient,
         Self::UnofferedPipelining,
         Self::UnofferedExtension,
+        Self::BeyondOffer,
+        Self::ProxyHeader,
         Self::Syntax,
         Self::Sequence,
         Self::NestedMail,
@@ -126,8 +136,11 @@ impl Violation {
             Self::BehindQuit => "behind_quit",
             Self::BehindStartTls => "behind_starttls",
             Self::BehindAuth => "behind_auth",
+            Self::BehindXclient => "behind_xclient",
             Self::UnofferedPipelining => "unoffered_pipelining",
             Self::UnofferedExtension => "unoffered_extension",
+            Self::BeyondOffer => "beyond_offer",
+            Self::ProxyHeader => "proxy_header",
             Self::Syntax => "syntax",
             Self::Sequence => "sequence",
             Self::NestedMail => "nested_mail",

@@ -27,7 +27,8 @@ pub enum StoreKind {
     Maildir(PathBuf),
     /// Behind one another into a file (mboxrd).
     Mbox(PathBuf),
-    /// Into a file with a JSON object in each line: `queue_id`, `from`, `to`, `content`.
+    /// Into a file with a JSON object in each line: `queue_id`, `from`, `to`, `content`; where the
+    /// client gave them, `parameters` (of MAIL), `to_parameters` (of each RCPT), `xclient`, `proxy`.
     JsonLines(PathBuf),
 }
 
@@ -181,8 +182,8 @@ mod tests {
         let duplicates = Duplicates::default();
         let count = |id: &str, recipients: &[&str]| {
             let mut envelope = Envelope::default();
-            envelope.begin("a@x");
-            recipients.iter().for_each(|recipient| envelope.push(recipient));
+            envelope.begin("a@x", "");
+            recipients.iter().for_each(|recipient| envelope.push(recipient, ""));
             duplicates.count(&envelope, format!("Message-ID: {id}\r\n\r\n").as_bytes())
         };
         assert_eq!(count("<1>", &["b@y", "c@y"]), 0);

@@ -134,8 +134,10 @@ impl Draft {
     fn finish(self, text: &str) -> Result<FaultRule, FaultError> {
         let stage = self.stage.ok_or(FaultError::NoStage)?;
         let misplaced = |key: &str| FaultError::Misplaced { key: key.to_owned(), stage };
-        let has_recipient =
-            matches!(stage, Stage::Rcpt | Stage::Data | Stage::Content | Stage::Final);
+        let has_recipient = matches!(
+            stage,
+            Stage::Rcpt | Stage::Data | Stage::Chunk | Stage::Content | Stage::Final
+        );
         let has_reverse_path = has_recipient || stage == Stage::Mail;
         if (self.when.rcpt.is_some() || self.when.per == Scope::Recipient) && !has_recipient {
             return Err(misplaced("rcpt"));

@@ -254,6 +254,75 @@ async fn a_long_link_costs_a_round_trip_each_time() {
     assert!(start.elapsed() >= 7 * rtt, "{:?}", start.elapsed());
 }
 
+/// LMTP-02: LMTP over a Unix socket, which is gone with its sink; one that was left behind by a sink
+/// that was killed is taken over.
+#[tokio::test]
+async fn a_unix_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("lmtp");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let mut options = Sink::builder().unix_socket(&path).store(StoreKind::Memory);
+    options.set("lmtp", "true").unwrap();
+    let sink = options.start().await.unwrap();
+    assert_eq!(sink.endpoint().to_string(), format!("unix:{}", path.display()));
+    assert!(Sink::builder().unix_socket(&path).start().await.is_err(), "it is in use");
+
+    let mut client = Client::over(tokio::net::UnixStream::connect(&path).await.unwrap());
+    assert_eq!(client.reply().await, "220");
+    assert_eq!(client.exchange("LHLO c\r\n").await, "250");
+    assert_eq!(client.send_mail().await, ACCEPTED);
+    assert_eq!(client.exchange("QUIT\r\n").await, "221");
+    assert_eq!(client.rest().await.unwrap(), "");
+    assert_eq!(sink.shutdown().await.mails, 1);
+    assert!(!path.exists());
+}
+
+/// PROXY-01, PROXY-02: the header comes before anything else, also before a handshake that is in the
+/// same flight.
+#[tokio::test]
+async fn a_proxy_says_whom_it_speaks_for() {
+    const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 198.51.100.2 5 25\r\n";
+    for implicit_tls in [false, true] {
+        let mut options = Sink::builder().store(StoreKind::Memory);
+        options.set("proxy-protocol", "true").unwrap();
+        let options = if implicit_tls { options.implicit_tls() } else { options };
+        let sink = options.start().await.unwrap();
+        let mut stream = TcpStream::connect(sink.addr()).await.unwrap();
+        stream.write_all(HEADER).await.unwrap();
+        if implicit_tls {
+            let name = ServerName::try_from("sink.localhost").unwrap();
+            let stream = connector(&sink).connect(name, stream).await.unwrap();
+            speak_through_proxy(Client::over(stream)).await;
+        } else {
+            speak_through_proxy(Client::over(stream)).await;
+        }
+        let expected = ProxyHeader::Proxied {
+            source: "192.0.2.1:5".parse().unwrap(),
+            destination: "198.51.100.2:25".parse().unwrap(),
+        };
+        assert_eq!(sink.mails()[0].on_behalf_of.proxy, Some(expected));
+        assert!(sink.shutdown().await.violations.is_empty());
+    }
+}
+
+async fn speak_through_proxy<S: AsyncRead + AsyncWrite + Unpin>(mut client: Client<S>) {
+    assert_eq!(client.reply().await, "220");
+    assert_eq!(client.exchange("EHLO c\r\n").await, "250");
+    assert_eq!(client.send_mail().await, ACCEPTED);
+}
+
+#[tokio::test]
+async fn who_is_no_proxy_is_turned_away() {
+    let mut options = Sink::builder();
+    options.set("proxy-protocol", "true").unwrap();
+    let sink = options.start().await.unwrap();
+    let mut client = Client::connect(&sink).await;
+    client.stream.write_all(b"EHLO client.example\r\n").await.unwrap();
+    assert_eq!(client.rest().await.unwrap(), "");
+    let stats = sink.shutdown().await;
+    assert_eq!((stats.violations["proxy_header"], stats.connections.opened), (1, 0));
+}
+
 #[tokio::test]
 async fn mails_go_into_files() {
     let directory = tempfile::tempdir().unwrap();

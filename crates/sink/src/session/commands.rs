@@ -7,6 +7,8 @@ use super::{Close, Event, Greeted, Session};
 use crate::command::{Command, CommandError, Verb};
 use crate::config::{EarlyTalk, TlsUse};
 use crate::fault::Answer;
+use crate::hello::Hello;
+use crate::parameters::decode_xtext;
 use crate::reply::{self, Reply};
 use crate::stage::Stage;
 use crate::stats::{Refusal, Violation};
@@ -55,7 +57,8 @@ impl Session {
         };
         let verb = command.verb();
         self.tally.command(verb);
-        if line.len() + 2 > longest_line(verb) {
+        let length = line.len() + 2;
+        if length > 512 && length > longest_line(verb, self.offer()) {
             self.violation(Violation::LongCommand);
         }
         self.turn = self.turn_after(&command);
@@ -89,6 +92,7 @@ impl Session {
             Command::Vrfy => self.write(reply::CANNOT_VERIFY),
             Command::StartTls => self.start_tls(),
             Command::Auth(auth) => self.auth(auth),
+            Command::Xclient(attributes) => self.xclient(attributes),
             Command::Quit => {
                 self.answer(Stage::Quit, About::default(), reply::CLOSING);
                 self.end(Close::Fin);
@@ -107,6 +111,7 @@ impl Session {
             // With an initial response of a mechanism of one round trip, AUTH may be pipelined
             // (RFC 4954 4).
             Command::Auth(auth) => auth.initial_response.is_none().then_some(Violation::BehindAuth),
+            Command::Xclient(_) => Some(Violation::BehindXclient),
             // What is behind BDAT is its chunk.
             Command::Bdat(_) => None,
             Command::Mail(_) | Command::Rcpt(_) | Command::Rset => {
@@ -126,7 +131,7 @@ impl Session {
             Verb::Ehlo | Verb::Helo | Verb::Lhlo | Verb::Data => true,
             Verb::Noop | Verb::Vrfy | Verb::Help => true,
             Verb::Mail | Verb::Rcpt | Verb::Rset => self.hello == Greeted::Helo,
-            Verb::Bdat | Verb::Quit | Verb::StartTls | Verb::Auth => false,
+            Verb::Bdat | Verb::Quit | Verb::StartTls | Verb::Auth | Verb::Xclient => false,
         };
         waits_for_reply && self.server.config.early_talk == EarlyTalk::Reject554
     }
@@ -139,7 +144,7 @@ impl Session {
             Verb::Ehlo | Verb::Helo if lmtp => return Some(reply::UNKNOWN_COMMAND),
             Verb::Lhlo if !lmtp => return Some(reply::UNKNOWN_COMMAND),
             Verb::Ehlo | Verb::Helo | Verb::Lhlo | Verb::Noop | Verb::Help | Verb::Rset => true,
-            Verb::StartTls | Verb::Auth | Verb::Vrfy => false,
+            Verb::StartTls | Verb::Auth | Verb::Xclient | Verb::Vrfy => false,
             Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Bdat => false,
         };
         if self.hello == Greeted::Never {
@@ -200,6 +205,47 @@ impl Session {
         }
     }
 
+    /// Takes another client for the one on the connection, and begins anew as behind the greeting
+    /// (Postfix's XCLIENT).
+    fn xclient(&mut self, attributes: &[u8]) {
+        let usual = self.check_xclient(attributes).err().unwrap_or(reply::XCLIENT);
+        let given = self.answer(Stage::Xclient, About::default(), usual);
+        if given.code == reply::XCLIENT.code {
+            let known = &mut self.on_behalf_of.xclient;
+            known.extend((!known.is_empty()).then_some(' '));
+            known.push_str(&String::from_utf8_lossy(attributes));
+            self.forget_client();
+        }
+    }
+
+    fn check_xclient(&mut self, attributes: &[u8]) -> Result<(), Reply<'static>> {
+        let offered = &self.offer().xclient;
+        if !self.offer().offers(b"XCLIENT") {
+            self.violation(Violation::UnofferedExtension);
+            return Err(reply::NOT_IMPLEMENTED);
+        }
+        if self.transaction.is_open() {
+            self.violation(Violation::Sequence);
+            return Err(reply::NESTED_MAIL);
+        }
+        let mut pairs = attributes.split(|&b| b == b' ').map(|pair| {
+            let place = pair.iter().position(|&b| b == b'=').unwrap_or(pair.len());
+            (&pair[..place], pair.get(place + 1..).unwrap_or_default())
+        });
+        let is_offered = |name: &[u8]| {
+            offered.split(' ').any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+        };
+        if !pairs.clone().all(|(name, _)| is_offered(name)) {
+            self.violation(Violation::UnofferedExtension);
+            return Err(reply::SYNTAX);
+        }
+        if !pairs.all(|(_, value)| decode_xtext(value).is_some()) {
+            self.violation(Violation::Syntax);
+            return Err(reply::SYNTAX);
+        }
+        Ok(())
+    }
+
     fn start_handshake(&mut self) {
         if let Some(action) = self.fault(Stage::Tls, About::default()) {
             self.act(&action, None);
@@ -208,12 +254,25 @@ impl Session {
     }
 }
 
-/// The octets a command line may have, CRLF included: RFC 5321 4.5.3.1.4, and what the parameters of
-/// extensions add, rounded up.
-fn longest_line(verb: Verb) -> usize {
-    match verb {
-        Verb::Mail | Verb::Rcpt => 2048,
-        Verb::Auth => super::MAX_LINE,
+/// The octets a command line may have, CRLF included: RFC 5321 4.5.3.1.4, and what the offered
+/// extensions add to it. CMD-05
+fn longest_line(verb: Verb, offer: &Hello) -> usize {
+    let increments: &[(&[u8], usize)] = match verb {
+        Verb::Mail => &[
+            (b"SIZE", 26),
+            (b"8BITMIME", 17),
+            (b"SMTPUTF8", 10),
+            (b"AUTH", 500),
+            // " RET=HDRS", and " ENVID=" with 100 octets.
+            (b"DSN", 9 + 107),
+            (b"DELIVERBY", 17),
+            (b"FUTURERELEASE", 34),
+            (b"MT-PRIORITY", 15),
+            (b"REQUIRETLS", 11),
+        ],
+        // " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with 500 octets.
+        Verb::Rcpt => &[(b"SMTPUTF8", 10), (b"DSN", 29 + 507), (b"RRVS", 33)],
+        Verb::Auth => return super::MAX_LINE,
         Verb::Ehlo
         | Verb::Helo
         | Verb::Lhlo
@@ -223,7 +282,10 @@ fn longest_line(verb: Verb) -> usize {
         | Verb::Noop
         | Verb::Quit
         | Verb::StartTls
+        | Verb::Xclient
         | Verb::Vrfy
-        | Verb::Help => 512,
-    }
+        | Verb::Help => &[],
+    };
+    let offered = increments.iter().filter(|(keyword, _)| offer.offers(keyword));
+    512 + offered.map(|(_, octets)| octets).sum::<usize>()
 }

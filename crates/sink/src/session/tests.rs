@@ -1,6 +1,7 @@
 //! Transcripts: what a client sends (`C:`), what it gets (`S:`), and what the driver is told (`*`).
 
 mod cuts;
+mod extensions;
 mod faults;
 
 use std::fmt::Write as _;

@@ -9,8 +9,8 @@ use crate::config::RefusedChunk;
 use crate::content::{ChunkInspector, Decoded, Decoder, EightBit, Receive, inspect_octets};
 use crate::fault::Action;
 use crate::mail::{Envelope, Mail};
+use crate::parameters::{self, Declared, Wrong};
 use crate::reply::{self, QueueId, Reply};
-use crate::server::Hello;
 use crate::stage::Stage;
 use crate::stats::{Refusal, Violation};
 use crate::store::Duplicates;
@@ -20,8 +20,9 @@ use crate::store::Duplicates;
 pub(super) struct Transaction {
     pub(super) envelope: Envelope,
     progress: Progress,
-    /// MAIL was refused: commands that came behind it in a group are not the client's mistake.
-    mail_refused: bool,
+    /// MAIL, or a chunk that was not the last, was refused: commands that came behind it in a group
+    /// are not the client's mistake.
+    refused_before: bool,
     declared: Declared,
     content: Content,
     inspector: ChunkInspector,
@@ -39,15 +40,6 @@ enum Progress {
     Envelope,
     /// A chunk was accepted: only chunks may follow.
     Chunks,
-}
-
-/// What the parameters of MAIL said.
-#[derive(Debug, Clone, Copy, Default)]
-struct Declared {
-    size: Option<u64>,
-    eight_bit: bool,
-    binary: bool,
-    utf8: bool,
 }
 
 /// The octets of content: all counted, some kept.
@@ -78,17 +70,17 @@ impl Transaction {
     pub(super) fn reset(&mut self) {
         self.progress = Progress::Closed;
         // A rule may invite content without a transaction; nobody is to get it.
-        self.envelope.begin("");
-        self.mail_refused = false;
+        self.envelope.begin("", "");
+        self.refused_before = false;
         self.refusal = None;
         self.content_fault = None;
     }
 
-    fn begin(&mut self, reverse_path: &str, declared: Declared) {
+    fn begin(&mut self, reverse_path: &str, parameters: &str, declared: Declared) {
         self.progress = Progress::Envelope;
-        self.mail_refused = false;
+        self.refused_before = false;
         self.declared = declared;
-        self.envelope.begin(reverse_path);
+        self.envelope.begin(reverse_path, parameters);
         self.content.received = 0;
         self.inspector = ChunkInspector::default();
     }
@@ -97,16 +89,16 @@ impl Transaction {
 impl Session {
     pub(super) fn mail(&mut self, path: Path<'_>) {
         self.mail_commands += 1;
-        let Some(reverse_path) = self.text_of(path) else { return };
+        let Some((reverse_path, parameters)) = self.texts_of(path) else { return };
         let checked = self.check_mail(path, reverse_path);
         let usual = checked.err().unwrap_or(reply::SENDER_OK);
         let about = About { reverse_path: Some(reverse_path), recipient: None };
         let given = self.answer(Stage::Mail, about, usual);
         if given.code.is_positive_completion() {
-            self.transaction.begin(reverse_path, checked.unwrap_or_default());
+            self.transaction.begin(reverse_path, parameters, checked.unwrap_or_default());
             return;
         }
-        self.transaction.mail_refused = true;
+        self.transaction.refused_before = true;
         if usual == reply::TOO_MANY_MAILS {
             self.end(Close::Fin);
         }
@@ -130,13 +122,12 @@ impl Session {
             self.refusal(Refusal::MaxPerConnection);
             return Err(reply::TOO_MANY_MAILS);
         }
-        let mut declared = Declared::default();
-        for (keyword, value) in path.parameters {
-            if !declared.set(keyword, value, self.offer()) {
-                self.violation(Violation::UnofferedExtension);
-                return Err(reply::UNKNOWN_PARAMETER);
-            }
+        if self.offer().limits.mails.is_some_and(|limit| self.mail_commands > limit) {
+            self.violation(Violation::BeyondOffer);
+            return Err(reply::TOO_MANY_MAILS);
         }
+        let declared = parameters::mail(path.parameters, self.offer());
+        let declared = declared.map_err(|wrong| self.wrong_parameter(wrong))?;
         self.note_utf8(reverse_path, declared.utf8);
         if declared.size.is_some_and(|size| size > limits.max_size) {
             self.refusal(Refusal::MaxSize);
@@ -150,13 +141,13 @@ impl Session {
     }
 
     pub(super) fn rcpt(&mut self, path: Path<'_>) {
-        let Some(forward_path) = self.text_of(path) else { return };
+        let Some((forward_path, parameters)) = self.texts_of(path) else { return };
         let usual = self.check_rcpt(path, forward_path).err().unwrap_or(reply::RECIPIENT_OK);
         let about = About { reverse_path: None, recipient: Some(forward_path) };
         let given = self.answer(Stage::Rcpt, about, usual);
         let room = self.transaction.envelope.len() < MAX_RECIPIENTS;
         if given.code.is_positive_completion() && self.transaction.is_open() && room {
-            self.transaction.envelope.push(forward_path);
+            self.transaction.envelope.push(forward_path, parameters);
         }
     }
 
@@ -168,15 +159,11 @@ impl Session {
             self.violation(Violation::Sequence);
             return Err(reply::CHUNKS_BEGUN);
         }
-        for (keyword, _) in path.parameters {
-            let dsn =
-                keyword.eq_ignore_ascii_case(b"NOTIFY") || keyword.eq_ignore_ascii_case(b"ORCPT");
-            if !(dsn && self.offer().dsn || self.offer().offers(keyword)) {
-                self.violation(Violation::UnofferedExtension);
-                return Err(reply::UNKNOWN_PARAMETER);
-            }
-        }
-        self.note_utf8(forward_path, self.transaction.declared.utf8);
+        let declared = self.transaction.declared;
+        parameters::rcpt(path.parameters, self.offer(), declared)
+            .map_err(|wrong| self.wrong_parameter(wrong))?;
+        self.note_utf8(forward_path, declared.utf8);
+        self.check_stated_limits(forward_path)?;
         let limit = self.server.config.limits.max_rcpts.unwrap_or(MAX_RECIPIENTS);
         if self.transaction.envelope.len() >= limit.min(MAX_RECIPIENTS) {
             self.refusal(Refusal::MaxRecipients);
@@ -190,14 +177,46 @@ impl Session {
         Ok(())
     }
 
-    /// The mailbox as text. One that is no UTF-8 is refused as a syntax error.
-    fn text_of<'a>(&mut self, path: Path<'a>) -> Option<&'a str> {
-        let text = std::str::from_utf8(path.mailbox).ok();
-        if text.is_none() {
+    /// RCPTMAX and RCPTDOMAINMAX (RFC 9422 section 4).
+    fn check_stated_limits(&mut self, forward_path: &str) -> Result<(), Reply<'static>> {
+        let limits = self.offer().limits;
+        let count = self.transaction.envelope.len() as u64;
+        let is_one_domain_more = limits.domains.is_some_and(|limit| {
+            let domain = domain_of(forward_path);
+            let is_new = !self.domains.contains(&domain);
+            if is_new && (self.domains.len() as u64) < limit {
+                self.domains.push(domain);
+                return false;
+            }
+            is_new
+        });
+        if is_one_domain_more || limits.recipients.is_some_and(|limit| count >= limit) {
+            self.violation(Violation::BeyondOffer);
+            return Err(reply::TOO_MANY_RECIPIENTS);
+        }
+        Ok(())
+    }
+
+    /// Counts what is wrong with a parameter, and says what it is answered.
+    fn wrong_parameter(&mut self, wrong: Wrong) -> Reply<'static> {
+        let (violation, reply) = match wrong {
+            Wrong::Unoffered => (Violation::UnofferedExtension, reply::UNKNOWN_PARAMETER),
+            Wrong::Form => (Violation::Syntax, reply::SYNTAX),
+            Wrong::BeyondOffer => (Violation::BeyondOffer, reply::SYNTAX),
+        };
+        self.violation(violation);
+        reply
+    }
+
+    /// The mailbox and the parameters as text. What is no UTF-8 is refused as a syntax error.
+    fn texts_of<'a>(&mut self, path: Path<'a>) -> Option<(&'a str, &'a str)> {
+        let text = |octets: &'a [u8]| std::str::from_utf8(octets).ok();
+        let texts = text(path.mailbox).zip(text(path.parameters.as_bytes()));
+        if texts.is_none() {
             self.violation(Violation::Syntax);
             self.write(reply::SYNTAX);
         }
-        text
+        texts
     }
 
     fn note_utf8(&mut self, mailbox: &str, allowed: bool) {
@@ -208,10 +227,15 @@ impl Session {
 
     /// The refusal of a command that needs a mail transaction.
     fn without_mail(&mut self) -> Reply<'static> {
-        if !self.transaction.mail_refused {
+        self.note_sequence();
+        reply::MAIL_FIRST
+    }
+
+    /// A command needs a mail transaction, and nothing that was refused explains why there is none.
+    fn note_sequence(&mut self) {
+        if !self.transaction.refused_before {
             self.violation(Violation::Sequence);
         }
-        reply::MAIL_FIRST
     }
 
     pub(super) fn data(&mut self) {
@@ -296,7 +320,12 @@ impl Session {
             self.violation(Violation::UnofferedExtension);
             return Err(reply::NOT_IMPLEMENTED);
         }
-        if !self.transaction.is_open() || self.transaction.envelope.is_empty() {
+        if !self.transaction.is_open() {
+            // CHUNK-05: nothing follows the last chunk.
+            self.note_sequence();
+            return Err(reply::RCPT_FIRST);
+        }
+        if self.transaction.envelope.is_empty() {
             return Err(reply::RCPT_FIRST);
         }
         Ok(())
@@ -344,7 +373,7 @@ impl Session {
         if let Some(refusal) = self.transaction.refusal.take() {
             self.write(refusal);
             if self.server.config.refused_chunk == RefusedChunk::Reset {
-                self.transaction.reset();
+                self.end_refused(last);
             }
             return;
         }
@@ -352,11 +381,23 @@ impl Session {
             self.transaction.inspector.finish(&mut self.tally);
             return self.final_reply();
         }
-        let given = self.answer(Stage::Data, About::default(), reply::CHUNK_OK);
+        let is_too_big = self.transaction.content.received > self.server.config.limits.max_size;
+        let usual = if is_too_big { reply::TOO_BIG } else { reply::CHUNK_OK };
+        let given = self.answer(Stage::Chunk, About::default(), usual);
         if !given.code.is_positive_completion() {
-            // The chunks that follow are refused for want of a transaction.
-            self.transaction.reset();
+            if given.code == reply::TOO_BIG.code && is_too_big {
+                self.refusal(Refusal::MaxSize);
+            }
+            self.end_refused(last);
         }
+    }
+
+    /// The transaction ends with a chunk that was refused. Those that were on their way behind it are
+    /// refused for want of a transaction.
+    fn end_refused(&mut self, last: bool) {
+        let refused_before = self.transaction.refused_before;
+        self.transaction.reset();
+        self.transaction.refused_before = refused_before || !last;
     }
 
     fn inspect(&mut self, octets: &[u8]) {
@@ -412,14 +453,14 @@ impl Session {
         let envelope = std::mem::take(&mut self.transaction.envelope);
         let id = QueueId::new(self.connection, self.final_replies);
         let mut accepted = Envelope::default();
-        accepted.begin(envelope.reverse_path());
+        accepted.begin(envelope.reverse_path(), envelope.parameters());
         let mut faults = Vec::with_capacity(envelope.len());
-        for recipient in envelope.recipients() {
+        for (recipient, parameters) in envelope.recipients().zip(envelope.recipient_parameters()) {
             let about =
                 About { reverse_path: Some(envelope.reverse_path()), recipient: Some(recipient) };
             let fault = self.fault(Stage::Final, about);
             if fault.as_ref().is_none_or(Action::keeps_mail) {
-                accepted.push(recipient);
+                accepted.push(recipient, parameters);
             }
             faults.push(fault);
         }
@@ -454,7 +495,10 @@ impl Session {
             let mail = Mail {
                 queue_id: id.as_str().to_owned(),
                 reverse_path: envelope.reverse_path().to_owned(),
+                parameters: envelope.parameters().to_owned(),
                 recipients: envelope.recipients().map(str::to_owned).collect(),
+                recipient_parameters: envelope.recipient_parameters().map(str::to_owned).collect(),
+                on_behalf_of: self.on_behalf_of.clone(),
                 content: Bytes::from(std::mem::take(&mut self.transaction.content.kept)),
             };
             if self.server.store.keep(mail).is_err() {
@@ -487,37 +531,9 @@ impl Action {
     }
 }
 
-impl Declared {
-    /// Takes a parameter of MAIL; false if it was not offered or is not as it must be.
-    fn set(&mut self, keyword: &[u8], value: Option<&[u8]>, offer: &Hello) -> bool {
-        let is = |name: &str| keyword.eq_ignore_ascii_case(name.as_bytes());
-        let value_is = |name: &[u8]| value.is_some_and(|value| value.eq_ignore_ascii_case(name));
-        if is("SIZE") {
-            let digits = value.and_then(|value| std::str::from_utf8(value).ok());
-            self.size = digits.and_then(|digits| digits.parse().ok());
-            return offer.size && self.size.is_some();
-        }
-        if is("BODY") {
-            self.binary = value_is(b"BINARYMIME");
-            self.eight_bit = self.binary || value_is(b"8BITMIME");
-            return match (self.binary, self.eight_bit) {
-                (true, _) => offer.binary,
-                (false, true) => offer.eight_bit,
-                (false, false) => offer.eight_bit && value_is(b"7BIT"),
-            };
-        }
-        if is("SMTPUTF8") {
-            self.utf8 = true;
-            return offer.utf8 && value.is_none();
-        }
-        if is("AUTH") {
-            return !offer.mechanisms.is_empty();
-        }
-        if is("RET") || is("ENVID") {
-            return offer.dsn;
-        }
-        offer.offers(keyword)
-    }
+/// The domain of a forward-path in lower case; empty for `<Postmaster>`.
+fn domain_of(forward_path: &str) -> String {
+    forward_path.rsplit_once('@').map(|(_, domain)| domain.to_lowercase()).unwrap_or_default()
 }
 
 /// Recipients of one mail, whatever the limits say: the tests of a client with a million recipients

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::lock;
 use crate::mail::Mail;
+use crate::proxy_protocol::ProxyHeader;
 
 /// A Maildir: a file for each mail, written in `tmp` and moved to `new` when it is whole.
 #[derive(Debug)]
@@ -79,7 +80,16 @@ pub(crate) struct JsonLines(Mutex<File>);
 struct Line<'a> {
     queue_id: &'a str,
     from: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    parameters: &'a str,
     to: &'a [String],
+    /// One for each recipient; left out if all are empty.
+    #[serde(skip_serializing_if = "are_empty")]
+    to_parameters: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    xclient: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyHeader>,
     /// Octets that are no UTF-8 are replaced; `bytes` is the true length.
     content: &'a str,
     bytes: usize,
@@ -94,13 +104,21 @@ impl JsonLines {
         let mut line = serde_json::to_vec(&Line {
             queue_id: &mail.queue_id,
             from: &mail.reverse_path,
+            parameters: &mail.parameters,
             to: &mail.recipients,
+            to_parameters: &mail.recipient_parameters,
+            xclient: &mail.on_behalf_of.xclient,
+            proxy: mail.on_behalf_of.proxy,
             content: &String::from_utf8_lossy(&mail.content),
             bytes: mail.content.len(),
         })?;
         line.push(b'\n');
         lock(&self.0).write_all(&line)
     }
+}
+
+fn are_empty(texts: &[String]) -> bool {
+    texts.iter().all(String::is_empty)
 }
 
 fn append(path: &Path) -> io::Result<File> {
