@@ -274,6 +274,7 @@ fn unavailable(requirement: Requirement) -> &'static str {
     match requirement {
         Requirement::Tls => "server does not offer STARTTLS, which is required",
         Requirement::AuthMechanism => "server offers no AUTH mechanism that may be used (--auth)",
+        Requirement::Xclient => "server does not let this client speak for another one (XCLIENT)",
         Requirement::TlsForAuth => {
             "credentials are sent only over TLS, which there is none of (--auth-plaintext sends \
              them all the same)"

@@ -10,6 +10,7 @@ use posthaste_reply::Limits;
 use crate::credentials::Credentials;
 use crate::domain::ClientName;
 use crate::stage::Stage;
+use crate::xclient::Xclient;
 
 /// Settings of one session.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Config {
     pub entropy: Option<Entropy>,
     /// The server as the user named it, for OAUTHBEARER, which may tell it (RFC 7628 section 3.1).
     pub server: Option<ServerName>,
+    /// Whom the session is made for, if that is to be told to a server that trusts this client to say so.
+    pub xclient: Option<Xclient>,
     /// How far ahead of the replies commands are sent.
     pub pipelining: Pipelining,
     /// How long each reply may take.
@@ -49,6 +52,7 @@ impl Config {
             credentials: None,
             entropy: None,
             server: None,
+            xclient: None,
             pipelining: Pipelining::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -268,9 +272,12 @@ impl Timeouts {
         match stage {
             Stage::Greeting => self.greeting,
             Stage::Connect | Stage::Tls => self.tls,
-            Stage::Hello | Stage::StartTls | Stage::Auth | Stage::Reset | Stage::Idle => {
-                self.command
-            }
+            Stage::Hello
+            | Stage::StartTls
+            | Stage::Xclient
+            | Stage::Auth
+            | Stage::Reset
+            | Stage::Idle => self.command,
             Stage::Mail => self.mail,
             Stage::Rcpt => self.rcpt,
             Stage::Data => self.data,

@@ -123,6 +123,7 @@ impl CloseReason {
         match self {
             Self::Quit => Stage::Quit,
             Self::Unavailable(Requirement::Tls) => Stage::StartTls,
+            Self::Unavailable(Requirement::Xclient) => Stage::Xclient,
             Self::Unavailable(Requirement::AuthMechanism | Requirement::TlsForAuth) => Stage::Auth,
             Self::Refused { stage, .. }
             | Self::Shutdown { stage, .. }
@@ -202,6 +203,8 @@ pub enum Requirement {
     AuthMechanism,
     /// TLS before credentials.
     TlsForAuth,
+    /// XCLIENT, with one attribute at least that is to be told.
+    Xclient,
 }
 
 /// One line of a transcript, without line end and with secrets redacted.

@@ -23,6 +23,7 @@ mod tls;
 mod transaction;
 mod transfer;
 mod transmit;
+mod xclient;
 mod xtext;
 
 pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
@@ -49,4 +50,5 @@ pub use sasl::{DerivedKey, KeyDerivation};
 pub use session::{Session, SetupTiming, SubmitError, SubmitErrorReason};
 pub use stage::Stage;
 pub use tls::{ChannelBinding, ImplicitTls, TlsState};
+pub use xclient::{Xclient, XclientName, XclientProtocol, XclientText};
 pub use xtext::xtext;

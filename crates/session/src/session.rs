@@ -16,6 +16,7 @@ use crate::stage::Stage;
 use crate::tls::{ImplicitTls, TlsState};
 use crate::transfer::Transfer;
 use crate::transmit::Transmit;
+use crate::xclient::Untold;
 
 /// Why a mail was not taken, and the mail itself.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +72,7 @@ pub(crate) const MAX_STORED_REPLY: usize = 1024;
 ///            v                                                          |
 /// greeting -> EHLO --> (HELO) -----------------.                        |
 ///               |--> STARTTLS -----------------|------------------------'
+///               |--> XCLIENT --> EHLO again    |
 ///               |--> AUTH --> ... --> 235 -----|--> ready --> QUIT --> closed
 ///               '------------------------------'      '---- trouble ------^
 /// ```
@@ -125,6 +127,8 @@ pub struct Session {
     pub(crate) rearm: bool,
     pub(crate) extensions: Extensions,
     pub(crate) tls: Option<TlsState>,
+    /// What XCLIENT has not told yet.
+    pub(crate) untold: Untold,
     /// Empty before AUTH: what was never said cannot be repeated.
     pub(crate) scrubber: Scrubber,
     pub(crate) quits: bool,
@@ -154,6 +158,7 @@ pub(crate) enum Phase {
     Helo,
     StartTls,
     Handshake,
+    Xclient,
     Auth(Exchange),
     /// `*` is out.
     AuthCancelled {
@@ -175,6 +180,7 @@ impl Session {
     /// Begins a session on a connection that was just opened.
     pub fn with_tls(now: Instant, config: Config, tls: ImplicitTls) -> Self {
         let mut session = Self {
+            untold: Untold::new(config.xclient.as_ref()),
             framer: Framer::new(config.limits),
             transfer: Transfer::new(config.pipelining),
             config,
@@ -396,6 +402,7 @@ impl Session {
             Phase::Ehlo | Phase::Helo => Stage::Hello,
             Phase::StartTls => Stage::StartTls,
             Phase::Handshake => Stage::Tls,
+            Phase::Xclient => Stage::Xclient,
             Phase::Auth(_) | Phase::AuthCancelled { .. } => Stage::Auth,
             Phase::Ready => self.transfer.stage(self.transmit.written()),
             Phase::Quitting(_) | Phase::Closed => Stage::Quit,

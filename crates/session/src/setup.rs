@@ -27,6 +27,7 @@ impl Session {
             Phase::Ehlo => self.handle_ehlo(now, reply),
             Phase::Helo => self.handle_helo(now, reply),
             Phase::StartTls => self.handle_starttls(now, reply),
+            Phase::Xclient => self.handle_xclient(now, reply),
             Phase::Auth(_) => self.handle_auth(now, reply),
             Phase::AuthCancelled { .. } => self.handle_cancelled(now, reply),
             // Whatever comes back for QUIT ends the session.
@@ -91,7 +92,10 @@ impl Session {
     fn needs_extensions(&self) -> bool {
         let needs_tls = self.config.tls == TlsPolicy::Require && !self.is_tls();
         // LMTP has no HELO (RFC 2033 section 4.1).
-        needs_tls || self.config.credentials.is_some() || self.config.protocol == Protocol::Lmtp
+        needs_tls
+            || self.config.credentials.is_some()
+            || self.config.xclient.is_some()
+            || self.config.protocol == Protocol::Lmtp
     }
 
     fn handle_helo(&mut self, now: Instant, reply: Reply<'_>) {
@@ -111,15 +115,16 @@ impl Session {
 
     fn after_hello(&mut self, now: Instant) {
         self.setup_timing.introduced = Some(now);
-        if self.is_tls() || self.config.tls == TlsPolicy::Off {
-            self.start_auth(now, None);
+        // Behind XCLIENT it has been decided whether there is TLS.
+        if self.is_tls() || self.config.tls == TlsPolicy::Off || self.untold.has_begun() {
+            self.start_xclient(now);
         } else if self.extensions.starttls() {
             self.command(|out| out.extend_from_slice(command::STARTTLS));
             self.phase = Phase::StartTls;
         } else if self.config.tls == TlsPolicy::Require {
             self.close_politely(CloseReason::Unavailable(Requirement::Tls));
         } else {
-            self.start_auth(now, None);
+            self.start_xclient(now);
         }
     }
 
@@ -134,7 +139,7 @@ impl Session {
                 if self.config.tls == TlsPolicy::Require {
                     self.refuse(Stage::StartTls, reply);
                 } else {
-                    self.start_auth(now, None);
+                    self.start_xclient(now);
                 }
             }
             (_, Severity::PositiveCompletion | Severity::PositiveIntermediate) => {

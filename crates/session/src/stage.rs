@@ -15,6 +15,8 @@ pub enum Stage {
     Hello,
     /// The STARTTLS command.
     StartTls,
+    /// The XCLIENT command.
+    Xclient,
     /// AUTH and its exchange.
     Auth,
     /// MAIL.
@@ -44,6 +46,7 @@ impl Stage {
             Self::Greeting => "greeting",
             Self::Hello => "ehlo",
             Self::StartTls => "starttls",
+            Self::Xclient => "xclient",
             Self::Auth => "auth",
             Self::Mail => "mail",
             Self::Rcpt => "rcpt",

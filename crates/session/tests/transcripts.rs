@@ -34,7 +34,7 @@ use posthaste_session::{
     EnvelopeId, Event, ForwardPath, Hold, InitialResponse, KeyDerivation, LateDelivery, Mail,
     MailOptions, OriginalRecipient, Outcome, Parameter, PartialRefusal, PlaintextAuth, Priority,
     Protocol, Recipient, RecipientOptions, ReversePath, ServerName, Session, Speaker, TlsPolicy,
-    TlsState, Violation,
+    TlsState, Violation, Xclient, XclientName, XclientText,
 };
 
 /// How the server's octets are cut.
@@ -104,6 +104,7 @@ impl Runner {
                         assert_eq!(value, "lmtp");
                         config.protocol = Protocol::Lmtp;
                     }
+                    "xclient" => config.xclient = Some(parse_xclient(value)),
                     "ignore" => config.ignored_keywords.push(value.to_owned()),
                     other => panic!("no such setting: {other}"),
                 }
@@ -331,6 +332,24 @@ fn ask(envelope: &Envelope, wishes: &str) -> Envelope {
     Envelope::new(envelope.reverse_path().clone(), recipients).unwrap().with_options(options)
 }
 
+/// `name=NAME addr=ADDRESS port=PORT helo=TEXT`, or `helo-octets=N` and `login-octets=N` for long ones.
+fn parse_xclient(settings: &str) -> Xclient {
+    let mut client = Xclient::default();
+    for setting in settings.split(' ') {
+        let long = |octets: &str| XclientText::new(&"x".repeat(octets.parse().unwrap())).unwrap();
+        match setting.split_once('=').unwrap() {
+            ("name", name) => client.name = Some(XclientName::Known(name.parse().unwrap())),
+            ("addr", address) => client.address = Some(address.parse().unwrap()),
+            ("port", port) => client.port = Some(port.parse().unwrap()),
+            ("helo", helo) => client.helo = Some(XclientText::new(helo).unwrap()),
+            ("helo-octets", octets) => client.helo = Some(long(octets)),
+            ("login-octets", octets) => client.login = Some(long(octets)),
+            (other, _) => panic!("no such attribute: {other}"),
+        }
+    }
+    client
+}
+
 fn parse_credentials(kind: &str, value: &str) -> Credentials {
     let (user, secret) = value.split_once(' ').unwrap_or((value, ""));
     let credentials = match kind {
@@ -493,5 +512,6 @@ transcripts!(
     parameters,
     pipelining,
     tls,
-    transaction
+    transaction,
+    xclient
 );
