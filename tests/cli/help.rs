@@ -75,6 +75,9 @@ fn sample(flag: &str, value: &str) -> &'static str {
         ("store", _) => "none",
         ("ehlo", "CHANGES") => "-CHUNKING",
         ("user", "NAME:PASSWORD") => "a:b",
+        ("notify", _) => "delay,failure",
+        ("notify-return", _) => "hdrs",
+        (_, "TIME[,notify]") => "5m,notify",
         (_, "ADDR" | "PATTERN") => "a@b.test",
         (_, "N") => "3",
         (_, "N/s") => "3/s",
@@ -125,7 +128,8 @@ fn the_flags_of_each_command() {
                   password-cmd auth auth-plaintext ehlo pipeline connections per-conn bind ipv4 \
                   ipv6 connect-timeout command-timeout data-timeout final-timeout";
     let send = "from to subject text html attach inline cc bcc reply-to header jsonl rows template \
-                to-column retries backoff max-time seed log dry-run verbose progress help";
+                to-column notify notify-return envid deliver-by priority hold require-tls-beyond \
+                authority retries backoff max-time seed log dry-run verbose progress help";
     let bench = "messages duration size rcpts from to new-conns seed i-own-this-server json \
                  verbose progress help";
     let sink = "store max-size tls-self-signed ca-out cert key implicit-tls require-tls ehlo \

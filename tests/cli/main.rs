@@ -6,6 +6,7 @@ mod credentials;
 mod endings;
 mod help;
 mod outcomes;
+mod requests;
 mod send;
 mod servers;
 mod sink;

@@ -6,6 +6,8 @@ mod exit;
 mod input;
 mod outcome;
 mod progress;
+mod reply;
+mod requests;
 mod send;
 mod server;
 mod sink;
@@ -34,6 +36,7 @@ enum Command {
     Send(Box<send::SendArgs>),
     Bench(Box<bench::BenchArgs>),
     Sink(Box<sink::SinkArgs>),
+    Reply(reply::ReplyArgs),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,10 @@ async fn run(command: Command) -> ExitCode {
             Err(error) => fail(&error, error.exit()),
         },
         Command::Sink(args) => sink::run(args).await.into(),
+        Command::Reply(args) => match reply::run(args) {
+            Ok(exit) => exit.into(),
+            Err(error) => fail(&error, error.exit()),
+        },
     }
 }
 

@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::input::{InputArgs, InputError, InputMail, Inputs};
 use crate::outcome::{Sent, Tally};
 use crate::progress::{Progress, ProgressKind};
+use crate::requests::RequestArgs;
 use crate::server::{ServerArgs, ServerError, Target};
 use crate::stop::Stop;
 use crate::summary;
@@ -43,6 +44,9 @@ pub(crate) struct SendArgs {
 
     #[command(flatten)]
     input: InputArgs,
+
+    #[command(flatten)]
+    requests: RequestArgs,
 
     /// How often a mail is tried that the server defers
     #[arg(long, value_name = "N", default_value = "5", value_parser = positive, help_heading = "Delivery")]
@@ -237,7 +241,7 @@ impl Sending<'_> {
         let bad = Arc::clone(&source.bad);
         let (end, ended) = watch::channel(false);
         let sent = std::sync::Mutex::new(HashMap::new());
-        let mut reports = self.mailer.send_all(source.mails(&sent, ended));
+        let mut reports = self.mailer.send_all(source.mails(&self.args.requests, &sent, ended));
         let mut stop = Stop::new(self.args.max_time);
         let mut output = Ok(());
         let mut ticks = tokio::time::interval(TICK);
@@ -419,9 +423,11 @@ impl Source {
         Ok(Self { mails, bad })
     }
 
-    /// The mails, each entered into `sent` under its place in the stream. Once `ended`, no more are read.
+    /// The mails with their `requests`, each entered into `sent` under its place in the stream. Once `ended`, no
+    /// more are read.
     fn mails(
         self,
+        requests: &RequestArgs,
         sent: &std::sync::Mutex<HashMap<u64, Sent>>,
         ended: watch::Receiver<bool>,
     ) -> impl Stream<Item = Mail> {
@@ -441,7 +447,10 @@ impl Source {
             };
             Some((mail?, (mails, ended)))
         });
-        mails.zip(stream::iter(0..)).map(move |(InputMail { id, mail }, place)| {
+        mails.zip(stream::iter(0..)).map(move |(InputMail { id, mut mail }, place)| {
+            if !requests.is_empty() {
+                mail.envelope = requests.apply(mail.envelope);
+            }
             if let Ok(mut sent) = sent.lock() {
                 sent.insert(place, Sent::new(id, &mail));
             }

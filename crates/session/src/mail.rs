@@ -106,6 +106,15 @@ impl Envelope {
         self
     }
 
+    /// Asks for this for every recipient.
+    #[must_use]
+    pub fn with_recipient_options(mut self, options: impl Into<Arc<RecipientOptions>>) -> Self {
+        let options = Some(options.into()).filter(|options| !options.is_empty());
+        let count = if options.is_some() { self.forward_paths.len() } else { 0 };
+        self.recipient_options = vec![options; count];
+        self
+    }
+
     /// The same envelope for some of its recipients, named by their place; `None` if that leaves none.
     pub fn subset(&self, places: &[u32]) -> Option<Self> {
         let recipients = places.iter().filter_map(|&place| self.recipient(place as usize));
