@@ -79,9 +79,12 @@ pub fn read(stage: Stage, reply: Reply<'_>) -> Reading {
         Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Content | Stage::Final => {
             about_mail(stage, severity, class, scope)
         }
-        Stage::Connect | Stage::Tls | Stage::Greeting | Stage::Hello | Stage::StartTls => {
-            about_server(stage, severity, class, scope)
-        }
+        Stage::Connect
+        | Stage::Tls
+        | Stage::Greeting
+        | Stage::Hello
+        | Stage::StartTls
+        | Stage::Xclient => about_server(stage, severity, class, scope),
         Stage::Auth => about_account(severity, class, scope),
         // No mail is on its way, so there is nothing to lose but the connection.
         Stage::Reset | Stage::Idle | Stage::Quit => match (severity, scope) {
@@ -175,7 +178,7 @@ fn about_account(severity: Severity, class: Class, scope: Scope) -> Consequence 
 fn said_to(stage: Stage) -> SaidTo {
     match stage {
         Stage::Connect | Stage::Tls | Stage::Greeting | Stage::Idle => SaidTo::Connecting,
-        Stage::Hello => SaidTo::Hello,
+        Stage::Hello | Stage::Xclient => SaidTo::Hello,
         Stage::StartTls => SaidTo::StartTls,
         Stage::Auth => SaidTo::Auth,
         Stage::Mail => SaidTo::Mail,
