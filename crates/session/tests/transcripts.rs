@@ -10,7 +10,7 @@
 //! | `all-or-nothing N` | mail `N` is for all of its recipients or nobody |
 //! | `set auth USER PASSWORD`, `set token USER TOKEN`, `set external USER` | credentials, before settings about them |
 //! | `S: TEXT` | the server says this line; neighbouring lines arrive together |
-//! | `s: TEXT` | the same without a line end |
+//! | `s: TEXT` | the same without a line end; `N times S: TEXT` is that many lines |
 //! | `C: TEXT` | the client has said this line since the server last spoke; all of it must be listed |
 //! | `E: TEXT` | this event was reported, in this order |
 //! | `! derive` | the key is there, after `set derive later`; otherwise it is at once |
@@ -464,7 +464,12 @@ fn check(file: &str, text: &str) {
     for line in text.lines().filter(|line| !line.is_empty()) {
         match (line.strip_prefix("# "), cases.last_mut()) {
             (Some(name), _) => cases.push((name, Vec::new())),
-            (None, Some((_, case))) => case.push(line),
+            (None, Some((_, case))) => match line.split_once(" times ") {
+                Some((times, line)) if line.starts_with("S: ") => {
+                    case.extend(std::iter::repeat_n(line, times.parse().unwrap()));
+                }
+                _ => case.push(line),
+            },
             (None, None) => {}
         }
     }
@@ -511,6 +516,7 @@ transcripts!(
     loss,
     parameters,
     pipelining,
+    steps,
     tls,
     transaction,
     xclient
