@@ -4,6 +4,7 @@ mod audit;
 mod dialogue;
 mod engine;
 mod exim;
+mod extensions;
 mod faults;
 mod interop;
 mod mixes;
