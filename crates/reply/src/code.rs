@@ -17,6 +17,18 @@ pub enum Severity {
     PermanentNegative,
 }
 
+impl Severity {
+    /// Its name in records, e.g. `transient_negative`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PositiveCompletion => "positive_completion",
+            Self::PositiveIntermediate => "positive_intermediate",
+            Self::TransientNegative => "transient_negative",
+            Self::PermanentNegative => "permanent_negative",
+        }
+    }
+}
+
 /// A reply code from 200 to 599.
 ///
 /// A code that is not among the constants is judged by its [`severity`](Self::severity), as

@@ -82,6 +82,25 @@ impl FrameError {
     }
 }
 
+impl FrameError {
+    /// The same, with offsets that count from where the stream began: the reply in question starts
+    /// behind this many octets.
+    #[must_use]
+    pub fn behind(mut self, octets: usize) -> Self {
+        match &mut self {
+            Self::NotSmtp { .. } => {}
+            Self::NotACode { offset, .. }
+            | Self::CodeOutOfRange { offset, .. }
+            | Self::CodeChanged { offset, .. }
+            | Self::BadSeparator { offset, .. }
+            | Self::LineTooLong { offset, .. }
+            | Self::ReplyTooLong { offset, .. }
+            | Self::TooManyLines { offset, .. } => *offset = offset.saturating_add(octets),
+        }
+        self
+    }
+}
+
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
