@@ -43,12 +43,26 @@ impl DeliverBy {
 pub struct FutureRelease {
     /// The longest time that the server holds a mail, if it says so.
     pub maximum: Option<Duration>,
+    /// The latest time until which it holds one, if it says so in UTC: `2030-01-01T00:00:00Z`, so that earlier ones
+    /// are less.
+    pub latest: Option<[u8; 20]>,
 }
 
 impl FutureRelease {
     pub(crate) fn parse(parameters: &[u8]) -> Self {
-        Self { maximum: tokens(parameters).next().and_then(seconds_of_nine_digits) }
+        let mut tokens = tokens(parameters);
+        let maximum = tokens.next().and_then(seconds_of_nine_digits);
+        let latest = tokens.next().and_then(|token| token.try_into().ok()).filter(is_utc_time);
+        Self { maximum, latest }
     }
+}
+
+fn is_utc_time(token: &[u8; 20]) -> bool {
+    const FORM: &[u8; 20] = b"0000-00-00T00:00:00Z";
+    token.iter().zip(FORM).all(|(octet, form)| match form {
+        b'0' => octet.is_ascii_digit(),
+        form => octet == form,
+    })
 }
 
 /// LIMITS (RFC 9422). Each is from 1 to 999999.
@@ -193,14 +207,16 @@ mod tests {
             let time = seconds.map(Duration::from_secs);
             let parameters = parameters.as_bytes();
             assert_eq!(DeliverBy::parse(parameters), DeliverBy { minimum: time });
-            assert_eq!(FutureRelease::parse(parameters), FutureRelease { maximum: time });
+            assert_eq!(FutureRelease::parse(parameters).maximum, time);
         }
         let minimum = Some(Duration::from_secs(240));
         assert_eq!(DeliverBy::parse(b" 240,token"), DeliverBy { minimum });
         assert_eq!(DeliverBy::parse(b" ,token"), DeliverBy { minimum: None });
         let maximum = Some(Duration::from_secs(2_592_000));
         let parameters = b" 2592000 2026-12-24T00:00:00Z";
-        assert_eq!(FutureRelease::parse(parameters), FutureRelease { maximum });
+        let latest = Some(*b"2026-12-24T00:00:00Z");
+        assert_eq!(FutureRelease::parse(parameters), FutureRelease { maximum, latest });
+        assert_eq!(FutureRelease::parse(b"60 2026-12-24T00:00:00+01").latest, None);
     }
 
     /// LIM-04, LIM-05.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use posthaste_reply::FutureRelease;
+
 use super::OptionError;
 use crate::address::Mailbox;
 
@@ -121,11 +123,16 @@ impl Hold {
         Ok(Self(HoldForm::Until(time.into())))
     }
 
-    /// How long, where that was said.
-    pub(crate) fn time(&self) -> Option<Duration> {
-        match self.0 {
-            HoldForm::For(seconds) => Some(Duration::from_secs(seconds)),
-            HoldForm::Until(_) => None,
+    /// Whether a server holds mails for so long, as far as it says.
+    pub(crate) fn is_within(&self, offered: FutureRelease) -> bool {
+        match &self.0 {
+            HoldForm::For(seconds) => {
+                offered.maximum.is_none_or(|most| Duration::from_secs(*seconds) <= most)
+            }
+            // Both are in UTC and of one form, so the text is in the order of time.
+            HoldForm::Until(time) => {
+                offered.latest.is_none_or(|latest| time.as_bytes() <= latest.as_slice())
+            }
         }
     }
 }
@@ -209,6 +216,20 @@ mod tests {
         for text in ["2026-12-24T18:00:00+01:00", "2026-12-24T18:00:00z", "2026-12-24T18:00:00\r"] {
             assert!(Hold::until(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn holding_times_within_what_is_offered() {
+        // FUTREL-01
+        let latest = *b"2030-01-01T00:00:00Z";
+        let offered =
+            FutureRelease { maximum: Some(Duration::from_secs(60)), latest: Some(latest) };
+        let is_within = |hold: Result<Hold, _>| hold.unwrap().is_within(offered);
+        assert!(is_within(Hold::for_time(Duration::from_secs(60))));
+        assert!(!is_within(Hold::for_time(Duration::from_secs(61))));
+        assert!(is_within(Hold::until("2030-01-01T00:00:00Z")));
+        assert!(!is_within(Hold::until("2030-01-01T00:00:01Z")));
+        assert!(Hold::until("2031-01-01T00:00:00Z").unwrap().is_within(FutureRelease::default()));
     }
 
     #[test]

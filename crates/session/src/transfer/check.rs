@@ -51,8 +51,8 @@ impl Session {
             return Err(Unsendable::RequireTls);
         }
         if let Some(hold) = &options.hold {
-            let Some(offered) = extensions.future_release() else { return Err(Unsendable::Hold) };
-            if offered.maximum.zip(hold.time()).is_some_and(|(most, time)| time > most) {
+            let offered = extensions.future_release();
+            if !offered.is_some_and(|offered| hold.is_within(offered)) {
                 return Err(Unsendable::Hold);
             }
         }
