@@ -141,6 +141,17 @@ fn command_lines_that_make_no_sense() {
         ("--pipeline", "warp", "expected auto, off, envelope or cross"),
         ("--auth", "NTLM", "expected PLAIN or LOGIN"),
         ("--ehlo", "a b", "a b"),
+        ("--chunking", "some", "expected auto, off or always"),
+        ("--ignore", "A B", "expected a keyword"),
+        ("--proxy-protocol", "v3", "expected v1 or v2"),
+        ("--proxy-protocol", "v1,192.0.2.1:1", "expected v1 or v2"),
+        ("--proxy-protocol", "v1,192.0.2.1:1,[::1]:1", "two addresses of the same family"),
+        ("--proxy-protocol", "v1,a\nb:1,192.0.2.1:1", "expected v1 or v2"), // PROXY-03, IN-12
+        ("--socks5", "proxy.test", r#"proxy "proxy.test" cannot be used"#),
+        ("--socks5", "u:hunter2@", r#"proxy "…@" cannot be used"#), // LK-01
+        ("--xclient", "ADDR=here", "invalid IP address"),
+        ("--xclient", "HELO=a\nb", "not allowed"), // IN-12
+        ("--xclient", "COLOUR=red", "no such attribute"),
         ("--bind", "here", "here"),
         ("--progress", "loud", "auto, line, none"),
     ] {
@@ -151,8 +162,10 @@ fn command_lines_that_make_no_sense() {
 #[test]
 fn servers_that_are_none() {
     for (server, expected) in [
-        ("http://x.test", r#"scheme "http" is not supported; use smtp:// or smtps://"#),
-        ("lmtp://x.test:24", r#"scheme "lmtp" is not supported"#),
+        ("http://x.test", r#"scheme "http" is not supported; use smtp://, smtps://, lmtp://"#),
+        ("lmtp://x.test", "LMTP needs a port"),
+        ("lmtp://x.test:25", "LMTP must not be spoken on port 25"), // LMTP-02
+        ("lmtp+unix://run/lmtp", "is not the absolute path of a socket"),
         ("", "is not a host name or an IP address"),
         ("x.test:0", "is not a port number from 1 to 65535"),
         ("x.test:smtp", "is not a port number"),
@@ -160,7 +173,6 @@ fn servers_that_are_none() {
         ("a b", "is not a host name"),
         ("sink:?rt=5ms", r#"unknown sink option "rt""#),
         ("sink:?rtt=fast", "rtt"),
-        ("sink:?lmtp", "no LMTP"),
     ] {
         for command in [&["send", server, "{}/m.eml"][..], &["bench", server, "-n", "1"]] {
             let finished = Scene::new().run(command).exits(64);

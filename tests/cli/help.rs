@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{Finished, Scene};
 
-const COMMANDS: [&str; 3] = ["send", "bench", "sink"];
+const COMMANDS: [&str; 4] = ["send", "bench", "sink", "reply"];
 
 fn help(args: &[&str]) -> Finished {
     let scene = Scene::new();
@@ -24,6 +24,8 @@ fn every_page_fits_and_lists_the_exit_codes() {
         &["help", "bench"],
         &["sink", "--help"],
         &["help", "sink"],
+        &["reply", "--help"],
+        &["help", "reply"],
     ] {
         let page = help(args).stdout;
         let longest = page.lines().map(|line| line.chars().count()).max().unwrap();
@@ -75,6 +77,10 @@ fn sample(flag: &str, value: &str) -> &'static str {
         ("store", _) => "none",
         ("ehlo", "CHANGES") => "-CHUNKING",
         ("user", "NAME:PASSWORD") => "a:b",
+        ("ignore", _) => "CHUNKING",
+        ("proxy-protocol", _) => "v2",
+        ("socks5", _) => "u:p@[::1]:1080",
+        ("xclient", _) => "NAME=[UNAVAILABLE],PORT=4000,PROTO=ESMTP,HELO=x,DESTADDR=::1",
         ("notify", _) => "delay,failure",
         ("notify-return", _) => "hdrs",
         (_, "TIME[,notify]") => "5m,notify",
@@ -88,6 +94,7 @@ fn sample(flag: &str, value: &str) -> &'static str {
         (_, "MODE" | "KIND") => "auto",
         (_, "MECH") => "PLAIN",
         (_, "BOOL") => "true",
+        (_, "STAGE") => "mail",
         (_, "NAME: VALUE") => "X-A: 1",
         (_, _) => "name.test",
     }
@@ -125,8 +132,9 @@ fn check_flags(command: &str, expected: &str) {
 #[test]
 fn the_flags_of_each_command() {
     let server = "tls insecure cacert cert key tls-name user password-env password-file \
-                  password-cmd auth auth-plaintext ehlo pipeline connections per-conn bind ipv4 \
-                  ipv6 connect-timeout command-timeout data-timeout final-timeout";
+                  password-cmd auth auth-plaintext ehlo xclient pipeline chunking ignore \
+                  dangerous-any-name dangerous-any-certificate connections per-conn bind ipv4 \
+                  ipv6 socks5 proxy-protocol connect-timeout command-timeout data-timeout final-timeout";
     let send = "from to subject text html attach inline cc bcc reply-to header jsonl rows template \
                 to-column notify notify-return envid deliver-by priority hold require-tls-beyond \
                 authority retries backoff max-time seed log dry-run verbose progress help";
@@ -139,6 +147,7 @@ fn the_flags_of_each_command() {
     check_flags("send", &format!("{send} {server}"));
     check_flags("bench", &format!("{bench} {server}"));
     check_flags("sink", sink);
+    check_flags("reply", "stage help");
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn servers_that_are_no_mail_servers() {
         (fake_server("SSH-2.0-OpenSSH_9.6\r\n", Then::Wait), 76, "expected an SMTP reply, got SSH"),
         (fake_server("ready\r\n", Then::Wait), 76, "server broke the protocol at greeting: "),
         (fake_server("", Then::Close), 75, "smtps:// is for servers that begin with TLS"),
-        (plaintext, 75, "TLS handshake failed"),
+        (plaintext, 75, "no TLS is spoken by"),
     ];
     let start = |command: &str, server: &str| {
         let input = if command == "send" { "{}/m.eml" } else { "-n5" };
@@ -96,4 +96,24 @@ fn tls_off_means_off() {
     scene.run(&["send", "{sink}", "{}/m.eml", "--tls", "off"]).exits(0).says("no TLS");
     let (stats, _) = scene.end();
     assert_eq!(stats["commands"].get("STARTTLS").unwrap_or(&0.into()), 0);
+}
+
+/// LMTP-02: a server for LMTP, inside of this process and behind an address.
+#[test]
+fn servers_for_lmtp() {
+    let mut scene = Scene::with_sink(&["--lmtp"]);
+    scene.run(&["send", "lmtp://{sink}", "{}/m.eml", "-vv"]).exits(0).says("-> LHLO ");
+    scene.run(&["send", "sink:?lmtp", "{}/m.eml"]).exits(0);
+    scene.run(&["bench", "sink:?lmtp", "-n5"]).exits(0).says("5  accepted");
+    assert_eq!(scene.end().0["mails"], 1);
+}
+
+/// PROXY-01, PROXY-02
+#[test]
+fn a_header_of_the_proxy_protocol_comes_first() {
+    let mut scene = Scene::with_sink(&["--proxy-protocol"]);
+    for version in ["v1", "v2", "v1,unknown", "v2,192.0.2.1:4000,192.0.2.2:25"] {
+        scene.run(&["send", "{sink}", "{}/m.eml", "--proxy-protocol", version]).exits(0);
+    }
+    assert_eq!(scene.end().0["mails"], 4);
 }

@@ -19,6 +19,8 @@ use posthaste::session::{
 use posthaste::{MailerBuilder, ServerUrl, UrlError};
 use posthaste_sink::{OptionError, Protocol, Sink, SinkOptions, TlsUse};
 
+mod xclient;
+
 use crate::exit::Exit;
 use crate::summary::Proof;
 use crate::units::{duration, positive};
@@ -82,6 +84,10 @@ pub(crate) struct ServerArgs {
     /// What to say in EHLO [default: this host's name, or else the address literal]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<ClientName>)]
     ehlo: Option<ClientName>,
+    /// Tell the server whom the sessions are made for: NAME=…, ADDR=…, PORT=…, PROTO=SMTP|ESMTP, HELO=…, LOGIN=…,
+    /// DESTADDR=…, DESTPORT=…
+    #[arg(long, value_name = "ATTRIBUTE=VALUE", value_delimiter = ',', value_parser = xclient::attribute)]
+    xclient: Vec<xclient::Attribute>,
     /// How far ahead of the replies to send: auto, off, envelope or cross
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = pipelining)]
     pipeline: PipeliningPolicy,
@@ -107,12 +113,12 @@ pub(crate) struct ServerArgs {
     /// Use IPv6 only
     #[arg(short = '6', long)]
     ipv6: bool,
-    /// Connect by way of this SOCKS5 proxy, which resolves the server's name
-    #[arg(long, value_name = "[USER:PASSWORD@]HOST:PORT")]
+    /// Connect by way of this SOCKS5 proxy, [USER:PASSWORD@]HOST:PORT, which resolves the server's name
+    #[arg(long, value_name = "PROXY")]
     socks5: Option<String>,
-    /// Begin with a header of the PROXY protocol, v1 or v2, with the addresses of the connection, or with these
-    /// (each IP:PORT), or with none
-    #[arg(long, value_name = "v1|v2[,SOURCE,DESTINATION|,unknown]", value_parser = proxy_header)]
+    /// Begin with a header of the PROXY protocol, v1 or v2, that tells the connection's addresses; with
+    /// ,IP:PORT,IP:PORT behind it those of another client and server, with ,unknown none
+    #[arg(long, value_name = "VERSION", value_parser = proxy_header)]
     proxy_protocol: Option<ProxyHeader>,
 
     /// How long connecting may take [default: 30s]
@@ -272,6 +278,9 @@ impl ServerArgs {
         }
         if let Some(name) = self.ehlo.clone().or_else(host_name) {
             mailer = mailer.client_name(name);
+        }
+        if !self.xclient.is_empty() {
+            mailer = mailer.xclient(xclient::client(&self.xclient));
         }
         Ok(mailer)
     }

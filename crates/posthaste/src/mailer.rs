@@ -12,7 +12,9 @@ use posthaste_scheduler::{
     Observer, PipeliningPolicy, Report, Scheduler, SchedulerConfig, SendAll, ServerId,
     ServerLimits, ServerStatus,
 };
-use posthaste_session::{Chunking, ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy};
+use posthaste_session::{
+    Chunking, ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy, Xclient,
+};
 
 use crate::url::{ServerUrl, UrlError};
 
@@ -144,6 +146,7 @@ pub struct MailerBuilder {
     tls_client: Option<TlsClient>,
     credentials: Option<Credentials>,
     client_name: Option<ClientName>,
+    xclient: Option<Xclient>,
     timeouts: Timeouts,
     chunking: Chunking,
     ignored_keywords: Vec<String>,
@@ -164,6 +167,7 @@ impl MailerBuilder {
             tls_client: None,
             credentials: None,
             client_name: None,
+            xclient: None,
             timeouts: Timeouts::default(),
             chunking: Chunking::default(),
             ignored_keywords: Vec::new(),
@@ -203,6 +207,13 @@ impl MailerBuilder {
     /// What to say in EHLO. Default: the address literal of each connection.
     pub fn client_name(mut self, name: ClientName) -> Self {
         self.client_name = Some(name);
+        self
+    }
+
+    /// Whom each session is made for, told to a server that trusts this client to say so. A server that does not
+    /// gets no mail. Default: nobody else.
+    pub fn xclient(mut self, client: Xclient) -> Self {
+        self.xclient = Some(client);
         self
     }
 
@@ -319,6 +330,7 @@ impl MailerBuilder {
         config.credentials = credentials;
         config.timeouts = self.timeouts;
         config.chunking = self.chunking;
+        config.xclient = self.xclient;
         config.ignored_keywords = self.ignored_keywords;
         config.transcript = self.transcript;
         Ok(Connector::new(server, config, self.client_name, self.dial, tls))
