@@ -55,4 +55,4 @@ pub use mechanism::{AuthMechanisms, Mechanism, UnknownMechanism};
 pub use owned::ReplyBuf;
 pub use parameters::{DeliverBy, FutureRelease, Limits9422, Size};
 pub use reply::{Lines, Reply, ReplyError};
-pub use text::Text;
+pub use text::{Escaped, Text};

@@ -49,8 +49,12 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Octets of the peer, displayed so that nothing but printable text comes out.
-pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
+/// Octets of the peer, displayed so that nothing but printable text comes out, as [`Text`] does.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(
+    /// The octets as they came.
+    pub &'a [u8],
+);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

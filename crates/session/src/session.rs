@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::Instant;
 
-use posthaste_reply::{Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
+use posthaste_reply::{Escaped, Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
 
 use crate::config::{Chunking, Config, Pipelining};
 use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
@@ -417,10 +417,12 @@ impl Session {
             Err(error) => return self.violate(now, Violation::Grammar(error)),
         };
         if self.config.transcript {
-            safe.lines().for_each(|line| {
-                let text = format!("{} {}", safe.code(), line.escape_ascii());
+            let last = safe.lines().count().saturating_sub(1);
+            for (at, line) in safe.lines().enumerate() {
+                let separator = if at == last { ' ' } else { '-' };
+                let text = format!("{}{separator}{}", safe.code(), Escaped(line));
                 self.record(Speaker::Server, text);
-            });
+            }
         }
         let is_challenge =
             matches!(self.phase, Phase::Auth(_)) && reply.code() == ReplyCode::CONTINUE_AUTH;
