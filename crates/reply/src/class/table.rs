@@ -11,7 +11,7 @@ use Class::{
     PolicyOther, PolicySpam, RelayDenied, SenderRejected, ShuttingDown, Storage, Syntax, Throttled,
     Timeout, TlsFailed, TlsRequired, TooLarge, TooManyRecipients, Virus,
 };
-use SaidTo::{Auth, Connecting, Content, Data, Hello, Mail, Quit, Rcpt, Reset, StartTls};
+use SaidTo::{Auth, Connecting, Content, Data, Hello, Mail, Rcpt, StartTls};
 use Scope::{Account, Connection, Connections, Host, Recipient, Sender, Source, Transaction};
 
 use super::rules::{Rule, said};
@@ -43,8 +43,8 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &["too many recipients|too many rcpt", "in this session|per session|transaction"])
         .is(TooManyRecipients).of(Transaction),
     // How many connections there may be. All; Orange in French, GoDaddy with a text on the DNS.
-    said(&[], &["too many|maximum number of|trop de|limit of", "connection|concurrent|\
-          session|connexion|simultaneous"])
+    said(&[], &["too many|maximum number of|trop de|limit of", "connection|concurrent|session|\
+          connexion|simultaneous"])
         .is(Throttled).of(Connections),
     said(&[], &["concurrent connection|concurrent session|concurrency|connection limit|\
           connections limit|connection count|session limit|thread limit"])
@@ -144,10 +144,10 @@ pub(super) static RULES: &[Rule] = &[
         .is(Syntax),
 
     // Mailboxes.
-    said(&[], &["mailbox full|mailbox is full|mailbox for user is full|mailbox has exceeded|\
-          inbox is full|inbox is out of|over quota|overquota|quota exceed|quotaexceed|\
-          exceeded quota|exceeds quota|exceeded storage|exceeds storage|out of storage|\
-          too much mail data"])
+    said(&[], &["mailbox full|mailboxfull|mailbox is full|mailbox for user is full|\
+          mailbox has exceeded|inbox is full|inbox is out of|over quota|overquota|quota exceed|\
+          quotaexceed|exceeded quota|exceeds quota|exceeded storage|exceeds storage|\
+          out of storage|too much mail data"])
         .is(MailboxFull).of(Recipient),
     said(&[], &["destinataire pleine|一杯|邮箱已满|容量不足"]).is(MailboxFull).of(Recipient),
     said(&[], &["user unknown|unknown user|unknown recipient|recipient unknown|unknown local|\
@@ -229,7 +229,10 @@ pub(super) static RULES: &[Rule] = &[
     said(&[5], &["header", "too long|too large|8-bit|duplicate|malformed|missing|invalid|\
           non-ascii"])
         .is(ContentRejected).of(Scope::Mail),
-    said(&[5], &["line too long|line is too long|lines too long", "message|content|data|body"])
+    said(&[5], &["date header|subject header|message-id header|from header", "one|not|no"])
+        .is(ContentRejected).of(Scope::Mail),
+    said(&[5], &["line length|line too long|line is too long|lines too long", "message|content|\
+          data|body|octets"])
         .is(ContentRejected).of(Scope::Mail),
 
     // Who may send as whom. Before policy, which says `denied` and `rejected` of everything.
@@ -259,11 +262,14 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &["spam|unsolicited|bulk mail|junk|suspicious|phish|security failure|\
           content denied|content reject|abuse|fraud|unsolicitedmessage"])
         .is(PolicySpam),
+    // Microsoft's consumer hosts.
+    said(&[5], &["messages from", "weren't sent|were not sent"]).is(PolicySpam).of(Source),
+    said(&[5], &["content filter|spam filter|mail filter"]).is(PolicySpam),
     said(&[5], &["blocked|connection denied|connection refused"]).is(PolicySpam).of(Source),
 
     // Storage of the server.
     said(&[], &["insufficient|not enough|no space|out of|low on|shortage", "storage|disk|space|\
-          memory|system resource"])
+          memory|system resource|resources"])
         .is(Storage).of(Host),
     said(&[], &["space shortage|disk full|no space left"]).is(Storage).of(Host),
 
@@ -274,28 +280,33 @@ pub(super) static RULES: &[Rule] = &[
         .is(Timeout).of(Connection),
     said(&[], &[]).status(4, 2).is(Timeout).of(Connection),
 
+    // Microsoft 365 has status codes of its own for it, and speaks of access or of trying again.
+    said(&[4], &[]).statuses(7, 651, 653).is(Throttled).of(Connections).wait_minutes(15),
+    said(&[4], &[]).statuses(7, 500, 699).is(Throttled).of(Source).wait_minutes(15),
+
     // The server as such.
     said(&[4], &["local problem|local error|internal error|internal server error|server error - |\
           configuration problem|temporary error|temporary failure"])
         .is(LocalError).of(Host),
-    said(&[], &["sigterm|shutting down|shutdown|not accepting connection|\
-          server ports are busy|service currently unavailable|restarting|\
-          going down|maintenance"])
+    said(&[], &["sigterm|shutting down|shutdown|not accepting connection|server ports are busy|\
+          service currently unavailable|restarting|going down|maintenance"])
         .is(ShuttingDown).of(Host),
-    said(&[4], &["try again later|try later|come back later|essayer plus tard|try again in|\
-          temporarily deferred|temporarily rejected|temporary server error|resource temporarily|\
-          resources temporarily|temporarily blacklisted|deferred due to"])
-        .to(&[Connecting, Hello, StartTls, Auth, Data, Content, Reset, Quit])
-        .is(Throttled).of(Source),
-    said(&[421, 451], &["essayer plus tard|temporary server error|resource temporarily|\
-          resources temporarily|temporarily deferred|temporarily rejected|currently unavailable|\
-          deferred due to"])
+    said(&[421], &["try again later|try later|come back later|essayer plus tard|server error|\
+          resources temporarily|resource temporarily|currently unavailable|temporarily deferred|\
+          temporarily rejected|deferred due to"])
         .is(Throttled).of(Host),
-    said(&[421, 451], &["try again later|try later|come back later"]).is(Throttled).of(Host),
+    said(&[4], &["later|again"]).status(3, 0).is(LocalError).of(Host),
+    // The same, but of nothing more than what was said: Mail.ru, Yandex, Mimecast, Yahoo.
+    said(&[451], &["try again later|try later|come back later|essayer plus tard|\
+          temporary server error|resource temporarily|resources temporarily|\
+          currently unavailable|temporarily deferred|temporarily rejected|\
+          temporarily blacklisted|deferred due to"])
+        .is(Throttled),
 
     // What is left of policy.
     said(&[54, 55, 57], &["policy|policies|administrative|prohibit|rejected by destination|\
-          host network not allowed|not allowed|not accepted|message rejected"])
+          host network not allowed|not allowed|not accepted|message rejected|mail rejected|\
+          message refused|mail refused"])
         .is(PolicyOther),
     // GMX says the sentence of RFC 5321 for reasons of policy, too: no word on whether the mailbox
     // is there.
@@ -362,9 +373,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &[]).status(5, 6).is(AuthFailed).of(Account),
     // X.6: the content.
     said(&[], &[]).statuses(6, 0, 999).is(ContentRejected).of(Scope::Mail),
-    // X.7: policy. Microsoft's own range first.
-    said(&[4], &[]).statuses(7, 651, 653).is(Throttled).of(Connections).wait_minutes(15),
-    said(&[4], &[]).statuses(7, 500, 699).is(Throttled).of(Source).wait_minutes(15),
+    // X.7: policy; Microsoft has a range of its own.
     said(&[5], &[]).statuses(7, 500, 999).is(PolicySpam).of(Source),
     said(&[], &[]).status(7, 2).is(PolicyOther).of(Recipient),
     said(&[], &[]).statuses(7, 8, 8).is(AuthFailed).of(Account),
@@ -405,7 +414,11 @@ pub(super) static RULES: &[Rule] = &[
     said(&[451], &["failure|problem|error|aborted|unable to|misconfig|configuration|local"])
         .is(LocalError).of(Host),
     said(&[4], &["queue|expansion"]).is(LocalError).of(Host),
-    // Servers that greylist need not say so.
+    // Servers that greylist need not say so. Other reasons have other status codes.
+    said(&[4], &[]).statuses(1, 0, 999).is(LocalError).of(Recipient),
+    said(&[4], &[]).statuses(2, 2, 999).is(LocalError).of(Recipient),
+    said(&[4], &[]).statuses(4, 0, 999).is(LocalError).of(Host),
+    said(&[4], &[]).statuses(5, 0, 999).is(LocalError).of(Host),
     said(&[450, 451, 459], &[]).to(&[Rcpt]).is(Greylisted),
     said(&[45], &[]).statuses(7, 0, 999).is(PolicyOther),
     said(&[521, 556], &[]).is(BadDomain),
