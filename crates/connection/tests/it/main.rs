@@ -7,6 +7,9 @@ mod dropping;
 mod handle;
 mod loss;
 mod orders;
+mod proxies;
 mod support;
 mod tls;
+#[cfg(unix)]
+mod unix;
 mod upgrade;
