@@ -5,8 +5,8 @@ use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
 use posthaste_session::{
-    Config, Content, Credentials, Envelope, Event, Finished, ForwardPath, Mail, PartialRefusal,
-    PlaintextAuth, ReversePath, Session, Stage, TlsPolicy, TlsState, TransactionId,
+    Config, Content, Credentials, Entropy, Envelope, Event, Finished, ForwardPath, Mail,
+    PartialRefusal, PlaintextAuth, ReversePath, Session, Stage, TlsPolicy, TlsState, TransactionId,
 };
 use posthaste_testkit::checker::{Checker, Rules};
 use posthaste_testkit::pair::MODES;
@@ -95,6 +95,7 @@ impl Run {
             let credentials = Credentials::new("tim", "secret").expect("both are plain");
             config.credentials = Some(credentials.with_plaintext(plaintext));
         }
+        config.entropy = Some(Entropy::new([0; Entropy::LENGTH]));
         config.transcript = settings & 64 != 0;
         let rules = Rules {
             pipelining: config.pipelining,
@@ -209,6 +210,9 @@ impl Run {
             match event {
                 Event::Finished(finished) => self.finish(&finished),
                 Event::StartTls => self.awaits_tls = true,
+                Event::DeriveKey(derivation) => {
+                    self.session.key_derived(self.now, derivation.derive());
+                }
                 Event::Closed(_) => {
                     assert!(self.mails.is_empty(), "closed without an outcome");
                     self.is_closed = true;

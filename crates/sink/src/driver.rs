@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::ready;
 use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -64,6 +65,13 @@ where
     let Ok(Ok(mut stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
         return Close::Fin;
     };
+    let connection = stream.get_ref().1;
+    if connection.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+        let binding = connection.export_keying_material([0; 32], EXPORTER_LABEL, Some(&[]));
+        if let Ok(binding) = binding {
+            session.set_channel_binding(binding);
+        }
+    }
     session.tls_established(Instant::now().into_std());
     match drive(&mut stream, &mut session, surroundings, &mut stop).await {
         Event::Close(how) => finish(&mut stream, how, &mut stop).await,
@@ -202,6 +210,9 @@ const READ: usize = 128 << 10;
 
 /// A client that takes longer for a handshake has given up, or is a test of its own timeout.
 const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// The label of the channel binding `tls-exporter` (RFC 9266 4.2).
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 
 /// How long a stalled session is left open: longer than the longest timeout a client has, ten minutes
 /// at the end of data (RFC 5321 4.5.3.2.6).

@@ -11,6 +11,7 @@ use crate::fault::engine::Faults;
 use crate::hello::Hello;
 use crate::limits::LimitState;
 use crate::mail::Mail;
+use crate::session::auth::Keyring;
 use crate::stats::{Counters, Stats, Tally, Violation};
 use crate::store::{Duplicates, Store};
 
@@ -22,6 +23,8 @@ pub struct Server {
     pub(crate) counters: Counters,
     pub(crate) faults: Faults,
     pub(crate) limits: LimitState,
+    /// For each user of the configuration, in that order.
+    pub(crate) keyrings: Vec<Keyring>,
     pub(crate) store: Store,
     pub(crate) duplicates: Option<Duplicates>,
     plain: Hello,
@@ -41,6 +44,7 @@ impl Server {
             counters: Counters::default(),
             faults: Faults::new(&config.faults),
             limits: LimitState::new(&config.limits),
+            keyrings: config.users.iter().map(|user| Keyring::new(user, config.seed)).collect(),
             store: Store::open(&config.store)?,
             duplicates: config.count_duplicates.then(Duplicates::default),
             plain: Hello::new(&config, config.keywords(false)),

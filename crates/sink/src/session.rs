@@ -1,7 +1,7 @@
 //! The server's side of one SMTP session, without I/O.
 
 mod answer;
-mod auth;
+pub(crate) mod auth;
 mod commands;
 #[cfg(test)]
 mod tests;
@@ -53,6 +53,8 @@ pub struct Session {
     phase: Phase,
     hello: Greeted,
     tls_active: bool,
+    /// What ties SCRAM to the TLS connection (RFC 9266).
+    channel_binding: Option<[u8; 32]>,
     authenticated: bool,
     transaction: Transaction,
     on_behalf_of: OnBehalfOf,
@@ -151,6 +153,7 @@ impl Session {
             phase: Phase::Command,
             hello: Greeted::Not,
             tls_active: false,
+            channel_binding: None,
             authenticated: false,
             transaction: Transaction::default(),
             on_behalf_of: OnBehalfOf::default(),
@@ -212,6 +215,12 @@ impl Session {
             self.resume_input();
         }
         self.settle();
+    }
+
+    /// What the exporter of the TLS connection gave for the mechanisms with channel binding: label
+    /// `EXPORTER-Channel-Binding`, empty context (RFC 9266 4.2). Without it they take nobody.
+    pub fn set_channel_binding(&mut self, octets: [u8; 32]) {
+        self.channel_binding = Some(octets);
     }
 
     /// The handshake after [`Event::StartTls`] is done. What was known of the client is forgotten

@@ -4,12 +4,13 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use posthaste_session::{
-    CloseReason, Event, Finished, Mail, Pipelining, Session, Stage, SubmitErrorReason, TlsState,
-    TransactionId,
+    ChannelBinding, CloseReason, Event, Finished, Mail, Pipelining, Session, Stage,
+    SubmitErrorReason, TlsState, TransactionId,
 };
 
 use super::World;
 use super::application::{Application, Quits};
+use super::peer::EXPORTED;
 use super::report::{Fate, Report, Trace, TraceLine};
 use crate::checker::Checker;
 use crate::link::Read;
@@ -72,7 +73,9 @@ impl Client {
         self.awaits_tls = false;
         self.checker.tls_established();
         world.trace.push(TraceLine::Event("tls".to_owned()));
-        self.session.tls_established(world.now, TlsState::default());
+        let channel_binding = Some(ChannelBinding::from_exporter(EXPORTED));
+        let state = TlsState { channel_binding, ..TlsState::default() };
+        self.session.tls_established(world.now, state);
     }
 
     pub(super) fn listens(&self) -> bool {
@@ -124,6 +127,11 @@ impl Client {
         let mut progress = false;
         while let Some(event) = self.session.poll_event() {
             progress = true;
+            if let Event::DeriveKey(derivation) = event {
+                // Not in the trace: clones of the credentials derive a key once for all runs.
+                self.session.key_derived(world.now, derivation.derive());
+                continue;
+            }
             world.trace.push(TraceLine::Event(describe(&event)));
             assert!(self.closed.is_none(), "an event behind the end: {event:?}");
             match event {

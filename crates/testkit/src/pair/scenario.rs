@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_session::{
-    Config, Credentials, Pipelining, PlaintextAuth, Session, Timeouts, TlsPolicy,
+    Config, Credentials, Entropy, Pipelining, PlaintextAuth, Session, Timeouts, TlsPolicy,
 };
 use posthaste_sink as sink;
 
@@ -80,8 +80,9 @@ impl Scenario {
         let credentials = credentials.expect("both are plain");
         self.client.credentials = Some(credentials.with_plaintext(PlaintextAuth::Allowed));
         self.server.users = vec![sink::User { name, password }];
-        if dice.percent(30) {
-            self.server.offer = "AUTH=LOGIN".parse().expect("an offer");
+        self.client.entropy = Some(Entropy::new([7; Entropy::LENGTH]));
+        if dice.percent(60) {
+            self.server.offer = dice.pick(&MECHANISMS).parse().expect("an offer");
         }
     }
 
@@ -156,6 +157,16 @@ impl Scenario {
         Pair::new(clock, session, application, checker, peer, self.link.clone(), dice).run()
     }
 }
+
+/// What a server offers that has users. Those with channel binding take nobody without TLS.
+const MECHANISMS: [&str; 6] = [
+    "AUTH=LOGIN",
+    "AUTH=CRAM-MD5 PLAIN",
+    "AUTH=PLAIN SCRAM-SHA-1",
+    "AUTH=PLAIN SCRAM-SHA-256 SCRAM-SHA-1",
+    "AUTH=SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS",
+    "AUTH=SCRAM-SHA-1-PLUS PLAIN",
+];
 
 /// The modes of pipelining.
 pub const MODES: [Pipelining; 3] = [Pipelining::Off, Pipelining::Envelope, Pipelining::Cross];
