@@ -64,7 +64,8 @@ impl fmt::Display for Domain {
 
 /// What the client calls itself in EHLO and HELO: a host name or an address literal (RFC 5321 section 4.1.1.1).
 ///
-/// Stricter than [`Domain`]: only letters, digits and hyphens, since many servers refuse anything else here.
+/// Stricter than [`Domain`]: only letters, digits and hyphens, since many servers refuse anything else here. A bare
+/// address becomes a literal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ClientName(Domain);
 
@@ -79,6 +80,9 @@ impl FromStr for ClientName {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(address.into());
+        }
         let domain: Domain = text.parse()?;
         if !domain.is_literal() && domain.as_str().contains('_') {
             return Err(AddressError::DomainCharacter('_'));
