@@ -1,6 +1,7 @@
 //! Enhanced status codes (RFC 2034, RFC 3463).
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use crate::code::{ReplyCode, Severity};
@@ -10,27 +11,36 @@ use crate::grammar;
 ///
 /// The class is 2, 4 or 5, subject and detail are 0 to 999. Which combinations mean something is
 /// the business of the IANA registry and of whoever classifies replies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EnhancedStatusCode {
-    pub(crate) class: u8,
-    pub(crate) subject: u16,
-    pub(crate) detail: u16,
-}
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EnhancedStatusCode(
+    /// The three numbers as decimal digits, `5.7.1` as 5 007 001: one word, which replies are
+    /// copied with.
+    NonZeroU32,
+);
 
 impl EnhancedStatusCode {
+    /// The code of numbers that are in range.
+    #[inline]
+    pub(crate) const fn new(class: u32, subject: u32, detail: u32) -> Option<Self> {
+        match NonZeroU32::new(class * 1_000_000 + subject * 1000 + detail) {
+            Some(digits) => Some(Self(digits)),
+            None => None,
+        }
+    }
+
     /// 2 (success), 4 (persistent transient failure) or 5 (permanent failure).
     pub const fn class(self) -> u8 {
-        self.class
+        (self.0.get() / 1_000_000) as u8
     }
 
     /// The second number: what the code is about, 0 to 999.
     pub const fn subject(self) -> u16 {
-        self.subject
+        (self.0.get() / 1000 % 1000) as u16
     }
 
     /// The third number: the condition itself, 0 to 999.
     pub const fn detail(self) -> u16 {
-        self.detail
+        (self.0.get() % 1000) as u16
     }
 
     /// Whether the class says the same as the code of the reply that carries it.
@@ -39,10 +49,10 @@ impl EnhancedStatusCode {
     /// code only where this holds (RFC 2034, 4).
     pub const fn agrees_with(self, code: ReplyCode) -> bool {
         match code.severity() {
-            Severity::PositiveCompletion => self.class == 2,
+            Severity::PositiveCompletion => self.class() == 2,
             Severity::PositiveIntermediate => false,
-            Severity::TransientNegative => self.class == 4,
-            Severity::PermanentNegative => self.class == 5,
+            Severity::TransientNegative => self.class() == 4,
+            Severity::PermanentNegative => self.class() == 5,
         }
     }
 }
@@ -51,10 +61,10 @@ impl TryFrom<(u8, u16, u16)> for EnhancedStatusCode {
     type Error = InvalidEnhancedStatusCode;
 
     fn try_from((class, subject, detail): (u8, u16, u16)) -> Result<Self, Self::Error> {
-        match (class, subject, detail) {
-            (2 | 4 | 5, 0..1000, 0..1000) => Ok(Self { class, subject, detail }),
-            _ => Err(InvalidEnhancedStatusCode),
+        if !matches!((class, subject, detail), (2 | 4 | 5, 0..1000, 0..1000)) {
+            return Err(InvalidEnhancedStatusCode);
         }
+        Self::new(class.into(), subject.into(), detail.into()).ok_or(InvalidEnhancedStatusCode)
     }
 }
 
@@ -69,9 +79,15 @@ impl FromStr for EnhancedStatusCode {
     }
 }
 
+impl fmt::Debug for EnhancedStatusCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EnhancedStatusCode({self})")
+    }
+}
+
 impl fmt::Display for EnhancedStatusCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+        write!(f, "{}.{}.{}", self.class(), self.subject(), self.detail())
     }
 }
 

@@ -36,7 +36,11 @@ impl Extensions {
         let mut lines = reply.lines();
         let _identity = lines.next();
         for line in lines {
-            extensions.add(trim_blanks(line));
+            // Measured: nearly all lines are a keyword alone, which needs no further look.
+            match Keyword::spelled(line) {
+                Some(Keyword::Flag(flag)) => extensions.flags.insert(flag),
+                Some(_) | None => extensions.add(trim_blanks(line)),
+            }
         }
         extensions.adopt_exchange_auth();
         extensions
@@ -219,7 +223,7 @@ impl fmt::Display for Extensions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut list = List { f, is_empty: true };
         for name in self.flags.names() {
-            list.add(format_args!("{name}"))?;
+            list.add(format_args!("{}", name.escape_ascii()))?;
         }
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         for (name, offered) in [

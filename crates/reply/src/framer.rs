@@ -1,8 +1,10 @@
-//! Where a reply ends: one pass over the octets, resumable at any of them.
+//! Where a reply ends and what it says: one pass over the octets, resumable at any of them.
 
 use crate::code::ReplyCode;
+use crate::enhanced::EnhancedStatusCode;
 use crate::frame_error::{FrameError, Protocol};
-use crate::scan;
+use crate::reply::{Reply, Summary};
+use crate::{grammar, scan};
 
 /// Bounds of one reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,9 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// For octets that are in memory already.
+    pub(crate) const NONE: Self = Self { line: usize::MAX, reply: usize::MAX, lines: usize::MAX };
+
     /// The same, but with room for a line that carries the longest challenge of the AUTH
     /// exchange: 12288 octets (RFC 4954, 4).
     #[must_use]
@@ -41,7 +46,7 @@ impl Limits {
     }
 }
 
-/// Finds the end of a reply in a buffer that grows.
+/// Reads replies from a buffer that grows.
 ///
 /// Checks the shape of each line on the way: three digits, the first one from 2 to 5, then a
 /// space, a hyphen or the end of the line, and the same code on all lines. LF ends a line, with
@@ -50,59 +55,83 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub struct Framer {
     limits: Limits,
-    line_start: usize,
-    /// There is no end of the current line before this offset.
-    scanned: usize,
-    /// Whole lines before the current one.
+    so_far: SoFar,
+}
+
+/// The whole lines before the one that is read next.
+#[derive(Clone, Copy, Debug)]
+struct SoFar {
     lines: usize,
-    /// How the first line starts, if others follow: its code and a hyphen, as one word.
-    continuation: u32,
+    octets: usize,
+    /// The code of all of them, if there are any.
+    code: Option<ReplyCode>,
+    /// The first enhanced status code that one of them starts with.
+    enhanced: Option<EnhancedStatusCode>,
+    has_bare_lf: bool,
+    /// The next line does not end before this offset.
+    scanned: usize,
 }
 
 impl Framer {
     /// A framer at the start of a reply.
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, line_start: 0, scanned: 0, lines: 0, continuation: 0 }
+        Self { limits, so_far: SoFar::NOTHING }
     }
 
-    /// Looks for the end of the reply that starts with the first octet of `buffer`.
+    /// Reads the reply that starts with the first octet of `buffer`.
     ///
-    /// Between two calls the buffer may only grow; each octet is looked at once. `Ok(Some(n))`:
-    /// `buffer[..n]` is one whole reply, and the framer is ready for the next one, which starts
-    /// at offset `n`. `Ok(None)`: more octets are needed.
+    /// Between two calls the buffer may only grow; each octet is looked at once. `Ok(Some(reply))`:
+    /// the framer is ready for the next reply, which starts behind the octets of this one.
+    /// `Ok(None)`: more octets are needed.
     ///
     /// # Errors
     ///
     /// The octets are not a reply, or not one within the [`Limits`].
-    #[inline]
-    pub fn frame(&mut self, buffer: &[u8]) -> Result<Option<usize>, FrameError> {
-        debug_assert!(buffer.len() >= self.scanned, "the buffer shrank within a reply");
-        loop {
-            // What a line may not reach: at this octet a limit is hit, in whatever pieces it comes.
-            let bound = self.line_start.saturating_add(self.limits.line).min(self.limits.reply);
-            let unread = buffer.get(self.line_start..).unwrap_or_default();
-            let start = self.check_start(unread, bound)?;
-            // No LF in the code either.
-            let unseen = self.scanned.max(self.line_start + CODE_LENGTH);
-            let line_feed = buffer.get(unseen..).and_then(scan::line_feed);
-            let Some(end) = line_feed.map(|at| unseen + at + 1).filter(|end| *end <= bound) else {
-                if buffer.len() >= bound {
-                    return Err(self.limit_error(bound));
-                }
-                self.scanned = buffer.len();
-                return Ok(None);
-            };
-            if start != Start::Continues {
-                self.reset();
-                return Ok(Some(end));
+    // Measured: else the reply is copied on its way out.
+    #[inline(always)]
+    pub fn read<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Reply<'a>>, FrameError> {
+        // A copy, which stays in registers.
+        let mut so_far = self.so_far;
+        debug_assert!(buffer.len() >= so_far.scanned, "the buffer shrank within a reply");
+        while let Some(end) = scan::line_end(buffer, so_far.scanned)
+            && end <= so_far.bound(self.limits)
+            && let Some(line) = buffer.get(so_far.octets..end)
+            && let Ok((_, (code, line))) = grammar::line(line)
+            && so_far.code.is_none_or(|first| first == code)
+        {
+            so_far.has_bare_lf |= line.has_bare_lf;
+            // The last line's, or else the first there is.
+            if (line.is_last || so_far.enhanced.is_none())
+                && let Ok((_, enhanced)) = grammar::leading_status_code(line.text)
+            {
+                so_far.enhanced = Some(enhanced);
             }
-            let lines = self.lines + 1;
-            if lines >= self.limits.lines {
+            if line.is_last {
+                self.so_far = SoFar::NOTHING;
+                let SoFar { enhanced, has_bare_lf, .. } = so_far;
+                let summary = Summary { code, enhanced, has_bare_lf };
+                let bytes = buffer.get(..end).unwrap_or_default();
+                return Ok(Some(Reply { bytes, summary }));
+            }
+            so_far.lines += 1;
+            if so_far.lines >= self.limits.lines {
                 return Err(FrameError::TooManyLines { offset: end, limit: self.limits.lines });
             }
-            self.line_start = end;
-            self.lines = lines;
+            so_far = SoFar { code: Some(code), octets: end, scanned: end, ..so_far };
         }
+        self.so_far = so_far;
+        self.wait(buffer)
+    }
+
+    /// The length of the reply that starts with the first octet of `buffer`: [`read`](Self::read)
+    /// for whoever wants no more.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`](Self::read).
+    #[inline]
+    pub fn frame(&mut self, buffer: &[u8]) -> Result<Option<usize>, FrameError> {
+        Ok(self.read(buffer)?.map(|reply| reply.as_bytes().len()))
     }
 
     /// Sets other limits, for what the framer reads from here on.
@@ -114,104 +143,83 @@ impl Framer {
     }
 
     /// Forgets the reply in progress.
-    pub fn reset(&mut self) {
-        *self = Self::new(self.limits);
+    pub const fn reset(&mut self) {
+        self.so_far = SoFar::NOTHING;
     }
 
+    /// Says what is wrong with the next line, or waits for the rest of it.
     #[cold]
-    fn limit_error(&self, offset: usize) -> FrameError {
-        if offset == self.limits.reply {
-            FrameError::ReplyTooLong { offset, limit: self.limits.reply }
+    fn wait<'a>(&mut self, buffer: &[u8]) -> Result<Option<Reply<'a>>, FrameError> {
+        let (limits, so_far) = (self.limits, &mut self.so_far);
+        let bound = so_far.bound(limits);
+        let readable = buffer.get(..bound).unwrap_or(buffer);
+        so_far.check_start(readable.get(so_far.octets..).unwrap_or_default())?;
+        if buffer.len() < bound {
+            so_far.scanned = buffer.len();
+            Ok(None)
+        } else if bound == limits.reply {
+            Err(FrameError::ReplyTooLong { offset: bound, limit: limits.reply })
         } else {
-            FrameError::LineTooLong { offset, limit: self.limits.line }
+            Err(FrameError::LineTooLong { offset: bound, limit: limits.line })
         }
     }
+}
 
-    /// Checks code and separator, as far as they are there.
+impl SoFar {
+    const NOTHING: Self =
+        Self { lines: 0, octets: 0, code: None, enhanced: None, has_bare_lf: false, scanned: 0 };
+
+    /// What the next line may not reach: at this octet a limit is hit, in whatever pieces it comes.
     #[inline]
-    fn check_start(&mut self, line: &[u8], bound: usize) -> Result<Start, FrameError> {
-        if let Some(&start) = line.first_chunk() {
-            let start = u32::from_le_bytes(start);
-            let continuation = start & CODE | HYPHEN;
-            let has_code = match self.lines {
-                0 => ReplyCode::from_word(start & CODE).is_some(),
-                _ => continuation == self.continuation,
-            };
-            if has_code && start & !CODE == HYPHEN {
-                self.continuation = continuation;
-                return Ok(Start::Continues);
-            }
-            if has_code && start & !CODE == SPACE {
-                return Ok(Start::Ends);
-            }
-        }
-        self.check_odd_start(line.get(..bound - self.line_start).unwrap_or(line))
+    fn bound(&self, limits: Limits) -> usize {
+        self.octets.saturating_add(limits.line).min(limits.reply)
     }
 
-    /// The same for a code alone, for a line that is not all there and for what is wrong.
-    #[cold]
-    fn check_odd_start(&mut self, line: &[u8]) -> Result<Start, FrameError> {
+    /// Checks code and separator of the next line, as far as they are there.
+    fn check_start(&self, line: &[u8]) -> Result<(), FrameError> {
+        let offset = self.octets;
         if let Some(at) = line.iter().take(CODE_LENGTH).position(|octet| !octet.is_ascii_digit()) {
             return self.judge_foreign(line, at);
         }
         let Some((&digits, rest)) = line.split_first_chunk() else {
-            return Ok(Start::Partial);
+            return Ok(());
         };
-        let offset = self.line_start;
         let Some(found) = ReplyCode::from_digits(digits) else {
             return Err(FrameError::CodeOutOfRange { offset, found: digits });
         };
-        if let Some(first) = ReplyCode::from_word(self.continuation & CODE)
+        if let Some(first) = self.code
             && first != found
         {
             return Err(FrameError::CodeChanged { offset, first, found });
         }
         match *rest {
-            [b' ', ..] => Ok(Start::Ends),
-            [b'-', ..] => Ok(Start::Continues),
+            [] | [b' ' | b'-', ..] => Ok(()),
             // A code alone is a whole last line. CR CR LF is one line end.
-            [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => Ok(Start::Ends),
-            [] | [b'\r'] | [b'\r', b'\r'] => Ok(Start::Partial),
+            [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => Ok(()),
+            [b'\r'] | [b'\r', b'\r'] => Ok(()),
             [found, ..] => Err(FrameError::BadSeparator { offset: offset + CODE_LENGTH, found }),
         }
     }
 
     /// Tells another protocol from plain garbage; waits while the octets may be either.
-    #[cold]
-    fn judge_foreign(&self, line: &[u8], at: usize) -> Result<Start, FrameError> {
+    fn judge_foreign(&self, line: &[u8], at: usize) -> Result<(), FrameError> {
         if self.lines == 0 {
             for &(signature, protocol) in SIGNATURES {
                 if line.starts_with(signature) {
                     return Err(FrameError::NotSmtp { protocol });
                 }
                 if signature.starts_with(line) {
-                    return Ok(Start::Partial);
+                    return Ok(());
                 }
             }
         }
         let found = line.get(at).copied().unwrap_or_default();
-        Err(FrameError::NotACode { offset: self.line_start + at, found })
+        Err(FrameError::NotACode { offset: self.octets + at, found })
     }
-}
-
-/// What the start of a line says about the line.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Start {
-    /// Too short to say, and nothing is wrong so far.
-    Partial,
-    /// More lines follow.
-    Continues,
-    /// This is the last line.
-    Ends,
 }
 
 /// Digits of a reply code.
 const CODE_LENGTH: usize = 3;
-
-// The start of a line as a little-endian word.
-const CODE: u32 = 0x00ff_ffff;
-const HYPHEN: u32 = (b'-' as u32) << 24;
-const SPACE: u32 = (b' ' as u32) << 24;
 
 /// First octets of what answers on a wrong port. None is the start of another.
 const SIGNATURES: &[(&[u8], Protocol)] = &[

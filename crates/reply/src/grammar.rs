@@ -14,13 +14,15 @@
 //! detail      = 1*3DIGIT
 //! ```
 
+// The parsers of what each line has are always inlined: measured, else their results are copied on
+// the way out, which costs more than the parsing.
+
 use nom::bytes::complete::take;
 use nom::sequence::preceded;
 use nom::{IResult, Parser};
 
 use crate::code::ReplyCode;
 use crate::enhanced::EnhancedStatusCode;
-use crate::scan;
 
 /// What a parser found, or nothing: where a reason is wanted, the framer gives it.
 pub(crate) type Parsed<'a, T> = IResult<&'a [u8], T, ()>;
@@ -37,32 +39,20 @@ pub(crate) struct Line<'a> {
     pub(crate) text: &'a [u8],
 }
 
-/// The first line, whatever its code.
-#[inline]
-pub(crate) fn first_line(input: &[u8]) -> Parsed<'_, (ReplyCode, Line<'_>)> {
-    let (input, code) = reply_code(input)?;
-    let (input, line) = behind_code(input)?;
-    Ok((input, (code, line)))
+/// One line of a reply, up to its LF and no further.
+#[inline(always)]
+pub(crate) fn line(input: &[u8]) -> Parsed<'_, (ReplyCode, Line<'_>)> {
+    (reply_code, behind_code).parse(input)
 }
 
-/// A line behind the first one, which has the same code.
-#[inline]
-pub(crate) fn next_line(digits: [u8; 3], input: &[u8]) -> Parsed<'_, Line<'_>> {
-    let [a, b, c] = digits;
-    match input.split_first_chunk() {
-        Some((start, input)) if *start == [a, b, c, b'-'] => text_line(false, input),
-        _ => behind_code(input.strip_prefix(&digits).ok_or(FAILED)?),
-    }
-}
-
-/// A line of a reply that was read before.
-#[inline]
+/// A line that was read before.
+#[inline(always)]
 pub(crate) fn known_line(input: &[u8]) -> Parsed<'_, Line<'_>> {
     preceded(take(3_usize), behind_code).parse(input)
 }
 
 /// `Reply-code`
-#[inline]
+#[inline(always)]
 fn reply_code(input: &[u8]) -> Parsed<'_, ReplyCode> {
     let (&digits, input) = input.split_first_chunk().ok_or(FAILED)?;
     let code = ReplyCode::from_digits(digits).ok_or(FAILED)?;
@@ -70,65 +60,80 @@ fn reply_code(input: &[u8]) -> Parsed<'_, ReplyCode> {
 }
 
 /// `( "-" / SP ) [ textstring ] line-end`, or `line-end`
-// Measured: else each line is copied on its way out.
 #[inline(always)]
 fn behind_code(input: &[u8]) -> Parsed<'_, Line<'_>> {
-    match input {
-        [b' ', input @ ..] => text_line(true, input),
-        [b'-', input @ ..] => text_line(false, input),
-        [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r', b'\r', b'\n', ..] => text_line(true, input),
-        _ => Err(FAILED),
-    }
-}
-
-/// `[ textstring ] line-end`
-#[inline]
-fn text_line(is_last: bool, input: &[u8]) -> Parsed<'_, Line<'_>> {
-    let (input, (text, has_bare_lf)) = up_to_line_end(input)?;
-    Ok((input, Line { is_last, has_bare_lf, text }))
-}
-
-/// What comes before `line-end`, and whether that is an LF alone.
-///
-/// A CR elsewhere is text like any other octet.
-#[inline]
-fn up_to_line_end(input: &[u8]) -> Parsed<'_, (&[u8], bool)> {
-    let (line, rest) = scan::split_at_line_feed(input).ok_or(FAILED)?;
-    let text = match line {
-        [text @ .., b'\r', b'\r'] | [text @ .., b'\r'] => (text, false),
-        text => (text, true),
+    let (has_bare_lf, line) = match input {
+        [line @ .., b'\r', b'\r', b'\n'] => (false, line),
+        [line @ .., b'\r', b'\n'] => (false, line),
+        [line @ .., b'\n'] => (true, line),
+        _ => return Err(FAILED),
     };
-    Ok((rest, text))
+    let (is_last, text) = match line {
+        [b'-', text @ ..] => (false, text),
+        [b' ', text @ ..] => (true, text),
+        [] => (true, line),
+        _ => return Err(FAILED),
+    };
+    Ok((&[], Line { is_last, has_bare_lf, text }))
 }
 
 /// `status-code` at the start of a line's text, after any blanks and before a blank or the end.
 ///
 /// A token that only starts like one (`5.7.1.`, `5.1000.1`) is text.
-// Measured like `behind_code`.
 #[inline(always)]
 pub(crate) fn leading_status_code(text: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
-    let (rest, code) = status_code(skip_blanks(text))?;
+    let text = skip_blanks(text);
+    if let Ok(found) = short_status_code(text) {
+        return Ok(found);
+    }
+    let (rest, code) = status_code(text)?;
     if rest.first().is_none_or(is_blank) { Ok((rest, code)) } else { Err(FAILED) }
 }
 
-/// `status-code`
-#[inline]
-pub(crate) fn status_code(input: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
-    let (input, class) = class(input)?;
-    let (input, (subject, detail)) = (preceded(dot, number), preceded(dot, number)).parse(input)?;
-    Ok((input, EnhancedStatusCode { class, subject, detail }))
-}
-
-/// `class`
-#[inline]
-fn class(input: &[u8]) -> Parsed<'_, u8> {
-    match input {
-        [digit @ (b'2' | b'4' | b'5'), rest @ ..] => Ok((rest, digit - b'0')),
+/// `class "." DIGIT "." DIGIT` before SP, as nearly all are. Measured: a third of the time that
+/// the grammar takes.
+#[inline(always)]
+fn short_status_code(text: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
+    let value = |digit: u8| u32::from(digit - b'0');
+    match text {
+        [
+            class @ (b'2' | b'4' | b'5'),
+            b'.',
+            subject @ b'0'..=b'9',
+            b'.',
+            detail @ b'0'..=b'9',
+            rest @ ..,
+        ] if rest.first() == Some(&b' ') => {
+            let code = EnhancedStatusCode::new(value(*class), value(*subject), value(*detail));
+            Ok((rest, code.ok_or(FAILED)?))
+        }
         _ => Err(FAILED),
     }
 }
 
-#[inline]
+/// `status-code`
+#[inline(always)]
+pub(crate) fn status_code(input: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
+    let (input, class) = class(input)?;
+    let (input, (subject, detail)) = subject_and_detail(input)?;
+    Ok((input, EnhancedStatusCode::new(class, subject, detail).ok_or(FAILED)?))
+}
+
+/// `"." subject "." detail`
+fn subject_and_detail(input: &[u8]) -> Parsed<'_, (u32, u32)> {
+    (preceded(dot, number), preceded(dot, number)).parse(input)
+}
+
+/// `class`
+#[inline(always)]
+fn class(input: &[u8]) -> Parsed<'_, u32> {
+    match input {
+        [digit @ (b'2' | b'4' | b'5'), rest @ ..] => Ok((rest, u32::from(digit - b'0'))),
+        _ => Err(FAILED),
+    }
+}
+
+#[inline(always)]
 fn dot(input: &[u8]) -> Parsed<'_, ()> {
     match input {
         [b'.', rest @ ..] => Ok((rest, ())),
@@ -137,15 +142,20 @@ fn dot(input: &[u8]) -> Parsed<'_, ()> {
 }
 
 /// `subject` or `detail`: `1*3DIGIT`
-#[inline]
-fn number(input: &[u8]) -> Parsed<'_, u16> {
-    let value = |digit: u8| u16::from(digit - b'0');
-    match *input {
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ref rest @ ..] => {
-            Ok((rest, value(a) * 100 + value(b) * 10 + value(c)))
-        }
-        [a @ b'0'..=b'9', b @ b'0'..=b'9', ref rest @ ..] => Ok((rest, value(a) * 10 + value(b))),
-        [a @ b'0'..=b'9', ref rest @ ..] => Ok((rest, value(a))),
+#[inline(always)]
+fn number(input: &[u8]) -> Parsed<'_, u32> {
+    let (mut input, mut number) = digit(input)?;
+    for _ in 0..2 {
+        let Ok((rest, next)) = digit(input) else { break };
+        (input, number) = (rest, number * 10 + next);
+    }
+    Ok((input, number))
+}
+
+#[inline(always)]
+fn digit(input: &[u8]) -> Parsed<'_, u32> {
+    match input {
+        [digit @ b'0'..=b'9', rest @ ..] => Ok((rest, u32::from(digit - b'0'))),
         _ => Err(FAILED),
     }
 }

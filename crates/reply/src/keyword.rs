@@ -34,10 +34,7 @@ impl Keyword {
     /// The keyword of this name, in any case (RFC 5321, 2.4).
     #[inline]
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
-        find_in_any_case(name, |name| {
-            let (_, keyword) = KEYWORDS.iter().find(|(known, _)| known.as_bytes() == name)?;
-            Some(*keyword)
-        })
+        find_in_any_case(name, Self::spelled)
     }
 }
 
@@ -74,7 +71,7 @@ impl Flags {
         self.0 &= !Self::bit(flag);
     }
 
-    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static [u8]> {
         let offered =
             move |&keyword: &Keyword| matches!(keyword, Keyword::Flag(flag) if self.contains(flag));
         KEYWORDS.iter().filter(move |(_, keyword)| offered(keyword)).map(|(name, _)| *name)
@@ -85,25 +82,43 @@ impl Flags {
     }
 }
 
-/// The frequent ones first.
-const KEYWORDS: [(&str, Keyword); 19] = [
-    ("PIPELINING", Keyword::Flag(Flag::Pipelining)),
-    ("SIZE", Keyword::Size),
-    ("8BITMIME", Keyword::Flag(Flag::EightBitMime)),
-    ("STARTTLS", Keyword::Flag(Flag::StartTls)),
-    ("ENHANCEDSTATUSCODES", Keyword::Flag(Flag::EnhancedStatusCodes)),
-    ("AUTH", Keyword::Auth),
-    ("CHUNKING", Keyword::Flag(Flag::Chunking)),
-    ("DSN", Keyword::Flag(Flag::Dsn)),
-    ("SMTPUTF8", Keyword::Flag(Flag::SmtpUtf8)),
-    ("HELP", Keyword::Flag(Flag::Help)),
-    ("VRFY", Keyword::Flag(Flag::Vrfy)),
-    ("ETRN", Keyword::Flag(Flag::Etrn)),
-    ("LIMITS", Keyword::Limits),
-    ("EXPN", Keyword::Flag(Flag::Expn)),
-    ("BINARYMIME", Keyword::Flag(Flag::BinaryMime)),
-    ("REQUIRETLS", Keyword::Flag(Flag::RequireTls)),
-    ("DELIVERBY", Keyword::DeliverBy),
-    ("FUTURERELEASE", Keyword::FutureRelease),
-    ("MT-PRIORITY", Keyword::Flag(Flag::MtPriority)),
-];
+/// Makes the list of all keywords and the search for one of them.
+macro_rules! keywords {
+    ($($name:literal => $keyword:expr),+ $(,)?) => {
+        const KEYWORDS: &[(&[u8], Keyword)] = &[$(($name, $keyword)),+];
+
+        impl Keyword {
+            /// The keyword with exactly this name.
+            // Measured: as patterns, names cost a fraction of what comparing with a list does.
+            #[inline(always)]
+            pub(crate) fn spelled(name: &[u8]) -> Option<Self> {
+                match name {
+                    $($name => Some($keyword),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+keywords! {
+    b"PIPELINING" => Keyword::Flag(Flag::Pipelining),
+    b"SIZE" => Keyword::Size,
+    b"8BITMIME" => Keyword::Flag(Flag::EightBitMime),
+    b"STARTTLS" => Keyword::Flag(Flag::StartTls),
+    b"ENHANCEDSTATUSCODES" => Keyword::Flag(Flag::EnhancedStatusCodes),
+    b"AUTH" => Keyword::Auth,
+    b"CHUNKING" => Keyword::Flag(Flag::Chunking),
+    b"DSN" => Keyword::Flag(Flag::Dsn),
+    b"SMTPUTF8" => Keyword::Flag(Flag::SmtpUtf8),
+    b"HELP" => Keyword::Flag(Flag::Help),
+    b"VRFY" => Keyword::Flag(Flag::Vrfy),
+    b"ETRN" => Keyword::Flag(Flag::Etrn),
+    b"LIMITS" => Keyword::Limits,
+    b"EXPN" => Keyword::Flag(Flag::Expn),
+    b"BINARYMIME" => Keyword::Flag(Flag::BinaryMime),
+    b"REQUIRETLS" => Keyword::Flag(Flag::RequireTls),
+    b"DELIVERBY" => Keyword::DeliverBy,
+    b"FUTURERELEASE" => Keyword::FutureRelease,
+    b"MT-PRIORITY" => Keyword::Flag(Flag::MtPriority),
+}

@@ -1,10 +1,10 @@
 //! SMTP replies: bytes in, typed replies out.
 //!
-//! Three steps, each usable alone, none of which does I/O, reads a clock or allocates on success:
+//! None of it does I/O, reads a clock or allocates on success:
 //!
-//! 1. [`Framer`] finds where a reply ends in a growing buffer and refuses what cannot be one;
-//! 2. [`Reply`] reads one framed reply: its [`ReplyCode`], its [`EnhancedStatusCode`], its lines;
-//! 3. [`Extensions`] reads what the reply to EHLO offers.
+//! - [`Framer`] reads replies from a buffer that grows and refuses what cannot be one;
+//! - [`Reply`] is one of them: its [`ReplyCode`], its [`EnhancedStatusCode`], its lines;
+//! - [`Extensions`] reads what the reply to EHLO offers.
 //!
 //! [`ReplyBuf`] is the owned form, for outcomes and logs.
 //!
@@ -13,15 +13,14 @@
 //! Two replies that arrived in one read:
 //!
 //! ```
-//! use posthaste_reply::{Framer, Limits, Reply, ReplyCode};
+//! use posthaste_reply::{Framer, Limits, ReplyCode};
 //!
 //! let mut input: &[u8] = b"250 2.1.0 Ok\r\n550 5.1.1 <bob@example.org>: no such user\r\n250 2.";
 //! let mut framer = Framer::new(Limits::default());
 //! let mut codes = Vec::new();
-//! while let Some(length) = framer.frame(input)? {
-//!     let (framed, rest) = input.split_at(length);
-//!     codes.push(Reply::parse(framed)?.code());
-//!     input = rest;
+//! while let Some(reply) = framer.read(input)? {
+//!     codes.push(reply.code());
+//!     input = &input[reply.as_bytes().len()..];
 //! }
 //! assert_eq!(codes, [ReplyCode::OK, ReplyCode::MAILBOX_UNAVAILABLE]);
 //! assert_eq!(input, b"250 2.");

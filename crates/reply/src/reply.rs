@@ -6,8 +6,9 @@ use crate::code::ReplyCode;
 use crate::enhanced::EnhancedStatusCode;
 use crate::frame_error::FrameError;
 use crate::framer::{Framer, Limits};
-use crate::grammar::{self, Line};
+use crate::grammar;
 use crate::owned::ReplyBuf;
+use crate::scan;
 use crate::text::Text;
 
 /// One whole reply.
@@ -20,8 +21,8 @@ pub struct Reply<'a> {
     pub(crate) summary: Summary,
 }
 
-/// What parsing finds out besides the octets.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What reading finds out besides the octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) code: ReplyCode,
     pub(crate) enhanced: Option<EnhancedStatusCode>,
@@ -46,31 +47,12 @@ impl<'a> Reply<'a> {
     /// # Ok::<(), posthaste_reply::ReplyError>(())
     /// ```
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ReplyError> {
-        match Self::read(bytes) {
-            Some(reply) => Ok(reply),
-            None => Err(ReplyError::of(bytes)),
+        match Framer::new(Limits::NONE).read(bytes) {
+            Ok(Some(reply)) if reply.bytes.len() == bytes.len() => Ok(reply),
+            Ok(Some(reply)) => Err(ReplyError::Surplus { offset: reply.bytes.len() }),
+            Ok(None) => Err(ReplyError::Incomplete),
+            Err(error) => Err(ReplyError::Malformed(error)),
         }
-    }
-
-    // Measured: else the reply is copied on its way out.
-    #[inline(always)]
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        let digits = *bytes.first_chunk()?;
-        let (mut rest, (code, mut line)) = grammar::first_line(bytes).ok()?;
-        let mut enhanced = status_code(&line);
-        let mut has_bare_lf = line.has_bare_lf;
-        while !line.is_last {
-            (rest, line) = grammar::next_line(digits, rest).ok()?;
-            has_bare_lf |= line.has_bare_lf;
-            // The last line's, or else the first there is.
-            if (line.is_last || enhanced.is_none())
-                && let Some(code) = status_code(&line)
-            {
-                enhanced = Some(code);
-            }
-        }
-        let summary = Summary { code, enhanced, has_bare_lf };
-        rest.is_empty().then_some(Self { bytes, summary })
     }
 
     /// The reply code, the same on all lines.
@@ -142,11 +124,6 @@ impl<'a> Reply<'a> {
     }
 }
 
-fn status_code(line: &Line<'_>) -> Option<EnhancedStatusCode> {
-    let (_, code) = grammar::leading_status_code(line.text).ok()?;
-    Some(code)
-}
-
 impl fmt::Display for Reply<'_> {
     /// Code, enhanced status code and text, as on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,10 +159,11 @@ pub struct Lines<'a> {
 impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        let (rest, line) = grammar::known_line(self.rest).ok()?;
+        let (line, rest) = self.rest.split_at_checked(scan::line_end(self.rest, 0)?)?;
         self.rest = rest;
+        let (_, line) = grammar::known_line(line).ok()?;
         Some(line.text)
     }
 }
@@ -205,19 +183,6 @@ pub enum ReplyError {
     },
     /// A line does not have the shape of a reply line.
     Malformed(FrameError),
-}
-
-impl ReplyError {
-    /// The framer knows the same grammar with offsets and reasons; only failure pays for it.
-    #[cold]
-    fn of(bytes: &[u8]) -> Self {
-        let unlimited = Limits { line: usize::MAX, reply: usize::MAX, lines: usize::MAX };
-        match Framer::new(unlimited).frame(bytes) {
-            Ok(None) => Self::Incomplete,
-            Ok(Some(offset)) => Self::Surplus { offset },
-            Err(error) => Self::Malformed(error),
-        }
-    }
 }
 
 impl fmt::Display for ReplyError {

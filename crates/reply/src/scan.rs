@@ -1,37 +1,26 @@
 //! Where a line ends.
 
-use memchr::memchr;
-
-/// What comes before the first LF and what comes behind it.
-#[inline]
-pub(crate) fn split_at_line_feed(octets: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (before, rest) = octets.split_at_checked(line_feed(octets)?)?;
-    let (_, behind) = rest.split_first()?;
-    Some((before, behind))
-}
-
-/// The offset of the first LF.
+/// The offset behind the first LF that is not before `start`.
 ///
-/// Most reply lines are so short that they end before a vectorised search is set up, so the first
-/// words are searched here, eight octets at once.
-#[inline]
-pub(crate) fn line_feed(octets: &[u8]) -> Option<usize> {
-    /// Measured: up to about here the words are faster.
-    const SHORT: usize = 64;
-    let (words, _) = octets.get(..SHORT).unwrap_or(octets).as_chunks();
-    for (at, word) in words.iter().enumerate() {
-        if let Some(offset) = line_feed_in_word(*word) {
-            return Some(at * 8 + offset);
+/// Lines of replies are so short that a vectorised search costs more to set up than it saves, so
+/// eight octets at once are enough.
+#[inline(always)]
+pub(crate) fn line_end(octets: &[u8], start: usize) -> Option<usize> {
+    let mut rest = octets.get(start..)?;
+    let last_word = rest.last_chunk();
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        if let Some(at) = line_feed_in_word(*word) {
+            return Some(octets.len() - rest.len() + at + 1);
         }
+        rest = behind;
     }
-    if octets.len() > SHORT {
-        let (_, rest) = octets.split_at_checked(SHORT)?;
-        return Some(SHORT + memchr(b'\n', rest)?);
-    }
-    match octets.last_chunk::<8>() {
-        // Overlaps the last word, which has none.
-        Some(word) => Some(octets.len() - 8 + line_feed_in_word(*word)?),
-        None => octets.iter().position(|&octet| octet == b'\n'),
+    match last_word {
+        // Overlaps the word before it, which has none.
+        Some(word) => Some(octets.len() - word.len() + line_feed_in_word(*word)? + 1),
+        None => {
+            let at = rest.iter().position(|&octet| octet == b'\n')?;
+            Some(octets.len() - rest.len() + at + 1)
+        }
     }
 }
 
@@ -58,10 +47,13 @@ mod tests {
         for filler in [0x00, 0x09, 0x0b, 0x8a, 0xff] {
             for length in 0..=80 {
                 let mut octets = vec![filler; length];
-                assert_eq!(line_feed(&octets), None, "{length} times {filler:#x}");
+                assert_eq!(line_end(&octets, 0), None, "{length} times {filler:#x}");
                 for at in (0..length).rev() {
                     octets[at] = b'\n';
-                    assert_eq!(line_feed(&octets), Some(at), "{length} times {filler:#x}");
+                    for start in 0..=at {
+                        let end = line_end(&octets, start);
+                        assert_eq!(end, Some(at + 1), "{length} times {filler:#x} from {start}");
+                    }
                 }
             }
         }
