@@ -285,15 +285,11 @@ impl Session {
             if matches!(self.phase, Phase::Handshake) {
                 return self.violate(now, Violation::BeforeTls);
             }
-            match self.framer.frame(rest) {
+            match self.framer.read(rest) {
                 Ok(None) => break,
-                Ok(Some(octets)) => {
-                    let (framed, behind) = rest.split_at(octets);
-                    rest = behind;
-                    match Reply::parse(framed) {
-                        Ok(reply) => self.handle_reply(now, reply),
-                        Err(error) => self.violate(now, Violation::Grammar(error)),
-                    }
+                Ok(Some(reply)) => {
+                    (_, rest) = rest.split_at(reply.as_bytes().len());
+                    self.handle_reply(now, reply);
                 }
                 Err(error) => self.violate(now, Violation::Malformed(error)),
             }
