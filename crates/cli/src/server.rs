@@ -25,8 +25,9 @@ use crate::exit::Exit;
 use crate::summary::Proof;
 use crate::units::{duration, positive};
 
-/// The longest password file or output of --password-cmd: SASL allows 255 octets, and a line end may follow.
-const MAX_PASSWORD: usize = 4096;
+/// The longest password file or output of --password-cmd: a token has 8192 octets at most, and a line end may
+/// follow.
+const MAX_PASSWORD: usize = 8194;
 
 /// The forms of a server.
 pub(crate) const HELP: &str = "HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, lmtp://HOST:PORT, \
@@ -74,7 +75,9 @@ pub(crate) struct ServerArgs {
     /// The command that prints the password
     #[arg(long, value_name = "CMD", group = "password")]
     password_cmd: Option<String>,
-    /// The SASL mechanisms that may be used, the preferred one first: PLAIN, LOGIN
+    /// The SASL mechanisms that may be used, the preferred one first: SCRAM-SHA-256 and SCRAM-SHA-1 (and -PLUS),
+    /// PLAIN, LOGIN, CRAM-MD5, EXTERNAL; or XOAUTH2, OAUTHBEARER: then the password is a token [default: the
+    /// strongest that the server offers, but for CRAM-MD5]
     #[arg(long, value_name = "MECH", value_delimiter = ',', value_parser = mechanism)]
     auth: Vec<Mechanism>,
     /// Send credentials also where everybody on the way can read them
@@ -306,10 +309,21 @@ impl ServerArgs {
     }
 
     fn credentials(&self, url: &ServerUrl) -> Result<Option<Credentials>, ServerError> {
+        let allows_only = |mechanisms: &[Mechanism]| {
+            !self.auth.is_empty() && self.auth.iter().all(|known| mechanisms.contains(known))
+        };
+        let has_token = allows_only(&[Mechanism::XOAuth2, Mechanism::OAuthBearer]);
         let credentials = match (self.password()?, self.user.as_deref().or(url.user())) {
+            (None, user) if allows_only(&[Mechanism::External]) => {
+                Credentials::external(user.map(str::to_owned))?
+            }
+            (Some(token), Some(user)) if has_token => Credentials::bearer(user, token)?,
             (Some(password), Some(user)) => Credentials::new(user, password)?,
             (Some(_), None) => return Err(ServerError::NoUser),
             (None, user) => match (url.credentials(), user) {
+                (Some(credentials), _) if self.user.is_none() && has_token => {
+                    credentials.clone().into_bearer()?
+                }
                 (Some(credentials), _) if self.user.is_none() => credentials.clone(),
                 (_, Some(user)) => return Err(ServerError::NoPassword(user.to_owned())),
                 (_, None) => return Ok(None),
@@ -451,5 +465,8 @@ fn proxy_header(text: &str) -> Result<ProxyHeader, &'static str> {
 fn mechanism(text: &str) -> Result<Mechanism, &'static str> {
     let mechanism =
         text.parse().ok().filter(|mechanism| Credentials::MECHANISMS.contains(mechanism));
-    mechanism.ok_or("expected PLAIN or LOGIN")
+    mechanism.ok_or(
+        "expected PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256 (or one of these two with -PLUS), XOAUTH2, \
+         OAUTHBEARER or EXTERNAL",
+    )
 }

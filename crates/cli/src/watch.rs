@@ -256,6 +256,7 @@ fn violated(violation: &Violation) -> String {
         Violation::Surplus => "got a reply to nothing".to_owned(),
         Violation::BeforeTls => "got octets in the clear where TLS was to begin".to_owned(),
         Violation::EndlessAuth => "got one challenge after another".to_owned(),
+        Violation::Auth(failure) => failure.to_string(),
         _ => format!("{violation:?}"),
     }
 }

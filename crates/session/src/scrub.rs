@@ -36,8 +36,9 @@ impl Scrubber {
         let secret = credentials.secret();
         if secret.len() >= MIN_NEEDLE {
             scrubber.secrets.push(Zeroizing::new(secret.as_bytes().to_vec()));
-            // Padding or not, what stands before it is the same.
-            scrubber.secrets.push(Zeroizing::new(STANDARD_NO_PAD.encode(secret).into_bytes()));
+            scrubber.secrets.push(Zeroizing::new(STANDARD.encode(secret).into_bytes()));
+            scrubber.secrets.extend((0..3).map(|before| base64_within(secret, before)));
+            scrubber.secrets.retain(|needle| needle.len() >= MIN_NEEDLE);
             let percent = percent_encoded(secret);
             if percent.as_slice() != secret.as_bytes() {
                 scrubber.secrets.push(percent);
@@ -98,6 +99,20 @@ impl Scrubber {
     }
 }
 
+/// What is always the same of the base64 of a longer text with `before` octets, modulo 3, before the
+/// secret: the digits that are made of its bits alone.
+fn base64_within(secret: &str, before: usize) -> Needle {
+    let text = Zeroizing::new([&[0; 2][..before.min(2)], secret.as_bytes()].concat());
+    let mut digits = Zeroizing::new(STANDARD_NO_PAD.encode(&*text).into_bytes());
+    if text.len() % 3 != 0 {
+        digits.pop();
+    }
+    // 8 or 16 bits are before it, and a digit has 6.
+    let foreign = (before * 8).div_ceil(6).min(digits.len());
+    digits.drain(..foreign);
+    digits
+}
+
 /// The form that secrets have in URLs (RFC 3986 section 2.1).
 fn percent_encoded(secret: &str) -> Needle {
     let mut octets = Zeroizing::new(Vec::with_capacity(secret.len() * 3));
@@ -144,6 +159,23 @@ mod tests {
         );
         for echo in ["p%25ss%3Dw0rd", "cCVzcz13MHJk", "AHRpbQBwJXNzPXcwcmQ="] {
             check(&scrubber, &format!("535 x {echo}\r\n"), Some("535 x [redacted]\r\n"));
+        }
+    }
+
+    #[test]
+    fn secrets_are_found_within_base64() {
+        // LK-03: as in the JSON that refuses a token
+        for secret in ["tok3n", "tok3n6", "tok3n67"] {
+            let scrubber = Scrubber::new(&Credentials::bearer("tim", secret).unwrap());
+            for before in ["", "a", "ab", "abc", "abcd"] {
+                let whole = STANDARD.encode(format!("{before}{secret}more"));
+                let scrubbed = scrubber.scrub(whole.as_bytes());
+                let scrubbed = String::from_utf8(scrubbed).unwrap();
+                let (left, right) = scrubbed.split_once("[redacted]").expect("a mark");
+                let kept = left.len() + right.len();
+                let around = STANDARD.encode(format!("{before}more")).len();
+                assert!(kept <= around + 4, "{secret} behind {before:?}: {scrubbed}");
+            }
         }
     }
 
