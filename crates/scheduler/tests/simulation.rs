@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use posthaste_scheduler::{
-    Action, Cause, Exhausted, GiveUp, InDoubtPolicy, PlannerConfig, RecipientState, Record,
-    ServerLimits, Time,
+    Action, Cause, Exhausted, Fault, GiveUp, InDoubtPolicy, PlannerConfig, RecipientState, Record,
+    RetryPolicy, ServerLimits, Time,
 };
 use posthaste_session::Pipelining;
 use posthaste_testkit::simulation::{Closed, Poisoning, ServerModel, Simulation, Trouble};
@@ -161,7 +161,7 @@ fn mails_expire_wherever_they_wait() {
     }
 }
 
-/// SCHED-02, SCHED-13: an hour without a server costs one connection every now and then, no mail
+/// SCHED-02, SCHED-13, FL-10: an hour without a server costs one connection every now and then, no mail
 /// an attempt, and is over soon after.
 #[test]
 fn an_outage_of_an_hour_is_probed_and_recovered_from() {
@@ -189,7 +189,7 @@ fn recipients(simulation: &Simulation) -> usize {
     simulation.closed().iter().map(|mail| mail.report.recipients.len()).sum()
 }
 
-/// The wait doubles from 1 s to 30 s, at least half of it certain, the rest jitter.
+/// FL-10: the wait doubles from 1 s to 30 s, at least half of it certain, the rest jitter.
 #[test]
 fn the_back_off_of_a_server_grows_with_jitter() {
     let waits = |seed| -> Vec<Duration> {
@@ -225,7 +225,7 @@ fn a_flapping_server_keeps_a_part_of_its_record() {
     assert!(forgiven.any(|failures| failures > 0));
 }
 
-/// 421 in the greeting for the first 30 s: no mail pays for it, and nothing hurries.
+/// CONN-05: 421 in the greeting for the first 30 s: no mail pays for it, and nothing hurries.
 #[test]
 fn a_server_that_is_not_ready_yet_costs_nothing() {
     let outages = vec![at(0)..at(30)];
@@ -276,7 +276,8 @@ fn connections_double_at_most() {
     assert_eq!(opened.len(), 50, "each is used again and again");
 }
 
-/// Few mails: no more connections than mails, and as few as will do.
+/// TIME-12: few mails have no more connections than mails, and as few as will do; those that have nothing
+/// to do for 30 s are closed.
 #[test]
 fn connections_are_used_again() {
     let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, 8);
@@ -453,6 +454,63 @@ fn mails_in_doubt_are_sent_again_where_the_caller_wants_that() {
     assert!(again.into_iter().all(|mail| mail.report.timing.total() >= seconds(600)));
 }
 
+/// CONN-06, Q68: a greeting of 550 is held against the server and not against the mails, unless the
+/// caller wants to hear of it at once.
+#[test]
+fn a_server_that_refuses_sessions_is_asked_again_later() {
+    for (greeting, delivered) in [(Fault::Hold, true), (Fault::Fail, false)] {
+        let config = PlannerConfig { greeting, ..PlannerConfig::default() };
+        let trouble = Trouble::RefusesSession;
+        let outages = vec![at(0)..at(3600)];
+        let model = ServerModel { outages, trouble, ..ServerModel::default() };
+        let mut simulation = simulation_with(config, 25, limits(20), model, 100);
+        simulation.run();
+        assert!(opened(&simulation).iter().filter(|&&opened| opened < at(3600)).count() < 20);
+        let expected = if delivered { recipients(&simulation) } else { 0 };
+        assert_eq!(states(simulation.closed())[0], expected, "{greeting:?}");
+        for recipient in simulation.closed().iter().flat_map(|mail| &mail.report.recipients) {
+            let cause = (!delivered).then_some(Cause::GivenUp(GiveUp::Unwelcome));
+            assert_eq!((recipient.cause, recipient.attempts), (cause, u32::from(delivered)));
+        }
+    }
+}
+
+/// SCHED-01: the patience of RFC 5321 section 4.5.4.1, half an hour between two attempts and days of them.
+#[test]
+fn deferred_mails_wait_as_they_are_told_to() {
+    let half_an_hour = seconds(30 * 60);
+    let retry = RetryPolicy { attempts: 1000, min: half_an_hour, max: 4 * half_an_hour };
+    let lifetime = seconds(5 * 24 * 3600);
+    let config = PlannerConfig { retry, lifetime, ..PlannerConfig::default() };
+    let model = ServerModel { deferred: 1000, ..ServerModel::default() };
+    let mut simulation = simulation_with(config, 26, limits(1), model, 1);
+    simulation.run_to_the_end();
+    let waits: Vec<Duration> = records(&simulation)
+        .filter_map(|(now, record)| match record {
+            Record::Deferred { until, .. } => Some(until - now),
+            _ => None,
+        })
+        .collect();
+    assert!((24..100).contains(&waits.len()), "{waits:?}");
+    for (wait, expected) in waits.iter().zip([1, 2, 4, 4, 4].map(|steps| steps * half_an_hour)) {
+        assert!(wait.as_secs().abs_diff(expected.as_secs()) <= expected.as_secs() / 5, "{wait:?}");
+    }
+    let report = &simulation.closed()[0].report;
+    assert_eq!(report.recipients[0].cause, Some(Cause::GivenUp(GiveUp::Expired)));
+    assert!(report.timing.total() <= lifetime);
+    assert!(report.timing.total() >= lifetime - 5 * half_an_hour);
+}
+
+/// RX-11: what fails leaves nothing behind, however much fails.
+#[test]
+fn mails_that_fail_are_forgotten() {
+    let model = ServerModel { refused: 900, dropped_in_content: 100, ..ServerModel::default() };
+    let mut simulation = simulation(27, limits(50), model, 20_000);
+    simulation.run_to_the_end();
+    assert_eq!(simulation.closed().len(), 20_000);
+    assert_eq!((simulation.planner().jobs(), simulation.planner().connections()), (0, 0));
+}
+
 /// SCHED-14, AUTH-11: wrong credentials end all mails at once, and are not tried again and again.
 #[test]
 fn wrong_credentials_fail_all_mails_at_once() {
@@ -577,7 +635,7 @@ fn connections_are_woken_for_work_only() {
     assert!(tally.wakes_for_nothing * 10 <= tally.wakes, "{tally:?}");
 }
 
-/// RX-07, SCHED-10: trouble of one server is no trouble of another.
+/// RX-03, RX-07, SCHED-10: trouble of one server is no trouble of another.
 #[test]
 fn servers_do_not_wait_for_each_other() {
     let mut simulation = Simulation::new(PlannerConfig::default(), InDoubtPolicy::Report, 20);

@@ -277,6 +277,10 @@ impl Simulation {
                 let reply = reply(b"535 5.7.8 authentication failed\r\n");
                 return self.end(id, &CloseReason::Refused { stage: Stage::Auth, reply });
             }
+            Some(Trouble::RefusesSession) => {
+                let reply = reply(b"550 5.7.1 no mail from here\r\n");
+                return self.end(id, &CloseReason::Refused { stage: Stage::Greeting, reply });
+            }
             Some(Trouble::Breaks | Trouble::Dismisses | Trouble::DefersMail) | None => {}
         }
         if server.model.max_sessions.is_some_and(|most| server.sessions >= most) {
@@ -352,7 +356,8 @@ impl Simulation {
                 | Trouble::RefusesMore
                 | Trouble::ShutsDown
                 | Trouble::DefersMail
-                | Trouble::RefusesLogin,
+                | Trouble::RefusesLogin
+                | Trouble::RefusesSession,
             )
             | None => {}
         }
@@ -476,7 +481,8 @@ impl Simulation {
                 | Trouble::Dismisses
                 | Trouble::RefusesMore
                 | Trouble::DefersMail
-                | Trouble::RefusesLogin => {}
+                | Trouble::RefusesLogin
+                | Trouble::RefusesSession => {}
             }
         }
     }

@@ -67,6 +67,8 @@ pub enum Trouble {
     DefersMail,
     /// It takes no credentials.
     RefusesLogin,
+    /// It greets with 550.
+    RefusesSession,
 }
 
 impl Trouble {
