@@ -97,12 +97,7 @@ impl Run {
         }
         config.entropy = Some(Entropy::new([0; Entropy::LENGTH]));
         config.transcript = settings & 64 != 0;
-        let rules = Rules {
-            pipelining: config.pipelining,
-            tls: config.tls,
-            authenticates: config.credentials.is_some(),
-            allows_plaintext,
-        };
+        let rules = Rules { allows_plaintext, ..Rules::of(&config) };
         Self {
             now,
             session: Session::new(now, config),

@@ -263,15 +263,13 @@ fn longest_line(verb: Verb, offer: &Hello) -> usize {
             (b"8BITMIME", 17),
             (b"SMTPUTF8", 10),
             (b"AUTH", 500),
-            // " RET=HDRS", and " ENVID=" with 100 octets.
-            (b"DSN", 9 + 107),
+            (b"DSN", 100),
             (b"DELIVERBY", 17),
             (b"FUTURERELEASE", 34),
             (b"MT-PRIORITY", 15),
             (b"REQUIRETLS", 11),
         ],
-        // " NOTIFY=SUCCESS,FAILURE,DELAY", and " ORCPT=" with 500 octets.
-        Verb::Rcpt => &[(b"SMTPUTF8", 10), (b"DSN", 29 + 507), (b"RRVS", 33)],
+        Verb::Rcpt => &[(b"DSN", 500)],
         Verb::Auth => return super::MAX_LINE,
         Verb::Ehlo
         | Verb::Helo

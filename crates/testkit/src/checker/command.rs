@@ -1,15 +1,22 @@
 //! Commands, read strictly: what RFC 5321 lets a client say and nothing else.
 
+mod parameter;
+
+pub(super) use parameter::Parameter;
+
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Ehlo,
     Helo,
+    Lhlo,
     StartTls,
-    Auth { has_initial_response: bool },
+    Auth { mechanism: String },
+    Xclient { attributes: Vec<String> },
     Mail(Mail),
-    Rcpt(String),
+    Rcpt(Rcpt),
     Data,
+    Bdat { octets: usize, is_last: bool },
     Rset,
     Quit,
 }
@@ -18,16 +25,42 @@ pub(super) enum Command {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Mail {
     pub(super) reverse_path: String,
-    pub(super) size: Option<usize>,
-    pub(super) is_8bit: bool,
-    pub(super) is_utf8: bool,
+    pub(super) parameters: Vec<Parameter>,
 }
 
-/// RFC 5321 section 4.5.3.1.4, and what SIZE, BODY and SMTPUTF8 add to MAIL.
-const MAX_LINE: usize = 512;
-const MAX_MAIL_LINE: usize = 512 + 26 + 16 + 10;
+/// The arguments of RCPT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rcpt {
+    pub(super) forward_path: String,
+    pub(super) parameters: Vec<Parameter>,
+}
 
-/// Reads a line without its CRLF.
+impl Mail {
+    /// The value of a parameter; empty if it has none.
+    pub(super) fn parameter(&self, keyword: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        parameters.find(|parameter| parameter.keyword == keyword).map(|it| it.value.as_str())
+    }
+
+    pub(super) fn size(&self) -> Option<usize> {
+        self.parameter("SIZE").and_then(|size| size.parse().ok())
+    }
+
+    pub(super) fn is_8bit(&self) -> bool {
+        self.parameter("BODY").is_some_and(|body| body != "7BIT")
+    }
+
+    pub(super) fn is_binary(&self) -> bool {
+        self.parameter("BODY") == Some("BINARYMIME")
+    }
+
+    pub(super) fn is_utf8(&self) -> bool {
+        self.parameter("SMTPUTF8").is_some()
+    }
+}
+
+/// Reads a line without its CRLF. How long it may be depends on what is offered, and is not looked
+/// at here.
 ///
 /// # Errors
 ///
@@ -41,28 +74,21 @@ pub(super) fn read(line: &[u8]) -> Result<Command, String> {
         return Err("blanks around it".to_owned());
     }
     let (verb, arguments) = text.split_once(' ').unwrap_or((text, ""));
-    let command = match (verb, arguments) {
-        ("EHLO", name) if is_word(name) => Command::Ehlo,
-        ("HELO", name) if is_word(name) => Command::Helo,
-        ("STARTTLS", "") => Command::StartTls,
-        ("AUTH", arguments) => auth(arguments)?,
-        ("MAIL", arguments) => mail(arguments)?,
-        ("RCPT", arguments) => rcpt(arguments)?,
-        ("DATA", "") => Command::Data,
-        ("RSET", "") => Command::Rset,
-        ("QUIT", "") => Command::Quit,
-        _ => return Err("unknown, or with arguments it cannot have".to_owned()),
-    };
-    let most = match command {
-        Command::Mail(_) => MAX_MAIL_LINE,
-        // RFC 4954 section 4.
-        Command::Auth { .. } => 12_288,
-        _ => MAX_LINE,
-    };
-    if line.len() + 2 > most {
-        return Err(format!("line of {} octets", line.len() + 2));
+    match (verb, arguments) {
+        ("EHLO", name) if is_word(name) => Ok(Command::Ehlo),
+        ("HELO", name) if is_word(name) => Ok(Command::Helo),
+        ("LHLO", name) if is_word(name) => Ok(Command::Lhlo),
+        ("STARTTLS", "") => Ok(Command::StartTls),
+        ("AUTH", arguments) => auth(arguments),
+        ("XCLIENT", arguments) => xclient(arguments),
+        ("MAIL", arguments) => mail(arguments),
+        ("RCPT", arguments) => rcpt(arguments),
+        ("DATA", "") => Ok(Command::Data),
+        ("BDAT", arguments) => bdat(arguments),
+        ("RSET", "") => Ok(Command::Rset),
+        ("QUIT", "") => Ok(Command::Quit),
+        _ => Err("unknown, or with arguments it cannot have".to_owned()),
     }
-    Ok(command)
 }
 
 /// Whether this is a line of an AUTH exchange: base64, or `*` to end it.
@@ -90,33 +116,48 @@ fn auth(arguments: &str) -> Result<Command, String> {
     if !is_word(mechanism) || !response.is_none_or(is_response) {
         return Err("AUTH needs a mechanism and base64".to_owned());
     }
-    Ok(Command::Auth { has_initial_response: response.is_some() })
+    Ok(Command::Auth { mechanism: mechanism.to_owned() })
+}
+
+/// XCLIENT-01: attributes with values in xtext.
+fn xclient(arguments: &str) -> Result<Command, String> {
+    let mut attributes = Vec::new();
+    for pair in arguments.split(' ') {
+        let (name, value) = pair.split_once('=').ok_or("an attribute without a value")?;
+        let is_name = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_uppercase());
+        if !is_name || value.is_empty() || parameter::decode_xtext(value).is_none() {
+            return Err(format!("attribute {pair:?}"));
+        }
+        attributes.push(name.to_owned());
+    }
+    Ok(Command::Xclient { attributes })
+}
+
+/// CHUNK-02: a number as it is usually written, and LAST.
+fn bdat(arguments: &str) -> Result<Command, String> {
+    let (digits, is_last) = match arguments.strip_suffix(" LAST") {
+        Some(digits) => (digits, true),
+        None => (arguments, false),
+    };
+    match digits.parse::<usize>() {
+        Ok(octets) if octets.to_string() == digits => Ok(Command::Bdat { octets, is_last }),
+        _ => Err(format!("BDAT with {arguments:?}")),
+    }
 }
 
 fn mail(arguments: &str) -> Result<Command, String> {
-    let (reverse_path, parameters) = path(arguments.strip_prefix("FROM:").unwrap_or_default())?;
-    let mut mail = Mail { reverse_path: reverse_path.to_owned(), ..Mail::default() };
-    for parameter in parameters.split(' ').skip(1) {
-        match parameter.split_once('=').unwrap_or((parameter, "")) {
-            ("SIZE", digits)
-                if mail.size.is_none() && digits.bytes().all(|d| d.is_ascii_digit()) =>
-            {
-                mail.size = Some(digits.parse().map_err(|_| "SIZE is no number")?);
-            }
-            ("BODY", "8BITMIME") if !mail.is_8bit => mail.is_8bit = true,
-            ("SMTPUTF8", "") if !mail.is_utf8 => mail.is_utf8 = true,
-            _ => return Err(format!("parameter {parameter:?}")),
-        }
-    }
-    Ok(Command::Mail(mail))
+    let (reverse_path, rest) = path(arguments.strip_prefix("FROM:").unwrap_or_default())?;
+    let parameters = parameter::of_mail(rest)?;
+    Ok(Command::Mail(Mail { reverse_path: reverse_path.to_owned(), parameters }))
 }
 
 fn rcpt(arguments: &str) -> Result<Command, String> {
-    match path(arguments.strip_prefix("TO:").unwrap_or_default())? {
-        ("", _) => Err("nobody to send to".to_owned()),
-        (forward_path, "") => Ok(Command::Rcpt(forward_path.to_owned())),
-        (_, parameters) => Err(format!("parameters {parameters:?}")),
+    let (forward_path, rest) = path(arguments.strip_prefix("TO:").unwrap_or_default())?;
+    if forward_path.is_empty() {
+        return Err("nobody to send to".to_owned());
     }
+    let parameters = parameter::of_rcpt(rest)?;
+    Ok(Command::Rcpt(Rcpt { forward_path: forward_path.to_owned(), parameters }))
 }
 
 /// What stands between the angle brackets, and what is behind them. A quoted local-part may hold
@@ -144,14 +185,23 @@ mod tests {
     #[test]
     fn commands() {
         assert_eq!(read(b"EHLO client.example"), Ok(Command::Ehlo));
-        assert_eq!(read(b"RCPT TO:<\"a> b\"@c>"), Ok(Command::Rcpt("\"a> b\"@c".to_owned())));
+        assert_eq!(read(b"LHLO client.example"), Ok(Command::Lhlo));
+        let Ok(Command::Rcpt(rcpt)) = read(b"RCPT TO:<\"a> b\"@c> NOTIFY=NEVER") else {
+            panic!("not read");
+        };
+        assert_eq!((rcpt.forward_path.as_str(), rcpt.parameters.len()), ("\"a> b\"@c", 1));
         let Ok(Command::Mail(mail)) = read(b"MAIL FROM:<a@b> SIZE=10 BODY=8BITMIME SMTPUTF8")
         else {
             panic!("not read");
         };
-        assert_eq!((mail.reverse_path.as_str(), mail.size), ("a@b", Some(10)));
-        assert!(mail.is_8bit && mail.is_utf8);
-        assert_eq!(read(b"AUTH PLAIN ="), Ok(Command::Auth { has_initial_response: true }));
+        assert_eq!((mail.reverse_path.as_str(), mail.size()), ("a@b", Some(10)));
+        assert!(mail.is_8bit() && mail.is_utf8() && !mail.is_binary());
+        assert_eq!(read(b"AUTH PLAIN ="), Ok(Command::Auth { mechanism: "PLAIN".to_owned() }));
+        assert_eq!(read(b"BDAT 10"), Ok(Command::Bdat { octets: 10, is_last: false }));
+        assert_eq!(read(b"BDAT 0 LAST"), Ok(Command::Bdat { octets: 0, is_last: true }));
+        let attributes = vec!["NAME".to_owned(), "ADDR".to_owned()];
+        let command = read(b"XCLIENT NAME=[UNAVAILABLE] ADDR=IPV6:::1");
+        assert_eq!(command, Ok(Command::Xclient { attributes }));
     }
 
     #[test]
@@ -168,13 +218,20 @@ mod tests {
             "MAIL FROM:<a@b",
             "MAIL FROM: <a@b>",
             "MAIL FROM:<a@b>  SIZE=1",
-            "MAIL FROM:<a@b> X=1",
+            "MAIL FROM:<a@b> NOTIFY=NEVER",
             "MAIL FROM:<a@b> SIZE=1 SIZE=1",
             "RCPT TO:<>",
-            "RCPT TO:<a@b> X",
+            "RCPT TO:<a@b> SIZE=1",
             "RCPT TO:<a<b@c>",
             "AUTH",
             "AUTH PLAIN !",
+            "BDAT",
+            "BDAT 010",
+            "BDAT 1 last",
+            "BDAT 1  LAST",
+            "BDAT +1",
+            "XCLIENT",
+            "XCLIENT NAME=a+b",
             "QUIT\r",
             "RS\0ET",
         ] {

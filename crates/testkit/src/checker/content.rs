@@ -1,4 +1,4 @@
-//! Content on the wire, read by the letter of RFC 5321 section 4.5.2.
+//! Content on the wire, read by the letter of RFC 5321 section 4.5.2 and RFC 3030 section 2.
 
 /// Reads content up to CRLF . CRLF and takes the transparency off.
 #[derive(Debug, Default)]
@@ -41,6 +41,50 @@ impl ContentReader {
     }
 }
 
+/// Takes the octets of chunks: no transparency, no terminator. Text is text all the same.
+#[derive(Debug)]
+pub(super) struct ChunkReader {
+    content: Vec<u8>,
+    is_text: bool,
+    line: usize,
+}
+
+impl ChunkReader {
+    pub(super) fn new(is_text: bool) -> Self {
+        Self { content: Vec::new(), is_text, line: 0 }
+    }
+
+    /// Takes one octet.
+    ///
+    /// # Panics
+    ///
+    /// When it is not what a strict server takes (CHUNK-09).
+    pub(super) fn push(&mut self, octet: u8) {
+        if self.is_text {
+            let is_behind_cr = self.content.last() == Some(&b'\r');
+            assert!(octet != 0, "NUL in a text");
+            assert!((octet == b'\n') == is_behind_cr, "a bare CR or LF in a text");
+            self.line += 1;
+            assert!(self.line <= MAX_LINE, "a text line of {} octets", self.line);
+            if octet == b'\n' {
+                self.line = 0;
+            }
+        }
+        self.content.push(octet);
+    }
+
+    /// The content, once all of it was said.
+    ///
+    /// # Panics
+    ///
+    /// When it is a text that does not end in CRLF.
+    pub(super) fn end(self) -> Vec<u8> {
+        let is_whole = self.content.is_empty() || self.content.ends_with(b"\r\n");
+        assert!(is_whole || !self.is_text, "a text that ends within a line");
+        self.content
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,5 +102,24 @@ mod tests {
     fn a_single_dot_is_not_transparent() {
         let mut reader = ContentReader::default();
         b".a\r\n".iter().for_each(|&octet| drop(reader.push(octet)));
+    }
+
+    #[test]
+    fn chunks_are_taken_as_they_are() {
+        let take = |is_text, octets: &[u8]| {
+            let mut reader = ChunkReader::new(is_text);
+            octets.iter().for_each(|&octet| reader.push(octet));
+            reader.end()
+        };
+        assert_eq!(take(true, b".\r\n\r\n.\r\n"), b".\r\n\r\n.\r\n");
+        assert_eq!(take(false, b"\0\n.\r"), b"\0\n.\r");
+    }
+
+    #[test]
+    #[should_panic(expected = "within a line")]
+    fn a_text_has_whole_lines() {
+        let mut reader = ChunkReader::new(true);
+        reader.push(b'a');
+        reader.end();
     }
 }

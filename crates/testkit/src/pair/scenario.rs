@@ -146,13 +146,8 @@ impl Scenario {
 
     fn run_with(&self, clock: Clock, peer: impl super::Peer, dice: Dice) -> Report {
         let session = Session::new(clock.now(), self.client.clone());
-        let credentials = self.client.credentials.as_ref();
-        let checker = Checker::new(Rules {
-            pipelining: self.client.pipelining,
-            tls: self.client.tls,
-            authenticates: credentials.is_some(),
-            allows_plaintext: credentials.is_some(),
-        });
+        let rules = Rules { allows_plaintext: true, ..Rules::of(&self.client) };
+        let checker = Checker::new(rules);
         let application = self.application.clone();
         Pair::new(clock, session, application, checker, peer, self.link.clone(), dice).run()
     }
