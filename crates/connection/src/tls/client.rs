@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_session::{ChannelBinding, Entropy};
+use posthaste_session::{ChannelBinding, Domain, Entropy};
 use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -166,7 +166,9 @@ impl fmt::Debug for TlsClient {
 
 /// A name or an address, without the dot that may stand behind a name (RFC 6066 section 3).
 fn server_name(host: &str) -> Result<ServerName<'static>, TlsSetupError> {
-    let name = host.strip_suffix('.').unwrap_or(host).to_owned();
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let a_labels = (!name.is_ascii()).then(|| name.parse::<Domain>().ok()).flatten();
+    let name = a_labels.as_ref().map_or(name, Domain::as_str).to_owned();
     ServerName::try_from(name).map_err(|_| TlsSetupError::ServerName(host.to_owned()))
 }
 

@@ -130,6 +130,7 @@ fn envelope(number: usize) -> String {
     )
 }
 
+/// CONN-11, Q10: the end of content leaves with the content.
 #[tokio::test(start_paused = true)]
 async fn each_group_leaves_in_one_write() {
     let expected = [
@@ -266,7 +267,7 @@ async fn pieces_of_replies_are_put_together() {
     }
 }
 
-/// CONN-01, CONN-02: nothing is said before the greeting has ended.
+/// CONN-01, CONN-02, Q01: nothing is said before the greeting has ended.
 #[tokio::test(start_paused = true)]
 async fn the_greeting_is_heard_out() {
     run(plain(), 4096, [], async |mut peer| {

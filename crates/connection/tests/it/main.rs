@@ -1,5 +1,6 @@
 //! The tokio shell against scripted servers: on duplex streams with a paused clock, and on loopback.
 
+mod certificates;
 mod deadlines;
 mod dial;
 mod driver;
