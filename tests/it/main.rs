@@ -9,6 +9,7 @@ mod faults;
 mod interop;
 mod mixes;
 mod postfix;
+mod queue;
 mod samples;
 mod servers;
 mod tls;
