@@ -1,6 +1,7 @@
 //! Tests across the whole engine.
 
 mod audit;
+mod auth;
 mod dialogue;
 mod engine;
 mod exim;
