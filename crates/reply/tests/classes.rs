@@ -250,7 +250,7 @@ fn authentication_fails_for_many_reasons() {
     check(Mail, "553 Mail from must equal authorized user", Class::SenderRejected, Sender);
 }
 
-/// Q44, Q45, Q46: many lines, other languages, no words at all.
+/// Q28, Q44, Q45, Q46: many lines, other languages, no words at all.
 #[test]
 fn replies_in_any_language_and_shape() {
     let gmail = "550-5.1.1 The email account that you tried to reach does not exist.\r\n\

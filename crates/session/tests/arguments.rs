@@ -4,9 +4,9 @@ use std::io::IoSlice;
 use std::time::Instant;
 
 use posthaste_session::{
-    ClientName, Config, Content, Credentials, Domain, Envelope, EnvelopeId, ForwardPath, Hold,
-    Mail, MailOptions, Mailbox, OriginalRecipient, Parameter, RecipientOptions, ReversePath,
-    Session, XclientText,
+    ClientName, Config, Content, Credentials, Domain, Envelope, EnvelopeError, EnvelopeId,
+    ForwardPath, Hold, MAX_RECIPIENTS, Mail, MailOptions, Mailbox, OriginalRecipient, Parameter,
+    RecipientOptions, ReversePath, Session, XclientText,
 };
 use proptest::prelude::*;
 
@@ -162,6 +162,17 @@ fn lengths() {
     check(1, 256, false);
     check(64, 189, true);
     check(64, 190, false);
+}
+
+/// RX-01: a mail's recipients are bounded, before anything is kept for each of them.
+#[test]
+fn recipients_are_bounded() {
+    let to: ForwardPath = "b@y".parse().unwrap();
+    let envelope = |count| Envelope::new(ReversePath::Null, std::iter::repeat_n(to.clone(), count));
+    assert!(envelope(MAX_RECIPIENTS).is_ok());
+    let most = MAX_RECIPIENTS + 1;
+    assert_eq!(envelope(most).unwrap_err(), EnvelopeError::TooManyRecipients(most));
+    assert_eq!(envelope(0).unwrap_err(), EnvelopeError::NoRecipient);
 }
 
 fn say(session: &mut Session, heard: &str) -> String {
