@@ -20,6 +20,7 @@ fn scene(fault: &str) -> Scene {
 const SEND: [&str; 9] =
     ["send", "{sink}", "--jsonl", "{}/in.jsonl", "--log", "{}/log.jsonl", "-c", "2", "-v"];
 
+/// QUIT-06
 #[test]
 fn the_first_signal_lets_mails_finish() {
     for (signal, code, word) in

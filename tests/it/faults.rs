@@ -323,7 +323,7 @@ async fn a_stream_that_is_given_up_leaves_nothing_broken() {
     }
 }
 
-/// A shutdown in the middle: every mail has one report, and what is deferred was not sent.
+/// QUIT-06: a shutdown in the middle: every mail has one report, and what is deferred was not sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_in_the_middle_reports_every_mail() {
     const MAILS: usize = 5_000;
@@ -348,7 +348,7 @@ async fn a_shutdown_in_the_middle_reports_every_mail() {
     }
 }
 
-/// A shutdown ends in its time wherever the server hangs, and every mail is reported.
+/// QUIT-06: a shutdown ends in its time wherever the server hangs, and every mail is reported.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_does_not_wait_for_a_server_that_hangs() {
     let time = Duration::from_millis(200);

@@ -583,7 +583,7 @@ fn one_connection_tries_the_next_pipelining_mode() {
     }
 }
 
-/// What is under way may finish, for a while; everything else ends at once.
+/// QUIT-06: what is under way may finish, for a while; everything else ends at once.
 #[test]
 fn a_drained_planner_ends() {
     for seed in 0..50 {

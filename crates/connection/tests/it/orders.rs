@@ -75,7 +75,7 @@ async fn orders_are_obeyed_in_order() {
     assert_eq!(notes.closed(), CloseReason::Quit);
 }
 
-/// TX-18: content that is broken off is never completed with a terminator.
+/// TX-18, SM-09: content that is broken off is never completed with a terminator.
 #[tokio::test(start_paused = true)]
 async fn an_abort_leaves_content_unfinished() {
     const SIZE: usize = 1 << 16;
