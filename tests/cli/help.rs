@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{Finished, Scene};
 
-const COMMANDS: [&str; 4] = ["send", "bench", "sink", "reply"];
+const COMMANDS: [&str; 5] = ["send", "bench", "sink", "reply", "probe"];
 
 fn help(args: &[&str]) -> Finished {
     let scene = Scene::new();
@@ -26,6 +26,8 @@ fn every_page_fits_and_lists_the_exit_codes() {
         &["help", "sink"],
         &["reply", "--help"],
         &["help", "reply"],
+        &["probe", "-h"],
+        &["help", "probe"],
     ] {
         let page = help(args).stdout;
         let longest = page.lines().map(|line| line.chars().count()).max().unwrap();
@@ -142,12 +144,13 @@ fn the_flags_of_each_command() {
                  verbose progress help";
     let sink = "store max-size tls-self-signed ca-out cert key implicit-tls require-tls ehlo \
                 hostname lmtp user rtt capacity max-conns max-per-conn max-rcpts greylist \
-                pipelining-after-content early-talk refused-chunk inspect fault faults seed stats \
+                pipelining-after-content early-talk refused-chunk proxy-protocol inspect fault faults seed stats \
                 exit-after help";
     check_flags("send", &format!("{send} {server}"));
     check_flags("bench", &format!("{bench} {server}"));
     check_flags("sink", sink);
     check_flags("reply", "stage help");
+    check_flags("probe", &format!("json verbose help {server}"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod credentials;
 mod endings;
 mod help;
 mod outcomes;
+mod probe;
 mod reply;
 mod requests;
 mod send;

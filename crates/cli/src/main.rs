@@ -5,6 +5,7 @@ mod bench;
 mod exit;
 mod input;
 mod outcome;
+mod probe;
 mod progress;
 mod reply;
 mod requests;
@@ -36,6 +37,7 @@ enum Command {
     Send(Box<send::SendArgs>),
     Bench(Box<bench::BenchArgs>),
     Sink(Box<sink::SinkArgs>),
+    Probe(Box<probe::ProbeArgs>),
     Reply(reply::ReplyArgs),
 }
 
@@ -69,6 +71,10 @@ async fn run(command: Command) -> ExitCode {
             Err(error) => fail(&error, error.exit()),
         },
         Command::Sink(args) => sink::run(args).await.into(),
+        Command::Probe(args) => match probe::run(args).await {
+            Ok(exit) => exit.into(),
+            Err(error) => fail(&error, error.exit()),
+        },
         Command::Reply(args) => match reply::run(args) {
             Ok(exit) => exit.into(),
             Err(error) => fail(&error, error.exit()),

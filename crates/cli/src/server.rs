@@ -1,4 +1,4 @@
-//! The flags that `send` and `bench` share: which server, and how it is spoken to.
+//! The flags that `send`, `bench` and `probe` share: which server, and how it is spoken to.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use posthaste::connection::{
-    DialSettings, Family, PemError, ProxyAddresses, ProxyHeader, ProxyVersion, Socks5Error,
-    TlsSettings, Verification,
+    Connector, DialSettings, Family, PemError, ProxyAddresses, ProxyHeader, ProxyVersion,
+    Socks5Error, TlsSettings, Verification,
 };
 use posthaste::scheduler::PipeliningPolicy;
 use posthaste::session::reply::Mechanism;
@@ -127,7 +127,7 @@ pub(crate) struct ServerArgs {
     /// How long connecting may take [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     connect_timeout: Option<Duration>,
-    /// How long the reply to a command may take [default: as RFC 5321 says; bench: 30s]
+    /// How long the reply to a command may take [default: as RFC 5321 says; bench and probe: 30s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     command_timeout: Option<Duration>,
     /// How long content may make no progress
@@ -286,6 +286,17 @@ impl ServerArgs {
             mailer = mailer.xclient(xclient::client(&self.xclient));
         }
         Ok(mailer)
+    }
+
+    /// Opens connections on which nothing secret is said: any certificate does, and what is wrong with it is told.
+    pub(crate) fn prober(
+        &self,
+        target: &Target,
+        timeouts: Timeouts,
+    ) -> Result<Connector, ServerError> {
+        let mut settings = self.tls_settings(target)?;
+        settings.verification = Verification::Optional;
+        Ok(self.mailer(target, 1, timeouts)?.tls_settings(settings).connector()?)
     }
 
     fn tls_settings(&self, target: &Target) -> Result<TlsSettings, ServerError> {

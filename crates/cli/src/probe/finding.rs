@@ -1,0 +1,286 @@
+//! What a probe found at each stage.
+
+use posthaste::connection::{Error, ErrorKind};
+use posthaste::reply::ReplyCode;
+use posthaste::session::{CloseReason, Requirement, Stage};
+use serde::Serialize;
+
+use super::dialogue::{Exchange, Heard};
+use crate::exit::Exit;
+use crate::watch::{chain, describe};
+
+/// What is known about a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    /// It works.
+    Ok,
+    /// The server does not offer it.
+    NotOffered,
+    /// The server refuses it for good.
+    Refused,
+    /// The server is busy, or the connection broke: another time it may be otherwise.
+    Inconclusive,
+    /// The server broke the protocol.
+    Violation,
+    /// It was not asked for, or there was no need.
+    NotTried,
+    /// Something before it did not work.
+    NotReached,
+}
+
+impl Status {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotOffered => "not offered",
+            Self::Refused => "refused",
+            Self::Inconclusive => "inconclusive",
+            Self::Violation => "protocol violation",
+            Self::NotTried => "not tried",
+            Self::NotReached => "not reached",
+        }
+    }
+
+    /// What a reply says: 4yz is for now, whatever it was said to.
+    fn of(code: ReplyCode) -> Self {
+        if code.is_transient_negative() {
+            Self::Inconclusive
+        } else if code.is_permanent_negative() {
+            Self::Refused
+        } else {
+            Self::Ok
+        }
+    }
+}
+
+/// A stage's status, and the words that explain it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Finding {
+    pub(super) status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) text: Option<String>,
+}
+
+impl Finding {
+    fn new(status: Status, text: impl Into<Option<String>>) -> Self {
+        Self { status, text: text.into() }
+    }
+
+    fn bare(status: Status) -> Self {
+        Self::new(status, None)
+    }
+}
+
+/// The stages in their order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Findings {
+    pub(super) connect: Finding,
+    pub(super) greeting: Finding,
+    /// EHLO in the clear.
+    pub(super) ehlo: Finding,
+    pub(super) starttls: Finding,
+    pub(super) tls: Finding,
+    /// EHLO within TLS.
+    pub(super) ehlo_tls: Finding,
+    pub(super) auth: Finding,
+}
+
+/// What a probe was to find out about TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TlsPlan {
+    /// Nothing.
+    Off,
+    /// Whether STARTTLS works.
+    StartTls,
+    /// There is TLS from the first octet.
+    Implicit,
+}
+
+impl Findings {
+    /// `login`: what was heard on the connection that was to authenticate, if there was one.
+    pub(super) fn of(heard: &Heard, plan: TlsPlan, login: Option<&Heard>) -> Self {
+        let probe = Probe { heard, plan };
+        Self {
+            connect: probe.connect(),
+            greeting: probe.greeting(),
+            ehlo: probe.ehlo_in_clear(),
+            starttls: probe.starttls(),
+            tls: probe.tls(),
+            ehlo_tls: probe.ehlo_in_tls(),
+            auth: login.map_or(Finding::bare(Status::NotTried), auth),
+        }
+    }
+
+    fn all(&self) -> [&Finding; 7] {
+        let Self { connect, greeting, ehlo, starttls, tls, ehlo_tls, auth } = self;
+        [connect, greeting, ehlo, starttls, tls, ehlo_tls, auth]
+    }
+
+    fn any(&self, status: Status) -> bool {
+        self.all().iter().any(|finding| finding.status == status)
+    }
+
+    /// Whether another probe would find the same.
+    pub(super) fn are_conclusive(&self) -> bool {
+        !self.any(Status::Inconclusive)
+    }
+
+    /// How the command ends.
+    pub(super) fn exit(&self, requires_tls: bool) -> Exit {
+        let lacks_tls = requires_tls && self.tls.status != Status::Ok;
+        if self.any(Status::Violation) {
+            Exit::ProtocolViolation
+        } else if !self.are_conclusive() {
+            Exit::Deferred
+        } else if matches!(self.auth.status, Status::Refused | Status::NotOffered) || lacks_tls {
+            Exit::Denied
+        } else if self.any(Status::Refused) {
+            Exit::Failed
+        } else {
+            Exit::Done
+        }
+    }
+}
+
+struct Probe<'a> {
+    heard: &'a Heard,
+    plan: TlsPlan,
+}
+
+impl Probe<'_> {
+    fn connect(&self) -> Finding {
+        match (&self.heard.info, &self.heard.error) {
+            (Some(_), _) => Finding::bare(Status::Ok),
+            (None, Some(error)) if error.stage() == Stage::Tls => Finding::bare(Status::Ok),
+            (None, error) => Finding::new(Status::Inconclusive, error.as_ref().map(|it| chain(it))),
+        }
+    }
+
+    fn greeting(&self) -> Finding {
+        let greeting = self.heard.exchanges.iter().find(|it| it.is_greeting());
+        self.answered(greeting, |stage| stage == Stage::Greeting)
+    }
+
+    fn ehlo_in_clear(&self) -> Finding {
+        if self.plan == TlsPlan::Implicit {
+            return Finding::bare(Status::NotTried);
+        }
+        self.hello(false)
+    }
+
+    fn ehlo_in_tls(&self) -> Finding {
+        match self.plan {
+            TlsPlan::Off => Finding::bare(Status::NotTried),
+            TlsPlan::StartTls | TlsPlan::Implicit => self.hello(true),
+        }
+    }
+
+    fn hello(&self, in_tls: bool) -> Finding {
+        let is_here = self.is_in_tls() == in_tls;
+        // HELO is behind EHLO, and counts instead.
+        let hello = |it: &&Exchange| it.is_hello() && it.in_tls == in_tls;
+        let hello = self.heard.exchanges.iter().rev().find(hello);
+        let mut finding = self.answered(hello, |stage| stage == Stage::Hello && is_here);
+        if finding.status == Status::Ok {
+            let is_old = hello.is_some_and(|it| it.is("HELO"));
+            finding.text = is_old.then(|| "only HELO".to_owned());
+        }
+        finding
+    }
+
+    fn starttls(&self) -> Finding {
+        if self.plan != TlsPlan::StartTls {
+            return Finding::bare(Status::NotTried);
+        }
+        let said =
+            self.heard.exchanges.iter().chain(&self.heard.before).find(|it| it.is("STARTTLS"));
+        let ehlo = self.ehlo_in_clear();
+        if said.is_none() && ehlo.status == Status::Ok {
+            return Finding::bare(Status::NotOffered);
+        }
+        self.answered(said, |stage| stage == Stage::StartTls)
+    }
+
+    fn tls(&self) -> Finding {
+        let info = self.heard.info.as_ref();
+        let given_up = info.and_then(|info| info.tls_given_up);
+        match (info.and_then(|info| info.tls.as_ref()), &self.heard.error, given_up) {
+            (Some(_), _, _) => Finding::bare(Status::Ok),
+            (None, Some(error), _) if error.stage() == Stage::Tls => {
+                Finding::new(handshake(error.kind()), chain(error))
+            }
+            (None, _, Some(kind)) => Finding::new(handshake(kind), given_up_text(kind).to_owned()),
+            (None, _, None) if self.plan == TlsPlan::Off => Finding::bare(Status::NotTried),
+            (None, _, None) => Finding::bare(Status::NotReached),
+        }
+    }
+
+    fn is_in_tls(&self) -> bool {
+        self.heard.info.as_ref().is_some_and(|info| info.tls.is_some())
+    }
+
+    /// What the reply says, if there is one; else how the session ended, if it ended at this stage.
+    fn answered(&self, exchange: Option<&Exchange>, is_here: impl Fn(Stage) -> bool) -> Finding {
+        let ended = self.heard.end.as_ref().filter(|end| is_here(end.stage()));
+        if let Some(CloseReason::Violation { .. }) = ended {
+            return ended.map_or(Finding::bare(Status::Violation), end);
+        }
+        match (exchange.and_then(|it| Some((it.code()?, it.text()))), ended) {
+            (Some((code, text)), _) => Finding::new(Status::of(code), text),
+            (None, Some(reason)) => end(reason),
+            (None, None) => Finding::bare(Status::NotReached),
+        }
+    }
+}
+
+/// What the end of a session says about the stage at which it came.
+fn end(reason: &CloseReason) -> Finding {
+    let status = match reason {
+        CloseReason::Quit => Status::Ok,
+        CloseReason::Refused { reply, .. } | CloseReason::Shutdown { reply, .. } => {
+            Status::of(reply.code())
+        }
+        CloseReason::Lost { .. } | CloseReason::Timeout { .. } | CloseReason::Aborted { .. } => {
+            Status::Inconclusive
+        }
+        CloseReason::Violation { .. } | CloseReason::Objected { .. } => Status::Violation,
+        CloseReason::Unavailable(Requirement::TlsForAuth) => Status::Refused,
+        CloseReason::Unavailable(_) => Status::NotOffered,
+    };
+    let words = reason.reply().filter(|_| status != Status::Violation);
+    let words = words.map(|reply| format!("{} {}", reply.code(), reply.text()));
+    Finding::new(status, words.unwrap_or_else(|| describe(reason)))
+}
+
+/// The stage of a connection that was made to authenticate.
+fn auth(login: &Heard) -> Finding {
+    let said = login.exchanges.iter().rev().find(|it| it.is("AUTH"));
+    match (&login.error, &login.end) {
+        _ if login.is_ready => {
+            let mechanism = said.and_then(Exchange::mechanism);
+            Finding::new(Status::Ok, mechanism.map(|mechanism| format!("by {mechanism}")))
+        }
+        (Some(error), _) => Finding::new(refusal(error), chain(error)),
+        (None, Some(reason)) => end(reason),
+        (None, None) => Finding::bare(Status::NotReached),
+    }
+}
+
+/// Credentials are sent to nobody who does not prove who it is.
+fn refusal(error: &Error) -> Status {
+    if error.kind() == ErrorKind::Certificate { Status::Refused } else { handshake(error.kind()) }
+}
+
+fn handshake(kind: ErrorKind) -> Status {
+    // A server without TLS on this port has none tomorrow; a handshake that fails may be a drop.
+    if kind == ErrorKind::NotTls { Status::Refused } else { Status::Inconclusive }
+}
+
+fn given_up_text(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotTls => "server speaks no TLS although it offers it",
+        ErrorKind::HandshakeTimeout => "TLS handshake took too long",
+        _ => "TLS handshake failed",
+    }
+}
