@@ -7,6 +7,7 @@ pub mod address;
 pub mod content;
 mod cuts;
 pub mod ehlo;
+mod keys;
 pub mod pair;
 pub mod reply;
 pub mod session;

@@ -1,24 +1,31 @@
 //! A session against a server that says anything, at any time.
 
+mod replies;
+mod setup;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use posthaste_session::{
-    Config, Content, Credentials, Entropy, Envelope, Event, Finished, ForwardPath, Mail,
-    PartialRefusal, PlaintextAuth, ReversePath, Session, Stage, TlsPolicy, TlsState, TransactionId,
-};
-use posthaste_testkit::checker::{Checker, Rules};
+use posthaste_session::reply::Extensions;
+use posthaste_session::{Event, Finished, Mail, Session, Stage, TransactionId};
+use posthaste_testkit::checker::Checker;
 use posthaste_testkit::pair::MODES;
 
-/// Carries out a list of operations: the first octet are settings, then each operation is an octet,
-/// of which some take octets behind them.
+use crate::keys;
+use replies::REPLIES;
+use setup::Setup;
+
+/// Carries out a list of operations: the first three octets are settings, then each operation is an
+/// octet, of which some take octets behind them.
 ///
-/// Every mail gets one outcome, which is what was said and heard; the session says nothing that its
-/// replies do not allow; whenever something is awaited there is a deadline; its end is the end.
+/// Every recipient of every mail gets one outcome, which is what was said and heard: delivered only
+/// by a 2yz that was counted. The session says nothing that its replies do not allow. Whatever comes
+/// before the handshake of TLS ends it. Whenever something is awaited there is a deadline, what is
+/// queued is bounded, and the end is the end.
 pub fn run(input: &[u8]) {
-    let Some((&settings, operations)) = input.split_first() else { return };
-    let mut run = Run::new(settings);
+    let Some((settings, operations)) = input.split_first_chunk() else { return };
+    let mut run = Run::new(Setup::new(*settings));
     run.drain();
     let mut operations = operations.iter();
     while let Some(&operation) = operations.next() {
@@ -31,7 +38,11 @@ pub fn run(input: &[u8]) {
     assert!(run.mails.is_empty(), "no outcome for {:?}", run.mails);
 }
 
+/// Octets queued at most. A few short mails with all their parameters do not take a tenth of it.
+const MAX_QUEUED: usize = 64 * 1024;
+
 struct Run {
+    setup: Setup,
     now: Instant,
     session: Session,
     checker: Checker,
@@ -51,57 +62,16 @@ impl Drop for Run {
     }
 }
 
-/// What a server says when a session goes well, and what it says otherwise.
-const REPLIES: [&[u8]; 24] = [
-    b"220 mx\r\n",
-    b"250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
-    b"250-mx\r\n250-PIPELINING\r\n250 STARTTLS\r\n",
-    b"250-mx\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN\r\n",
-    b"250 mx\r\n",
-    b"250 ok\r\n",
-    b"354 go\r\n",
-    b"250 ok\r\n250 ok\r\n354 go\r\n",
-    b"250 queued\r\n250 ok\r\n250 ok\r\n354 go\r\n",
-    b"250-a\r\n250 b\r\n",
-    b"550 no\r\n",
-    b"451 later\r\n",
-    b"503 what\r\n",
-    b"554 5.5.0 Error: SMTP protocol synchronization\r\n",
-    b"421 bye\r\n",
-    b"221 bye\r\n",
-    b"235 ok\r\n",
-    b"334 \r\n",
-    b"502 no\r\n",
-    b"504 no\r\n",
-    b"454 no\r\n",
-    b"250",
-    b"\r\n",
-    b"250-",
-];
-
 impl Run {
-    fn new(settings: u8) -> Self {
+    fn new(setup: Setup) -> Self {
         let now = Instant::now();
-        let mut config = Config::new("client.example".parse().expect("a name"));
-        config.pipelining = MODES[usize::from(settings & 3) % 3];
-        config.tls = [TlsPolicy::May, TlsPolicy::Off, TlsPolicy::Require, TlsPolicy::May]
-            [usize::from(settings >> 2 & 3)];
-        let allows_plaintext = settings & 32 != 0;
-        if settings & 16 != 0 {
-            let plaintext = match allows_plaintext {
-                true => PlaintextAuth::Allowed,
-                false => PlaintextAuth::Forbidden,
-            };
-            let credentials = Credentials::new("tim", "secret").expect("both are plain");
-            config.credentials = Some(credentials.with_plaintext(plaintext));
-        }
-        config.entropy = Some(Entropy::new([0; Entropy::LENGTH]));
-        config.transcript = settings & 64 != 0;
-        let rules = Rules { allows_plaintext, ..Rules::of(&config) };
+        let config = setup.config();
+        let checker = Checker::new(setup.rules(&config));
         Self {
+            setup,
             now,
             session: Session::new(now, config),
-            checker: Checker::new(rules),
+            checker,
             mails: VecDeque::new(),
             submitted: 0,
             awaits_tls: false,
@@ -145,19 +115,26 @@ impl Run {
             _ if self.awaits_tls && !self.session.is_closed() => {
                 self.awaits_tls = false;
                 self.checker.tls_established();
-                self.session.tls_established(self.now, TlsState::default());
+                self.session.tls_established(self.now, self.setup.tls());
+                let forgotten = self.session.extensions() == &Extensions::default();
+                assert!(forgotten, "what was offered in the clear outlives the handshake");
             }
             _ => {}
         }
     }
 
     fn hear(&mut self, octets: &[u8]) {
-        let mut slices = [IoSlice::new(&[]); 64];
-        let used = self.session.poll_transmit(&mut slices);
-        let queued = slices[..used].iter().map(|slice| slice.len()).sum();
         self.trace.push(("S:", octets.to_vec()));
-        self.checker.heard(octets, queued);
+        self.checker.heard(octets, self.queued());
         self.session.handle_input(self.now, octets);
+        let spoilt = self.awaits_tls && !octets.is_empty();
+        assert!(!spoilt || self.session.is_closed(), "octets in the clear before the handshake");
+    }
+
+    fn queued(&self) -> usize {
+        let mut slices = [IoSlice::new(&[]); 256];
+        let used = self.session.poll_transmit(&mut slices);
+        slices[..used].iter().map(|slice| slice.len()).sum()
     }
 
     fn write(&mut self, most: usize) {
@@ -179,15 +156,7 @@ impl Run {
             return;
         }
         let room = self.session.room();
-        let from: ReversePath = format!("m{}@x", self.submitted).parse().expect("an address");
-        let to = (0..1 + number % 4).map(|index| format!("r{index}@y"));
-        let to = to.map(|address| address.parse::<ForwardPath>().expect("an address"));
-        let content = ["Subject: hi\r\n", ".", "\r\n.\r\n", "\u{fc}"][number / 4 % 4];
-        let envelope = Envelope::new(from, to).expect("a few recipients");
-        let mut mail = Mail::new(envelope, Content::new(content).expect("nothing is wrong"));
-        if number >= 16 {
-            mail.partial_refusal = PartialRefusal::AllOrNothing;
-        }
+        let mail = self.setup.mail(self.submitted, number);
         match self.session.submit(self.now, mail.clone()) {
             Ok(id) => {
                 assert!(room > 0, "taken without room");
@@ -206,7 +175,9 @@ impl Run {
                 Event::Finished(finished) => self.finish(&finished),
                 Event::StartTls => self.awaits_tls = true,
                 Event::DeriveKey(derivation) => {
-                    self.session.key_derived(self.now, derivation.derive());
+                    if let Some(key) = keys::derive(derivation) {
+                        self.session.key_derived(self.now, key);
+                    }
                 }
                 Event::Closed(_) => {
                     assert!(self.mails.is_empty(), "closed without an outcome");
@@ -220,6 +191,7 @@ impl Run {
         let awaits = !self.is_closed && self.session.stage() != Stage::Idle;
         assert_eq!(self.session.poll_deadline().is_some(), awaits, "{:?}", self.session.stage());
         assert!(!self.is_closed || !self.session.has_transmit());
+        assert!(self.queued() <= MAX_QUEUED, "{} octets are queued", self.queued());
     }
 
     fn finish(&mut self, finished: &Finished) {

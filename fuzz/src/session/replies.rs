@@ -1,0 +1,58 @@
+//! Words of a server.
+
+/// What a server says when a session goes well, and what it says otherwise.
+pub(super) const REPLIES: [&[u8]; 48] = [
+    b"220 mx\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250 STARTTLS\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250 AUTH PLAIN LOGIN\r\n",
+    b"250 mx\r\n",
+    b"250 ok\r\n",
+    b"354 go\r\n",
+    b"250 ok\r\n250 ok\r\n354 go\r\n",
+    b"250 queued\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+    b"250-a\r\n250 b\r\n",
+    b"550 no\r\n",
+    b"451 later\r\n",
+    b"503 what\r\n",
+    b"554 5.5.0 Error: SMTP protocol synchronization\r\n",
+    b"421 bye\r\n",
+    b"221 bye\r\n",
+    b"235 ok\r\n",
+    b"334 \r\n",
+    b"502 no\r\n",
+    b"504 no\r\n",
+    b"454 no\r\n",
+    b"250",
+    b"\r\n",
+    b"250-",
+    // What the client can make use of.
+    b"250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 8BITMIME\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 LIMITS MAILMAX=2 RCPTMAX=2\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250 LIMITS RCPTDOMAINMAX=1\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250-DSN\r\n250-DELIVERBY 60\r\n250-FUTURERELEASE 1000\r\n\
+      250-MT-PRIORITY\r\n250-REQUIRETLS\r\n250-AUTH PLAIN\r\n250 X-OWN\r\n",
+    b"250-mx\r\n250-STARTTLS\r\n250 AUTH SCRAM-SHA-256 SCRAM-SHA-256-PLUS SCRAM-SHA-1 LOGIN\r\n",
+    b"250-mx\r\n250 AUTH CRAM-MD5 OAUTHBEARER XOAUTH2 EXTERNAL\r\n",
+    b"250-mx\r\n250-PIPELINING\r\n250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN\r\n",
+    b"250-mx\r\n250-XCLIENT ADDR\r\n250-STARTTLS\r\n250 CHUNKING\r\n",
+    // Several at once.
+    b"250 ok\r\n250 ok\r\n250 ok\r\n",
+    b"250 ok\r\n550 no\r\n250 ok\r\n354 go\r\n",
+    b"250 ok\r\n550 no\r\n354 go\r\n",
+    b"250 ok\r\n250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n",
+    b"250 mine\r\n550 not mine\r\n",
+    // Injected before TLS.
+    b"220 go\r\n250-mx\r\n250 AUTH PLAIN\r\n",
+    b"220 go\r\n",
+    // Odd ones.
+    b"452 4.5.3 too many\r\n",
+    b"552 5.2.2 full\r\n",
+    b"299 fine\r\n",
+    b"535 5.7.8 no\r\n",
+    b"501 5.5.4 no\r\n",
+    b"334 cj0=\r\n",
+    b"334-\r\n334 \r\n",
+    b"199 no\r\n",
+    b"250 ok\n",
+];
