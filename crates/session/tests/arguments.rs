@@ -175,6 +175,42 @@ fn recipients_are_bounded() {
     assert_eq!(envelope(0).unwrap_err(), EnvelopeError::NoRecipient);
 }
 
+/// CMD-05: a command of 512 octets goes out; one octet more, and nothing is written. DSN lets RCPT grow
+/// by 500 octets where it is offered.
+#[test]
+fn command_lines_have_a_longest() {
+    for (offer, longest) in [("250-mx\r\n250 A\r\n", 512), ("250-mx\r\n250-A\r\n250 DSN\r\n", 1012)]
+    {
+        for octets in [longest, longest + 1] {
+            let mut session = Session::new(Instant::now(), Config::new("x".parse().unwrap()));
+            say(&mut session, "220 hi\r\n");
+            say(&mut session, offer);
+            let mut left = octets - "RCPT TO:<b@y>\r\n".len();
+            let mut recipient = RecipientOptions::default();
+            while left > 0 {
+                let parameter = if left > 150 { 100 } else { left };
+                let value = "v".repeat(parameter - " A=".len());
+                recipient.others.push(Parameter::new("A", "A", Some(&value)).unwrap());
+                left -= parameter;
+            }
+            let to: ForwardPath = "b@y".parse().unwrap();
+            let envelope = Envelope::new(ReversePath::Null, [to]).unwrap();
+            let envelope = envelope.with_recipient_options(recipient);
+            let mail = Mail::new(envelope, Content::new("x").unwrap());
+            let submitted = session.submit(Instant::now(), mail);
+            if octets > longest {
+                assert!(submitted.is_err(), "{octets} octets");
+                assert_eq!(take(&mut session), "");
+                continue;
+            }
+            submitted.unwrap();
+            take(&mut session);
+            let said = say(&mut session, "250 ok\r\n");
+            assert_eq!(said.len(), octets, "{said}");
+        }
+    }
+}
+
 fn say(session: &mut Session, heard: &str) -> String {
     let now = Instant::now();
     session.handle_input(now, heard.as_bytes());
