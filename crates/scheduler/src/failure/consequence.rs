@@ -225,7 +225,7 @@ mod tests {
         check(Rcpt, "450 4.2.1 mailbox is disabled", Retry);
     }
 
-    /// Q40, SCHED-04, SCHED-05: throttles by whom they are about.
+    /// Q40, SCHED-05: throttles by whom they are about.
     #[test]
     fn throttles_slow_down_whom_they_are_about() {
         check(Rcpt, "550 Ip frequency limited [x]", SlowDown);
