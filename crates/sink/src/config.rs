@@ -201,6 +201,20 @@ impl Keyword {
     }
 }
 
+impl Offer {
+    /// These changes, and others behind them.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.changes.extend(other.changes);
+        self
+    }
+
+    /// Whether a keyword is among the changes, and is added.
+    pub fn adds(&self, name: &str) -> bool {
+        self.changes.iter().rev().find_map(|change| change.decides(name)).unwrap_or(false)
+    }
+}
+
 impl std::str::FromStr for Offer {
     type Err = OfferError;
 
@@ -214,6 +228,15 @@ impl std::str::FromStr for Offer {
 }
 
 impl Change {
+    /// Whether it adds or removes this keyword, if it is about it at all.
+    fn decides(&self, keyword: &str) -> Option<bool> {
+        let (name, is_added) = match self {
+            Self::Add(keyword) => (&keyword.name, true),
+            Self::Remove(name) => (name, false),
+        };
+        name.eq_ignore_ascii_case(keyword).then_some(is_added)
+    }
+
     fn parse(item: &str) -> Result<Self, OfferError> {
         let error = || OfferError { item: item.to_owned() };
         let is_name = |name: &str| {
@@ -315,6 +338,14 @@ mod tests {
         let config = Config { offer: "REQUIRETLS".parse().unwrap(), ..Config::default() };
         let offered = |tls| config.keywords(tls).iter().any(|k| k.name == "REQUIRETLS");
         assert_eq!((offered(false), offered(true)), (false, true));
+    }
+
+    #[test]
+    fn later_changes_win() {
+        let [first, second]: [Offer; 2] = ["X,-DSN", "DSN,-X"].map(|it| it.parse().unwrap());
+        let config = Config { offer: first.and(second), ..Config::default() };
+        let names: Vec<_> = config.keywords(false).into_iter().map(|it| it.name).collect();
+        assert!(names.contains(&"DSN".to_owned()) && !names.contains(&"X".to_owned()));
     }
 
     #[test]

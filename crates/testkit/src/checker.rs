@@ -207,17 +207,42 @@ impl Checker {
 
     /// The client said these octets.
     pub fn said(&mut self, octets: &[u8]) {
-        for &octet in octets {
+        let mut rest = octets;
+        while let [octet, ..] = rest {
             match self.silence {
                 Some(reason) if self.place == Place::Client => {
-                    panic!("said {:?} behind {reason}", (octet as char));
+                    panic!("said {:?} behind {reason}", char::from(*octet));
                 }
                 // It may have been under way.
                 Some(_) => return,
                 None => {}
             }
-            self.say(octet);
-            self.said += 1;
+            let length = match &mut self.speech {
+                Speech::Chunk { left, .. } => rest.len().min(*left),
+                Speech::Command { .. } | Speech::AuthResponse(_) | Speech::Content(_) => 1,
+            };
+            let (octets, behind) = rest.split_at(length);
+            match self.speech {
+                Speech::Chunk { .. } => self.say_chunk(octets),
+                Speech::Command { .. } | Speech::AuthResponse(_) | Speech::Content(_) => {
+                    self.say(*octet)
+                }
+            }
+            self.said += length as u64;
+            rest = behind;
+        }
+    }
+
+    /// Takes octets of one chunk.
+    fn say_chunk(&mut self, octets: &[u8]) {
+        if let Some(chunks) = self.transactions.last_mut().and_then(|it| it.chunks.as_mut()) {
+            chunks.push(octets);
+        }
+        if let Speech::Chunk { left, .. } = &mut self.speech {
+            *left -= octets.len();
+            if *left == 0 {
+                self.end_chunk();
+            }
         }
     }
 
@@ -228,16 +253,7 @@ impl Checker {
                     self.end_data(content);
                 }
             }
-            Speech::Chunk { left, .. } => {
-                *left -= 1;
-                let is_over = *left == 0;
-                if let Some(chunks) = self.transactions.last_mut().and_then(|t| t.chunks.as_mut()) {
-                    chunks.push(octet);
-                }
-                if is_over {
-                    self.end_chunk();
-                }
-            }
+            Speech::Chunk { .. } => {}
             Speech::AuthResponse(line) => {
                 line.push(octet);
                 if let Some(line) = line.strip_suffix(b"\r\n") {
@@ -503,13 +519,8 @@ impl Checker {
         };
         if reply.code == 421 && to != To::Quit {
             if let To::Content(index, place) | To::LastChunk(index, place) = to {
+                // In LMTP, the others may have been delivered to.
                 self.finish(index, place, 421);
-                // The others hear no more.
-                while let Some(To::Content(index, place) | To::LastChunk(index, place)) =
-                    self.awaited.pop_front()
-                {
-                    self.finish(index, place, 421);
-                }
             }
             self.silence = Some("421");
             return;
@@ -589,7 +600,8 @@ impl Checker {
             return;
         }
         let is_unknown = matches!(code, 500 | 502 | 503) && !transaction.has_taken_chunk;
-        self.bdat_refused |= is_unknown && !transaction.mail.is_binary();
+        transaction.starts_over = is_unknown && !transaction.mail.is_binary();
+        self.bdat_refused |= transaction.starts_over;
         match last {
             Some(place) => self.finish(index, place, code),
             None => {

@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
-use posthaste_session::{Config, Content, Envelope, ForwardPath, Mail, Pipelining, ReversePath};
-use posthaste_sink::{EarlyTalk, PipeliningAfterContent, Server, StoreKind};
+use posthaste_session::{
+    Chunking, Config, Content, Envelope, ForwardPath, Mail, Pipelining, ReversePath,
+};
+use posthaste_sink::{EarlyTalk, FaultRule, PipeliningAfterContent, Server, StoreKind};
 use posthaste_testkit::link::{Break, Breakage, PipeModel};
 use posthaste_testkit::pair::{Faults, Ledger, LinkModel, MODES, Report, Said, Scenario};
 use posthaste_testkit::{Clock, Dice};
@@ -58,7 +60,8 @@ fn check_manners(sink: &Server) {
     assert!(violations.is_empty(), "{violations:?}");
 }
 
-/// A server without faults gets every mail, on any link, in any mode, and hears QUIT.
+/// A server without faults gets every mail, on any link, in any mode, and hears QUIT. CMD-18: the
+/// checker knows no VRFY, EXPN, HELP, NOOP, TURN and ETRN, and would object.
 #[test]
 fn every_mail_is_delivered() {
     for_seeds(800, |mut dice| {
@@ -68,7 +71,9 @@ fn every_mail_is_delivered() {
         let (ledger, reports) = scenario.run_to_the_end(clock, &sink, &mut dice);
         ledger.check(&sink.mails());
         check_manners(&sink);
-        assert_eq!(reports.len(), 1.min(scenario.application.mails.len()));
+        let has_limits = scenario.server.offer.adds("LIMITS");
+        let sessions = 1.min(scenario.application.mails.len());
+        assert!(reports.len() == sessions || has_limits, "{} sessions", reports.len());
         assert!(reports.iter().all(|report| report.has_quit), "QUIT-01");
         for (_, _, said) in ledger.last_words() {
             assert!(matches!(said, Some(Said::Delivered | Said::Unsendable)), "{said:?}");
@@ -149,6 +154,64 @@ fn a_lying_server_gets_the_words_it_said() {
         let sink = scenario.sink(&clock);
         scenario.run(clock, &sink, dice);
     });
+}
+
+/// CHUNK-06, CHUNK-12, CHUNK-16: contents of several chunks, sent ahead of their replies, and a server
+/// that refuses one of them, hangs up, or says what it should not.
+#[test]
+fn large_mails_go_in_chunks() {
+    for_seeds(24, |mut dice| {
+        let faults = [Faults::None, Faults::Honest, Faults::Lying][dice.below(3)];
+        let mut scenario = Scenario::new(&mut dice, Faults::None);
+        scenario.client.chunking = Chunking::Always;
+        scenario.client.ignored_keywords.clear();
+        scenario.server.offer = "".parse().unwrap();
+        scenario.server.faults = chunk_faults(&mut dice, faults);
+        let pipe = PipeModel { latency: 20..=20, segment: 1460..=16384, ..PipeModel::default() };
+        scenario.link = LinkModel { up: pipe.clone(), down: pipe, read: None };
+        let line = "0123456789".repeat(dice.within(1..=90));
+        let octets = format!("{line}\r\n").repeat(dice.within(1 << 20..=3 << 20) / line.len());
+        let mut mails: Vec<_> = (0..2).map(small_mail).collect();
+        mails[0].content = Content::new(octets).unwrap();
+        scenario.application.mails = mails.into();
+        if faults == Faults::Lying {
+            let clock = Clock::default();
+            let sink = scenario.sink(&clock);
+            scenario.run(clock, &sink, dice);
+        } else {
+            let (report, _) = run_honest(&scenario, dice);
+            assert!(report.most_awaited <= 4, "{} awaited", report.most_awaited);
+        }
+    });
+}
+
+/// One rule about chunks.
+fn chunk_faults(dice: &mut Dice, faults: Faults) -> Vec<FaultRule> {
+    let rules = match faults {
+        Faults::None | Faults::Steady => return Vec::new(),
+        Faults::Honest => [
+            r#"at=chunk reply="451 4.3.0 later""#,
+            r#"at=chunk reply="502 5.5.1 what""#,
+            r#"at=chunk reply="552 5.3.4 too big" close=fin"#,
+            r#"at=chunk reply="421 4.3.2 bye" close=fin"#,
+            r#"at=chunk close=rst"#,
+            r#"at=chunk delay=1s"#,
+            r#"at=content bytes=1500k reply="552 5.3.4 too big" close=fin"#,
+            r#"at=final reply="552 5.3.4 too big""#,
+        ],
+        Faults::Lying => [
+            r#"at=chunk reply=none"#,
+            r#"at=chunk surplus="250 ok\r\n""#,
+            r#"at=chunk reply="354 go""#,
+            r#"at=chunk raw="250-ok\r\n550 no\r\n""#,
+            r#"at=content bytes=1500k reply="250 ok""#,
+            r#"at=content bytes=1500k reply="552 5.3.4 too big""#,
+            r#"at=final surplus="250 ok\r\n""#,
+            r#"at=final reply="354 go""#,
+        ],
+    };
+    let after = if dice.percent(50) { " after=1" } else { "" };
+    vec![format!("{}{after}", dice.pick(&rules)).parse().unwrap()]
 }
 
 /// A server that does not even listen.

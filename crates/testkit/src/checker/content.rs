@@ -54,23 +54,28 @@ impl ChunkReader {
         Self { content: Vec::new(), is_text, line: 0 }
     }
 
-    /// Takes one octet.
+    /// Takes octets.
     ///
     /// # Panics
     ///
-    /// When it is not what a strict server takes (CHUNK-09).
-    pub(super) fn push(&mut self, octet: u8) {
-        if self.is_text {
-            let is_behind_cr = self.content.last() == Some(&b'\r');
+    /// When they are not what a strict server takes (CHUNK-09).
+    pub(super) fn push(&mut self, octets: &[u8]) {
+        self.content.extend_from_slice(octets);
+        if !self.is_text {
+            return;
+        }
+        let start = self.content.len() - octets.len();
+        let mut is_behind_cr = start > 0 && self.content[start - 1] == b'\r';
+        for &octet in octets {
             assert!(octet != 0, "NUL in a text");
             assert!((octet == b'\n') == is_behind_cr, "a bare CR or LF in a text");
+            is_behind_cr = octet == b'\r';
             self.line += 1;
             assert!(self.line <= MAX_LINE, "a text line of {} octets", self.line);
             if octet == b'\n' {
                 self.line = 0;
             }
         }
-        self.content.push(octet);
     }
 
     /// The content, once all of it was said.
@@ -108,7 +113,7 @@ mod tests {
     fn chunks_are_taken_as_they_are() {
         let take = |is_text, octets: &[u8]| {
             let mut reader = ChunkReader::new(is_text);
-            octets.iter().for_each(|&octet| reader.push(octet));
+            octets.chunks(3).for_each(|octets| reader.push(octets));
             reader.end()
         };
         assert_eq!(take(true, b".\r\n\r\n.\r\n"), b".\r\n\r\n.\r\n");
@@ -119,7 +124,7 @@ mod tests {
     #[should_panic(expected = "within a line")]
     fn a_text_has_whole_lines() {
         let mut reader = ChunkReader::new(true);
-        reader.push(b'a');
+        reader.push(b"a");
         reader.end();
     }
 }

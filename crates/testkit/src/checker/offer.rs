@@ -60,8 +60,8 @@ impl Offer {
         if !list.iter().all(|item| item.split_once('=').is_some_and(|(n, v)| is_limit(n, v))) {
             return None;
         }
-        let values = list.iter().filter_map(|item| item.split_once('='));
-        let value = values.filter(|(known, _)| known.eq_ignore_ascii_case(name)).last()?.1;
+        let mut values = list.iter().rev().filter_map(|item| item.split_once('='));
+        let value = values.find(|(known, _)| known.eq_ignore_ascii_case(name))?.1;
         value.parse().ok().filter(|value| (1..=999_999).contains(value))
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Transaction {
     pub(super) final_reply: Option<u16>,
     /// A negative reply that came while content was being said.
     pub(super) early_reply: Option<u16>,
+    /// BDAT was refused, and the mail is to go by DATA (CHUNK-17).
+    pub(super) starts_over: bool,
     /// Only RSET ends it (RFC 3030 section 2).
     pub(super) needs_reset: bool,
     pub(super) is_reset: bool,
@@ -63,6 +65,7 @@ impl Transaction {
             content: None,
             final_reply: None,
             early_reply: None,
+            starts_over: false,
             needs_reset: false,
             is_reset: false,
             hopeless_from: None,

@@ -120,7 +120,8 @@ impl Transaction {
                 let is_unanswered = is_handed_over && is_accepted && final_reply.is_none();
                 let is_interrupted = matches!(reason, NotSent::Interrupted(_));
                 let refusal_counts = is_interrupted && !context.is_out_of_step;
-                let is_untouched = context.is_behind && self.mail_reply.is_none();
+                let is_untouched =
+                    self.starts_over || context.is_behind && self.mail_reply.is_none();
                 let was_refused = reply.is_some_and(|code| code >= 400);
                 let has_content = self.has_data || self.has_chunks;
                 &[

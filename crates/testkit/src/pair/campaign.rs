@@ -1,10 +1,9 @@
 //! Sessions one after another until every mail is done with.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_session::{Envelope, ForwardPath, Mail, NotSent, Outcome};
+use posthaste_session::{Mail, NotSent, Outcome};
 use posthaste_sink as sink;
 
 use super::ledger::Ledger;
@@ -12,7 +11,8 @@ use super::{Fate, Report, Scenario};
 use crate::clock::Clock;
 use crate::dice::Dice;
 
-/// Sessions of one campaign: a server in trouble may end each after a mail, or before any.
+/// Sessions of one campaign: a server in trouble may end each after a mail, or before any, and one
+/// with limits may want many.
 const MAX_SESSIONS: usize = 40;
 
 impl Scenario {
@@ -57,9 +57,9 @@ fn again(fate: &Fate) -> Option<Mail> {
         Outcome::Delivered(_) | Outcome::Refused(_) | Outcome::InDoubt => false,
     };
     let mail = &finished.mail;
-    let paths = mail.envelope.forward_paths().iter().zip(&finished.outcomes);
-    let open: VecDeque<ForwardPath> =
-        paths.filter(|(_, outcome)| is_open(outcome)).map(|(path, _)| path.clone()).collect();
-    let envelope = Envelope::new(mail.envelope.reverse_path().clone(), open).ok()?;
+    let outcomes = finished.outcomes.iter().zip(0..);
+    let open: Vec<u32> =
+        outcomes.filter(|(outcome, _)| is_open(outcome)).map(|(_, place)| place).collect();
+    let envelope = mail.envelope.subset(&open)?;
     Some(Mail { envelope, ..mail.clone() })
 }

@@ -40,8 +40,8 @@ const MAX_SLICES: usize = 32;
 /// slice for every 256 octets.
 const ALL_SLICES: usize = 1024 + 8;
 
-/// Octets of commands queued at most: a group of the longest lines (RX-10).
-const MAX_QUEUED_COMMANDS: usize = 514 * 576;
+/// Octets of commands queued at most: a group of the longest lines, as DSN makes them (RX-10).
+const MAX_QUEUED_COMMANDS: usize = 514 * 1012;
 
 impl Client {
     pub(super) fn new(
@@ -211,10 +211,15 @@ impl Client {
                 self.fates.push(None);
             }
             Err(error) => {
-                let SubmitErrorReason::Unsendable(reason) = error.reason else {
-                    panic!("there was room");
+                let fate = match error.reason {
+                    SubmitErrorReason::Unsendable(reason) => Fate::Unsendable(*error.mail, reason),
+                    SubmitErrorReason::NoRoom => {
+                        // LIM-03: its recipients' domains are for another session.
+                        assert_eq!(self.session.room(), 0, "there was room");
+                        Fate::Kept(*error.mail)
+                    }
                 };
-                self.fates.push(Some(Fate::Unsendable(*error.mail, reason)));
+                self.fates.push(Some(fate));
             }
         }
     }

@@ -91,9 +91,9 @@ impl Ledger {
                 "content of <{}>",
                 stored.reverse_path
             );
-            let is_for_all = entry.mail.partial_refusal == PartialRefusal::AllOrNothing;
-            let recipients = entry.mail.envelope.forward_paths().len();
-            assert!(!is_for_all || stored.recipients.len() == recipients, "stored for some");
+            if entry.mail.partial_refusal == PartialRefusal::AllOrNothing {
+                entry.check_all_or_nothing(stored);
+            }
             for recipient in &stored.recipients {
                 *copies.entry((&stored.reverse_path, recipient)).or_default() += 1;
             }
@@ -111,6 +111,21 @@ impl Ledger {
             }
         }
         assert!(copies.is_empty(), "stored for others: {copies:?}");
+    }
+}
+
+impl Entry {
+    /// Whoever lacks a mail that is for all was refused at its very end, as only LMTP can do.
+    fn check_all_or_nothing(&self, stored: &sink::Mail) {
+        let lack = self.outcomes.iter().filter(|(path, _)| !stored.recipients.contains(path));
+        for (path, said) in lack {
+            let is_refused_last = |said: &Said| match said {
+                Said::Refused(stage, _) => *stage == "final",
+                Said::InDoubt => true,
+                Said::Delivered | Said::NotSent(_) | Said::Unsendable => false,
+            };
+            assert!(said.iter().any(is_refused_last), "stored for some, and {said:?} for {path}");
+        }
     }
 }
 

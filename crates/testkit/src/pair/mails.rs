@@ -2,7 +2,14 @@
 
 use std::collections::VecDeque;
 
-use posthaste_session::{Content, Envelope, ForwardPath, Mail, PartialRefusal, ReversePath};
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_session::{
+    Authority, Content, DeliverBy, Envelope, EnvelopeId, ForwardPath, Hold, LateDelivery, Mail,
+    MailOptions, Notify, OriginalRecipient, Parameter, PartialRefusal, Priority, Recipient,
+    RecipientOptions, ReturnContent, ReversePath,
+};
 
 use crate::dice::Dice;
 
@@ -27,13 +34,53 @@ fn mail(dice: &mut Dice, number: usize) -> Mail {
         20..60 => dice.within(2..=3),
         _ => 1,
     };
-    let forward_paths = (0..recipients).map(|index| forward_path(dice, index));
-    let envelope = Envelope::new(reverse_path, forward_paths).expect("a few recipients");
+    let asks = dice.percent(30);
+    let recipients = (0..recipients).map(|index| {
+        let path = forward_path(dice, index);
+        let options = recipient_options(dice, &path);
+        let recipient = Recipient::new(path);
+        if asks { recipient.with_options(options) } else { recipient }
+    });
+    let recipients: Vec<_> = recipients.collect();
+    let mut envelope = Envelope::new(reverse_path, recipients).expect("a few recipients");
+    if asks {
+        envelope = envelope.with_options(options(dice));
+    }
     let mut mail = Mail::new(envelope, content(dice, number));
     if dice.percent(15) {
         mail.partial_refusal = PartialRefusal::AllOrNothing;
     }
     mail
+}
+
+/// What a mail asks for: often something that the server does not offer.
+fn options(dice: &mut Dice) -> MailOptions {
+    let parameter = Parameter::new("X-OWN", "X-OWN", Some("1")).expect("a parameter");
+    let late = dice.pick(&[LateDelivery::Notify, LateDelivery::Notify, LateDelivery::Return]);
+    let by = DeliverBy::new(dice.within(1..=1000) as i64, late).expect("a time");
+    let hold = Hold::for_time(Duration::from_secs(dice.within(1..=1000) as u64)).expect("a time");
+    let id = "+=~ ".repeat(dice.within(1..=10));
+    let authority: ReversePath = dice.pick(&["", "a+b@client.example"]).parse().expect("a path");
+    MailOptions {
+        return_content: dice.percent(50).then_some(ReturnContent::Headers),
+        envelope_id: dice.percent(50).then(|| EnvelopeId::new(&id).expect("short enough")),
+        deliver_by: dice.percent(20).then_some(by),
+        priority: dice.percent(20).then(|| Priority::new(-3).expect("in range")),
+        hold: dice.percent(5).then_some(hold),
+        require_tls: dice.percent(3),
+        authority: dice.percent(20).then(|| Authority::from(authority)),
+        others: dice.percent(20).then_some(parameter).into_iter().collect(),
+    }
+}
+
+fn recipient_options(dice: &mut Dice, path: &ForwardPath) -> Arc<RecipientOptions> {
+    let notify = [Notify::NEVER, Notify::SUCCESS | Notify::DELAY, Notify::FAILURE];
+    let original = OriginalRecipient::new(path).expect("short enough");
+    Arc::new(RecipientOptions {
+        notify: dice.percent(50).then(|| dice.pick(&notify)),
+        original: dice.percent(50).then_some(original),
+        others: Vec::new(),
+    })
 }
 
 /// Names that fault rules know, and others; no two of a mail are the same.
@@ -45,6 +92,8 @@ fn forward_path(dice: &mut Dice, index: usize) -> ForwardPath {
         3 | 4 => format!("refused{index}@sink.example"),
         5 | 6 => format!("later{index}@sink.example"),
         7 => format!("slow{index}@sink.example"),
+        8 => format!("full{index}@sink.example"),
+        9 => format!("r{index}@other.example"),
         _ => format!("r{index}@sink.example"),
     };
     address.parse().expect("an address")
@@ -69,6 +118,8 @@ fn content(dice: &mut Dice, number: usize) -> Content {
     let lines = match dice.below(40) {
         // Nothing at all is content, too.
         0 => return Content::new("").expect("nothing is wrong with it"),
+        // What DATA cannot carry.
+        39 => return Content::binary(format!("{number}\n.\n\0\r.\r\n.\r\n\r").into_bytes()),
         1 => 500,
         2..6 => 50,
         _ => dice.within(0..=12),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_session::{
-    Config, Credentials, Entropy, Pipelining, PlaintextAuth, Session, Timeouts, TlsPolicy,
+    Chunking, Config, Credentials, Entropy, Pipelining, PlaintextAuth, Protocol, Session, Timeouts,
+    TlsPolicy,
 };
 use posthaste_sink as sink;
 
@@ -50,8 +51,11 @@ impl Scenario {
             link: link(dice),
             application: Application { mails: mails::random(dice), ..Application::default() },
         };
+        scenario.set_protocol(dice);
+        scenario.set_extensions(dice);
         scenario.set_tls(dice);
         scenario.set_auth(dice);
+        scenario.state_limits(dice);
         scenario.server.faults = faults::random(dice, faults);
         if faults == Faults::Honest || faults == Faults::Lying {
             scenario.break_link(dice);
@@ -59,6 +63,63 @@ impl Scenario {
             scenario.set_limits(dice);
         }
         scenario
+    }
+
+    fn set_protocol(&mut self, dice: &mut Dice) {
+        if dice.percent(20) {
+            self.client.protocol = Protocol::Lmtp;
+            self.server.protocol = sink::Protocol::Lmtp;
+        }
+        self.client.chunking = dice.pick(&[
+            Chunking::Auto,
+            Chunking::Auto,
+            Chunking::Off,
+            Chunking::Always,
+            Chunking::Always,
+        ]);
+        self.server.refused_chunk =
+            dice.pick(&[sink::RefusedChunk::Reset, sink::RefusedChunk::Keep]);
+    }
+
+    /// LIM-01 to LIM-03. What is over a limit goes in further sessions, of which a campaign has no
+    /// end of.
+    fn state_limits(&mut self, dice: &mut Dice) {
+        let mails = &self.application.mails;
+        let most = mails.iter().map(|mail| mail.envelope.forward_paths().len()).max();
+        if !dice.percent(15) || most > Some(MAX_RECIPIENTS_LIMITED) {
+            return;
+        }
+        let mut limits = Vec::new();
+        for (name, most) in [("MAILMAX", 4), ("RCPTMAX", 5), ("RCPTDOMAINMAX", 2)] {
+            if dice.percent(50) {
+                limits.push(format!("{name}={}", dice.within(1..=most)));
+            }
+        }
+        self.offer(&format!("LIMITS={}", limits.join(" ")));
+    }
+
+    /// Changes what the server offers.
+    fn offer(&mut self, changes: &str) {
+        let offer = std::mem::take(&mut self.server.offer);
+        self.server.offer = offer.and(changes.parse().expect("an offer"));
+    }
+
+    fn set_extensions(&mut self, dice: &mut Dice) {
+        let lines = [
+            "-DSN",
+            "-BINARYMIME",
+            "DELIVERBY",
+            "DELIVERBY=500",
+            "MT-PRIORITY=MIXER",
+            "FUTURERELEASE=500 2030-01-01T00:00:00Z",
+            "REQUIRETLS",
+            "X-OWN",
+        ];
+        for changes in lines {
+            if dice.percent(20) {
+                self.offer(changes);
+            }
+        }
     }
 
     fn set_tls(&mut self, dice: &mut Dice) {
@@ -81,8 +142,11 @@ impl Scenario {
         self.client.credentials = Some(credentials.with_plaintext(PlaintextAuth::Allowed));
         self.server.users = vec![sink::User { name, password }];
         self.client.entropy = Some(Entropy::new([7; Entropy::LENGTH]));
-        if dice.percent(60) {
-            self.server.offer = dice.pick(&MECHANISMS).parse().expect("an offer");
+        match dice.below(10) {
+            0..=2 => self.offer("AUTH=LOGIN"),
+            // Rarely, for keys take their time.
+            3 => self.offer(dice.pick(&MECHANISMS)),
+            _ => {}
         }
     }
 
@@ -154,14 +218,16 @@ impl Scenario {
 }
 
 /// What a server offers that has users. Those with channel binding take nobody without TLS.
-const MECHANISMS: [&str; 6] = [
-    "AUTH=LOGIN",
+const MECHANISMS: [&str; 5] = [
     "AUTH=CRAM-MD5 PLAIN",
     "AUTH=PLAIN SCRAM-SHA-1",
     "AUTH=PLAIN SCRAM-SHA-256 SCRAM-SHA-1",
     "AUTH=SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1-PLUS",
     "AUTH=SCRAM-SHA-1-PLUS PLAIN",
 ];
+
+/// Recipients of a mail that a server with limits is given.
+const MAX_RECIPIENTS_LIMITED: usize = 12;
 
 /// The modes of pipelining.
 pub const MODES: [Pipelining; 3] = [Pipelining::Off, Pipelining::Envelope, Pipelining::Cross];
@@ -170,8 +236,9 @@ fn client(dice: &mut Dice) -> Config {
     let mut config = Config::new("client.example".parse().expect("a name"));
     config.pipelining = dice.pick(&MODES);
     config.transcript = dice.percent(5);
-    if dice.percent(5) {
-        config.ignored_keywords = vec!["PIPELINING".to_owned()];
+    if dice.percent(10) {
+        let keywords = ["PIPELINING", "CHUNKING", "DSN", "SIZE", "SMTPUTF8"];
+        config.ignored_keywords = vec![dice.pick(&keywords).to_owned()];
     }
     config
 }
