@@ -27,10 +27,10 @@ impl Session {
             return self.handle_objection(now, stage, objection);
         }
         if reply.code() == ReplyCode::NOT_AVAILABLE {
-            if matches!(expected.to, To::Content | To::LastChunk) {
-                self.refuse_front(stage, stored(reply));
-            }
             let reply = stored(reply);
+            if matches!(expected.to, To::Content | To::LastChunk) {
+                self.refuse_at_the_end(stage, reply.clone());
+            }
             return self.close(now, CloseReason::Shutdown { stage, reply });
         }
         self.transfer.expected.pop_front();
@@ -107,6 +107,16 @@ impl Session {
         self.close(now, CloseReason::Refused { stage, reply });
     }
 
+    /// The server goes down instead of saying what became of a content: it says so for all, in LMTP for one
+    /// recipient, and may have delivered to the others.
+    fn refuse_at_the_end(&mut self, stage: Stage, reply: ReplyBuf) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        match self.config.protocol {
+            Protocol::Smtp => transaction.refuse(stage, reply),
+            Protocol::Lmtp => transaction.final_reply(reply),
+        }
+    }
+
     fn refuse_front(&mut self, stage: Stage, reply: ReplyBuf) {
         if let Some(transaction) = self.transfer.transactions.front_mut() {
             transaction.refuse(stage, reply);
@@ -116,7 +126,10 @@ impl Session {
     /// Whether the reply speaks against the mode rather than against the mail.
     fn objection(&self, to: To, flight: Pipelining, reply: Reply<'_>) -> Option<Objection> {
         let front = self.transfer.transactions.front()?;
-        if front.starts_over || front.is_refused() {
+        // In LMTP that is about one recipient, and the others may have the mail.
+        let is_for_one =
+            self.config.protocol == Protocol::Lmtp && matches!(to, To::Content | To::LastChunk);
+        if front.starts_over || front.is_refused() || is_for_one {
             return None;
         }
         let is_pipelined = front.flight > Pipelining::Off;
