@@ -163,9 +163,10 @@ impl Connector {
         let mut driver = Driver::new(Session::new(now(), config), dispatch);
         let Some(stream) = driver.run(stream).await else { return Ok(()) };
         let deadline = driver.session.poll_deadline();
-        let (stream, tls) = self.secure(attempt.hello, stream, deadline, &mut info).await?;
+        let (mut stream, tls) = self.secure(attempt.hello, stream, deadline, &mut info).await?;
         driver.dispatch.handle_connected(&info);
         driver.session.tls_established(now(), tls);
+        driver.hear(&mut stream).await;
         driver.run(stream).await;
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use posthaste_session::{CloseReason, DerivedKey, Event, Session};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep_until, timeout};
 
@@ -105,6 +106,11 @@ impl<D: Dispatch> Driver<D> {
                 None
             }
         }
+    }
+
+    /// Takes what has come already, before a word is said: with a handshake can come what nobody asked for.
+    pub(crate) async fn hear<S: AsyncRead + Unpin>(&mut self, stream: &mut S) {
+        poll_fn(|cx| Poll::Ready(self.read(cx, stream))).await;
     }
 
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(
@@ -247,17 +253,26 @@ impl<D: Dispatch> Driver<D> {
             timer.as_mut().reset(deadline.into());
         }
         while timer.as_mut().poll(cx).is_ready() {
-            let now = now();
-            if now >= deadline {
-                self.session.handle_timeout(now);
-                if self.reads_until.is_some() {
-                    self.session.handle_eof(now);
-                }
+            if self.expire(deadline) {
                 return true;
             }
             timer.as_mut().reset(deadline.into());
         }
-        false
+        // Whoever floods us with what is never a reply, as TLS can be, leaves the timer no budget to fire in.
+        !has_budget_remaining() && self.expire(deadline)
+    }
+
+    /// Ends what has a deadline that has passed.
+    fn expire(&mut self, deadline: Instant) -> bool {
+        let now = now();
+        if now < deadline {
+            return false;
+        }
+        self.session.handle_timeout(now);
+        if self.reads_until.is_some() {
+            self.session.handle_eof(now);
+        }
+        true
     }
 }
 

@@ -1,10 +1,12 @@
 //! The tokio shell against scripted servers: on duplex streams with a paused clock, and on loopback.
 
+mod auth;
 mod certificates;
 mod deadlines;
 mod dial;
 mod driver;
 mod dropping;
+mod floods;
 mod handle;
 mod loss;
 mod orders;

@@ -47,7 +47,7 @@ impl Authority {
         Arc::new(builder.with_root_certificates(roots).with_no_client_auth()).into()
     }
 
-    fn issue(&self, params: CertificateParams) -> (CertificateDer<'static>, KeyPair) {
+    pub(crate) fn issue(&self, params: CertificateParams) -> (CertificateDer<'static>, KeyPair) {
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.0).unwrap().der().clone(), key)
     }

@@ -1,18 +1,23 @@
 //! The moment in which TLS begins, and what attackers and broken servers do to it.
 
+use std::io::{IoSlice, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_connection::session::reply::{FrameError, Protocol};
 use posthaste_connection::session::{
-    CloseReason, Config, Credentials, Stage, Timeouts, TlsPolicy, Violation,
+    CloseReason, Config, Credentials, Requirement, Session, Stage, Timeouts, TlsPolicy, TlsState,
+    Violation,
 };
-use posthaste_connection::{ErrorKind, Security, TlsSettings};
+use posthaste_connection::{Command, ErrorKind, Security, TlsSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Notes, Peer, accept, listen, mail, name, now, recorder};
-use crate::tls::{Authority, accept_tls, connector, require};
+use crate::floods::serving;
+use crate::support::{Notes, Peer, accept, listen, mail, name, now, ordered, recorder};
+use crate::tls::{Authority, accept_tls, connector, params, require};
 
 fn may() -> Config {
     Config { tls: TlsPolicy::May, ..Config::new(name()) }
@@ -62,7 +67,7 @@ async fn run(
     (result.map_err(|error| error.kind()), notes)
 }
 
-/// ST-05, ST-06, TLS-06: octets behind the reply that were there before TLS.
+/// ST-05, ST-06, TLS-06, AU-03: octets behind the reply that were there before TLS.
 #[tokio::test]
 async fn octets_injected_before_tls_end_the_connection() {
     for injected in ["250-evil\r\n250 AUTH LOGIN\r\n", "250-AUTH PLA", "\r\n"] {
@@ -247,5 +252,136 @@ async fn an_end_within_the_handshake_is_an_error() {
         })
         .await;
         assert_eq!(result, Err(ErrorKind::Handshake), "{security:?}");
+    }
+}
+
+/// ST-10: octets within TLS that are there before EHLO is said answer nothing, whatever they say.
+#[tokio::test]
+async fn words_within_tls_before_the_first_command_end_the_connection() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(params(&["127.0.0.1"]));
+    let mut config = serving(vec![certificate], &key);
+    // They come with the server's part of the handshake.
+    config.send_half_rtt_data = true;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    for words in ["421 busy\r\n", "554 no\r\n", "250-evil\r\n250 AUTH PLAIN\r\n"] {
+        let (listener, port) = listen().await;
+        let config = with_credentials(require());
+        let connector = connector(port, Security::StartTls, &authority.settings(), config);
+        let mut recorder = recorder([mail(0)]);
+        let notes = recorder.notes.clone();
+        let serve = async {
+            let mut peer = until_starttls(&listener).await;
+            peer.say("220 go").await;
+            let stream = peer.stream.into_inner();
+            let accept = acceptor.accept_with(stream, |server| {
+                server.writer().write_all(words.as_bytes()).unwrap();
+            });
+            let mut rest = Vec::new();
+            let _ = accept.await.unwrap().read_to_end(&mut rest).await;
+            assert_eq!(String::from_utf8_lossy(&rest), "");
+        };
+        tokio::join!(connector.run(|_| {}, &mut recorder), serve).0.unwrap();
+        let CloseReason::Violation { violation: Violation::Surplus, .. } = notes.closed() else {
+            panic!("{notes:?}")
+        };
+    }
+}
+
+/// ST-11, TLS-22: a connection without TLS is no use to who demands it, and neither is what is known of it.
+#[tokio::test]
+async fn a_plain_connection_is_not_used_again_where_tls_is_demanded() {
+    let (listener, port) = listen().await;
+    let settings = TlsSettings::default();
+    let lax = connector(port, Security::StartTls, &settings, may());
+    let strict = connector(port, Security::StartTls, &settings, require());
+    let serve = async {
+        let mut peer = accept(&listener).await;
+        peer.introduce(&["PIPELINING"]).await;
+        peer.take_mail(0).await;
+        // It is open still, and has nothing to do.
+        let mut other = accept(&listener).await;
+        other.introduce(&["PIPELINING"]).await;
+        other.part().await;
+        peer.part().await;
+    };
+    let (mut open, orders) = ordered([mail(0)]);
+    let mut demanding = recorder([mail(1)]);
+    let demanding_notes = demanding.notes.clone();
+    let notes = open.notes.clone();
+    let lax = lax.run(|_| {}, &mut open);
+    let strict = async {
+        while notes.outcomes().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        strict.run(|_| {}, &mut demanding).await.unwrap();
+        orders.send(Command::Quit).unwrap();
+    };
+    tokio::join!(lax, strict, serve).0.unwrap();
+    assert_eq!(demanding_notes.closed(), CloseReason::Unavailable(Requirement::Tls));
+    assert!(demanding_notes.submitted().is_empty());
+}
+
+/// ST-21: a handshake that takes too long is given up as one that fails, and told apart from it.
+#[tokio::test]
+async fn a_stalled_handshake_is_followed_by_a_new_connection_without_tls() {
+    let tls = Duration::from_millis(50);
+    let config = Config { timeouts: Timeouts { tls, ..Timeouts::default() }, ..may() };
+    let (result, notes) = run(Security::StartTls, config, async |listener| {
+        let mut peer = until_starttls(listener).await;
+        peer.say("220 go").await;
+        hear_no_smtp(peer).await;
+        let mut peer = accept(listener).await;
+        peer.introduce(&["PIPELINING", "STARTTLS"]).await;
+        peer.take_mail(0).await;
+        peer.part().await;
+    })
+    .await;
+    assert_eq!(result, Ok(()));
+    assert!(notes.outcomes()[0].is_delivered());
+    let given_up: Vec<_> = notes.infos().iter().map(|info| info.tls_given_up).collect();
+    assert_eq!(given_up, [None, Some(ErrorKind::HandshakeTimeout)]);
+}
+
+/// TLS-12: with implicit TLS the client begins, and with the handshake.
+#[tokio::test]
+async fn implicit_tls_begins_before_the_greeting() {
+    let (result, _) = run(Security::Implicit, require(), async |listener| {
+        let mut peer = accept(listener).await;
+        assert_eq!(peer.stream.read_u8().await.unwrap(), 22);
+    })
+    .await;
+    assert_eq!(result, Err(ErrorKind::Handshake));
+}
+
+/// TLS-07: wherever the octets around the reply to STARTTLS are cut, none of them survives the upgrade.
+#[test]
+fn nothing_survives_the_upgrade() {
+    let said = b"250-mx.example\r\n250 STARTTLS\r\n220 go\r\n";
+    let injected = b"250-evil\r\n250 AUTH PLAIN\r\n";
+    for length in 0..=injected.len() {
+        let octets = [&said[..], &injected[..length]].concat();
+        for cut in said.len() - 8..octets.len() {
+            let mut session = Session::new(now(), require());
+            session.handle_input(now(), b"220 mx.example\r\n");
+            let mut hear = |octets: &[u8]| {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let used = session.poll_transmit(&mut slices);
+                let written = slices[..used].iter().map(|slice| slice.len()).sum();
+                session.transmitted(now(), written);
+                session.handle_input(now(), octets);
+            };
+            hear(&octets[..said.len() - 8]);
+            hear(&octets[said.len() - 8..cut]);
+            hear(&octets[cut..]);
+            if length > 0 {
+                assert!(session.is_closed(), "{length} injected, cut at {cut}");
+                continue;
+            }
+            session.tls_established(now(), TlsState::default());
+            assert!(!session.extensions().starttls());
+            session.handle_input(now(), b"x");
+            assert!(session.is_closed(), "EHLO has not been written, so nothing answers it");
+        }
     }
 }
