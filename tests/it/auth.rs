@@ -112,3 +112,43 @@ async fn nothing_that_is_said_shows_a_secret() {
         }
     }
 }
+
+/// AU-16: neither a name in the greeting nor an address in a refusal leads credentials elsewhere.
+#[tokio::test]
+async fn credentials_stay_with_their_server() {
+    let other = sink("PLAIN").await;
+    let elsewhere = other.addr();
+    let user = User { name: USER.to_owned(), password: SECRET.to_owned() };
+    let config = Config {
+        hostname: elsewhere.to_string(),
+        users: vec![user],
+        tls: TlsUse::Required,
+        ..Config::default()
+    };
+    let identity = Identity::SelfSigned("localhost".to_owned());
+    let refusal = format!(r#"at=rcpt reply="551 5.7.1 try <m0@[{elsewhere}]>""#);
+    let options = SinkOptions::default().config(config).tls(identity);
+    let sink = options.fault(refusal.parse().unwrap()).start().await.unwrap();
+    let (reports, said) = deliver(&sink, Credentials::new(USER, SECRET).unwrap()).await;
+    assert!(said.contains("551 5.7.1 try"), "{said}");
+    assert!(!reports.iter().any(Report::is_delivered));
+    assert_eq!(other.stats().connections.opened, 0);
+}
+
+/// AU-17: whoever sends as somebody else has other connections.
+#[tokio::test]
+async fn connections_belong_to_one_account() {
+    let users =
+        ["one", "two"].map(|name| User { name: name.to_owned(), password: SECRET.to_owned() });
+    let config = Config { users: users.to_vec(), tls: TlsUse::Required, ..Config::default() };
+    let identity = Identity::SelfSigned("localhost".to_owned());
+    let sink = SinkOptions::default().config(config).tls(identity).start().await.unwrap();
+    let sends = ["one", "two"].map(|name| deliver(&sink, Credentials::new(name, SECRET).unwrap()));
+    let [one, two] = futures_util::future::join_all(sends).await.try_into().unwrap();
+    let said = [one.1, two.1].join("");
+    let opened = sink.stats().connections.opened;
+    assert!(one.0.iter().chain(&two.0).all(Report::is_delivered), "{said}");
+    assert!(opened >= 2, "{said}");
+    // Each has authenticated, once.
+    assert_eq!(said.matches("-> AUTH ").count() as u64, opened, "{said}");
+}
