@@ -8,6 +8,7 @@ mod driver;
 mod dropping;
 mod floods;
 mod handle;
+mod hello;
 mod loss;
 mod orders;
 mod proxies;
