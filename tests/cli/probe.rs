@@ -1,10 +1,11 @@
 //! `posthaste probe`: what a server offers, without a mail.
 
+use posthaste_tests::{Auth, Exim, HOSTNAME, Postfix, Tls, USER, or_skip};
 use serde_json::{Value, json};
 
 use crate::support::{Scene, Then, fake_server};
 
-const TLS: [&str; 4] = ["--tls-self-signed", "localhost", "--ca-out", "{}/ca.pem"];
+const WITH_TLS: [&str; 4] = ["--tls-self-signed", "localhost", "--ca-out", "{}/ca.pem"];
 
 /// The report on a scene's sink, or on the server among the arguments.
 #[track_caller]
@@ -51,7 +52,7 @@ fn a_server_without_tls() {
 /// What is offered before TLS and within it, and what the certificate proves.
 #[test]
 fn a_server_with_starttls() {
-    let flags = [&TLS[..], &["--user", "ann:secret"]].concat();
+    let flags = [&WITH_TLS[..], &["--user", "ann:secret"]].concat();
     let mut scene = Scene::with_sink(&flags);
     let report = probe(&scene, &["{sink}"], 0);
     for stage in ["greeting", "ehlo", "starttls", "tls", "ehlo_tls"] {
@@ -123,7 +124,7 @@ fn trouble_is_inconclusive() {
                 continue; // no replies within a handshake
             }
             let fault = format!("at={at} {how}");
-            let flags = [&TLS[..], &["--fault", &fault]].concat();
+            let flags = [&WITH_TLS[..], &["--fault", &fault]].concat();
             let mut scene = Scene::with_sink(&flags);
             let report = probe(&scene, &["{sink}"], 75);
             assert_eq!(report["conclusive"], false, "{fault}");
@@ -184,7 +185,7 @@ fn credentials_are_tried_if_given() {
         (Some("at=auth close=fin"), "secret", true, "inconclusive", 75),
     ] {
         let fault: Vec<_> = fault.map(|fault| ["--fault", fault]).into_iter().flatten().collect();
-        let flags = [&TLS[..], &["--user", "ann:secret"], &fault].concat();
+        let flags = [&WITH_TLS[..], &["--user", "ann:secret"], &fault].concat();
         let mut scene = Scene::with_sink(&flags);
         scene.file("password", password);
         let trust: &[&str] = if trusts { &["--cacert", "{}/ca.pem"] } else { &[] };
@@ -197,9 +198,35 @@ fn credentials_are_tried_if_given() {
     }
 }
 
+/// Q15: Postfix and Exim as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_servers() {
+    let (tls, auth) = (Tls::Starttls, Auth::Offered);
+    let postfix = or_skip!(Postfix { tls, auth, ..Postfix::default() }.start().await);
+    let exim = or_skip!(Exim { tls, auth, ..Exim::default() }.start().await);
+    for server in [postfix, exim] {
+        let scene = Scene::new();
+        scene.file("ca.pem", &server.ca_pem);
+        scene.file("password", posthaste_tests::PASSWORD);
+        let server = server.addr.to_string();
+        let trust = ["--cacert", "{}/ca.pem", "--tls-name", HOSTNAME];
+        let login = ["--user", USER, "--password-file", "{}/password"];
+        let report = probe(&scene, &[&[server.as_str()][..], &trust, &login].concat(), 0);
+        for stage in ["greeting", "ehlo", "starttls", "tls", "ehlo_tls", "auth"] {
+            assert_eq!(status(&report, stage), "ok", "{stage}: {report:#}");
+        }
+        assert_eq!(report["tls"]["verified"], true, "{report:#}");
+        let names = report["tls"]["certificate"]["names"].as_array().unwrap();
+        assert!(names.contains(&json!(HOSTNAME)), "{names:?}");
+        let extensions = report["ehlo_tls"]["extensions"].as_array().unwrap();
+        assert!(extensions.contains(&json!("PIPELINING")), "{extensions:?}");
+        assert!(report["limits"]["size"].as_u64() > Some(1_000_000), "{report:#}");
+    }
+}
+
 #[test]
 fn people_read_text() {
-    let scene = Scene::with_sink(&TLS);
+    let scene = Scene::with_sink(&WITH_TLS);
     let finished = scene.run(&["probe", "{sink}", "-v"]).exits(0);
     for (name, text) in [
         ("greeting", "220 "),

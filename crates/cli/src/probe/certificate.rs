@@ -74,7 +74,33 @@ fn rfc3339(time: ASN1Time) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// What anybody may have put into a certificate must not command a terminal.
+/// What anybody may have put into a certificate must neither command a terminal nor turn its writing
+/// direction.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_is_none() {
+        assert_eq!(Certificate::read(b""), None);
+        assert_eq!(Certificate::read(b"0\x82\xff\xff"), None);
+    }
+
+    #[test]
+    fn names_are_made_safe() {
+        assert_eq!(printable("CN=a\x1b[2J\u{202e}b"), "CN=a\u{fffd}[2J\u{fffd}b");
+        assert_eq!(printable("CN=jörg"), "CN=jörg");
+    }
+
+    #[test]
+    fn addresses_have_their_form() {
+        assert_eq!(address(&[127, 0, 0, 1]).as_deref(), Some("127.0.0.1"));
+        assert_eq!(address(&[0; 16]).as_deref(), Some("::"));
+        assert_eq!(address(&[1, 2, 3]), None);
+    }
 }
