@@ -10,10 +10,11 @@ use futures_util::{StreamExt, stream};
 use posthaste::Mailer;
 use posthaste::scheduler::{Record, SchedulerConfig, ServerStatus};
 use posthaste_tests::wait_until;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use crate::engine::mail;
+use crate::scripted::Scripted;
 
 /// How long a test looks whether something happens that must not.
 const A_WHILE: Duration = Duration::from_millis(200);
@@ -39,41 +40,6 @@ async fn a_fast_source_waits() {
     mailer.shutdown_within(Duration::ZERO).await;
 }
 
-/// The server's side of a connection.
-struct Server(BufReader<TcpStream>);
-
-impl Server {
-    /// Takes a connection, and goes on to where mails are awaited.
-    async fn accept(listener: &TcpListener) -> Self {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut server = Self(BufReader::new(stream));
-        server.say("220 mx").await;
-        assert!(server.line().await.starts_with("EHLO "));
-        server.say("250-mx\r\n250 PIPELINING").await;
-        server
-    }
-
-    async fn say(&mut self, lines: &str) {
-        self.0.write_all(format!("{lines}\r\n").as_bytes()).await.unwrap();
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.0.read_line(&mut line).await.unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Takes one mail, and gives back its Message-ID.
-    async fn take_mail(&mut self) -> String {
-        while self.line().await != "DATA" {}
-        self.say("250 ok\r\n250 ok\r\n354 go").await;
-        let id = self.line().await;
-        while self.line().await != "." {}
-        self.say("250 queued").await;
-        id
-    }
-}
-
 /// How a server ends a connection that has nothing to do.
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -96,11 +62,11 @@ async fn connections_that_end_while_idle_cost_nothing() {
         let address = listener.local_addr().unwrap().to_string();
         let mailer = Mailer::builder(&address).unwrap().max_connections(1).build().unwrap();
         let serve = async {
-            let mut first = Server::accept(&listener).await;
+            let mut first = Scripted::accept(&listener, &["PIPELINING"]).await;
             let mut ids = vec![first.take_mail().await];
             match end {
                 End::Close => drop(first),
-                End::HalfClose => first.0.get_mut().shutdown().await.unwrap(),
+                End::HalfClose => first.stream.shutdown().await.unwrap(),
                 End::CloseAtMail => {
                     assert!(first.line().await.starts_with("MAIL "));
                     drop(first);
@@ -110,7 +76,7 @@ async fn connections_that_end_while_idle_cost_nothing() {
                     drop(first);
                 }
             }
-            let mut second = Server::accept(&listener).await;
+            let mut second = Scripted::accept(&listener, &["PIPELINING"]).await;
             ids.push(second.take_mail().await);
             assert_eq!(second.line().await, "QUIT");
             second.say("221 bye").await;
