@@ -294,7 +294,7 @@ mod tests {
         check(Auth, "535 login frequency limited", HoldAccount);
     }
 
-    /// Q68, NULLMX-01.
+    /// CONN-04, CONN-05, Q68, NULLMX-01.
     #[test]
     fn servers_are_held_or_left_alone_for_a_while() {
         check(Greeting, "220 mx.example.org", Proceed);
