@@ -220,6 +220,7 @@ mod tests {
         let (stream, address) =
             connect_any(&settings, "mx.example", &[refusing.0, good.0]).await.unwrap();
         assert_eq!((address, stream.peer_addr().unwrap()), (good.0, good.0));
+        assert!(stream.nodelay().unwrap(), "CONN-11");
 
         let error = connect_any(&settings, "mx.example", &[refusing.0; 2]).await.unwrap_err();
         assert_eq!((error.kind(), error.peer()), (ErrorKind::Refused, Some(refusing.0)));
