@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -293,6 +294,13 @@ impl<D: Dispatch> Drop for Driver<D> {
     /// Whatever ends the driver, every mail gets its outcome.
     fn drop(&mut self) {
         self.session.abort(now());
-        self.handle_events();
+        if !std::thread::panicking() {
+            return self.handle_events();
+        }
+        // A dispatch that has panicked may do so again, which would end the process and all other connections.
+        while let Some(event) = self.session.poll_event() {
+            let Self { session, dispatch, .. } = &mut *self;
+            let _ = catch_unwind(AssertUnwindSafe(|| dispatch.handle_event(event, session)));
+        }
     }
 }
