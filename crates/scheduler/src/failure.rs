@@ -9,7 +9,7 @@ mod consequence;
 use std::time::Duration;
 
 use posthaste_session::reply::{ReplyBuf, ReplyCode, Scope};
-use posthaste_session::{CloseReason, NotSent, Outcome, Refusal, Stage};
+use posthaste_session::{CloseReason, NotSent, Outcome, Refusal, Stage, Violation};
 
 pub use self::consequence::{Consequence, Reading, read};
 use crate::planner::Answer;
@@ -241,6 +241,8 @@ pub fn closed(reason: &CloseReason) -> Closed {
         CloseReason::Lost { stage } => lost(*stage),
         CloseReason::Timeout { stage } => timed_out(*stage),
         CloseReason::Violation { stage: Stage::Greeting, .. } => Closed::Absent(Weight::Single),
+        // As little of a proof as a certificate that is not valid.
+        CloseReason::Violation { violation: Violation::Auth(_), .. } => Closed::Requirement,
         CloseReason::Violation { .. } => Closed::Violation,
         CloseReason::Unavailable(_) => Closed::Requirement,
     }
@@ -319,7 +321,7 @@ fn is_shutdown(reply: &ReplyBuf) -> bool {
 #[cfg(test)]
 mod tests {
     use posthaste_session::reply::{FrameError, Protocol, Reply};
-    use posthaste_session::{Objection, Requirement, Violation};
+    use posthaste_session::{AuthFailure, Objection, Requirement};
 
     use super::*;
 
@@ -425,7 +427,7 @@ mod tests {
     /// How sessions end otherwise.
     #[test]
     fn ended_sessions() {
-        use Stage::{Content, Final, Greeting, Idle, Mail, Quit, Rcpt, Reset};
+        use Stage::{Auth, Content, Final, Greeting, Idle, Mail, Quit, Rcpt, Reset};
         let shutdown = |line| CloseReason::Shutdown { stage: Mail, reply: reply(line) };
         let lost = |stage| CloseReason::Lost { stage };
         let timeout = |stage| CloseReason::Timeout { stage };
@@ -452,6 +454,13 @@ mod tests {
             (
                 CloseReason::Violation { stage: Mail, violation: Violation::Surplus },
                 Closed::Violation,
+            ),
+            (
+                CloseReason::Violation {
+                    stage: Auth,
+                    violation: Violation::Auth(AuthFailure::ServerSignature), // SCRAM-03
+                },
+                Closed::Requirement,
             ),
             (CloseReason::Objected { stage: Mail, objection: Objection::Close }, Closed::Objected),
             (CloseReason::Unavailable(Requirement::Tls), Closed::Requirement),

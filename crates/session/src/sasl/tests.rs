@@ -373,3 +373,54 @@ fn secrets_are_not_shown() {
     let shown = format!("{step:?} {scram:?}");
     assert!(!shown.contains("pencil"), "{shown}");
 }
+
+#[test]
+fn what_is_secret_is_wiped() {
+    // LK-07, AU-18
+    fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+    let credentials = credentials("user", "pencil");
+    let response = exchange(Mechanism::Plain, &credentials).initial_response(|_| true).unwrap();
+    wiped(&response);
+    // It never grew, so there is no copy of a shorter one.
+    assert_eq!(response.capacity(), response.len());
+}
+
+mod any_server {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ends_an_exchange_some_day(
+            challenges in vec((any::<bool>(), "\\PC{0,40}"), MAX_CHALLENGES + 1),
+            mechanism in proptest::sample::select(Credentials::MECHANISMS),
+        ) {
+            // AUTH-18, AU-06: whatever the challenges are, and never with success before the proof
+            let credentials = match mechanism {
+                Mechanism::XOAuth2 | Mechanism::OAuthBearer => Credentials::bearer("u", "token"),
+                Mechanism::External => Credentials::external(None),
+                _ => Credentials::new("u", "secret"),
+            };
+            let credentials = credentials.unwrap();
+            let nonce = Some("nonce".to_owned());
+            let surroundings = Surroundings { nonce, ..Surroundings::default() };
+            let mut exchange = Exchange::new(mechanism, &credentials, surroundings);
+            let mut ended = false;
+            for (is_encoded, text) in challenges {
+                let text = if is_encoded { STANDARD.encode(&text) } else { text };
+                match exchange.handle_challenge(&credentials, text.as_bytes()) {
+                    Step::Respond(_) | Step::Refused(..) | Step::Derive(_) => {}
+                    Step::Cancel(_) | Step::Endless => {
+                        ended = true;
+                        break;
+                    }
+                }
+                let is_scram = matches!(exchange.client, Client::Scram(_));
+                prop_assert!(!is_scram || !exchange.is_complete());
+            }
+            prop_assert!(ended);
+        }
+    }
+}

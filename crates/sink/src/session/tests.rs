@@ -1,5 +1,6 @@
 //! Transcripts: what a client sends (`C:`), what it gets (`S:`), and what the driver is told (`*`).
 
+mod auth;
 mod cuts;
 mod extensions;
 mod faults;
