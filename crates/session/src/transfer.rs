@@ -54,8 +54,11 @@ pub(crate) struct Transfer {
 #[derive(Clone, Copy, Debug)]
 struct Expected {
     to: To,
-    /// Position where its command ends; a reply that comes before that was written answers nothing.
+    /// Position where its command ends, content included; a reply that comes before that was written answers
+    /// nothing, or objects to the content.
     end: u64,
+    /// Position from which on the server can know that content is coming.
+    begins: u64,
 }
 
 /// What a reply answers.
@@ -168,7 +171,12 @@ impl Transfer {
     }
 
     fn expect(&mut self, to: To, end: u64) {
-        self.expected.push_back(Expected { to, end });
+        self.expect_part(to, 0, end);
+    }
+
+    /// The same for content that is announced by a command up to `begins`.
+    fn expect_part(&mut self, to: To, begins: u64, end: u64) {
+        self.expected.push_back(Expected { to, end, begins });
     }
 
     /// The highest mode in which something was sent that has no final reply yet.

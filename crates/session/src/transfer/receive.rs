@@ -20,8 +20,9 @@ impl Session {
         let Some(&expected) = self.transfer.expected.front() else {
             return self.handle_unsolicited(now, reply);
         };
-        if expected.end > self.transmit.written() {
-            return self.handle_early(now, stage, reply);
+        let written = self.transmit.written();
+        if expected.end > written {
+            return self.handle_early(now, stage, expected.begins <= written, reply);
         }
         if let Some(objection) = self.objection(expected.to, flight, reply) {
             return self.handle_objection(now, stage, objection);
@@ -89,12 +90,12 @@ impl Session {
 
     /// A reply to a command that has not been written yet. A negative one to content on its way is a
     /// server that has heard enough; everything else answers nothing.
-    fn handle_early(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+    fn handle_early(&mut self, now: Instant, stage: Stage, has_begun: bool, reply: Reply<'_>) {
         let is_negative = matches!(
             reply.code().severity(),
             Severity::TransientNegative | Severity::PermanentNegative
         );
-        if stage != Stage::Content || !is_negative {
+        if stage != Stage::Content || !has_begun || !is_negative {
             self.lower(self.pipelining(), Objection::Surplus);
             return self
                 .close(now, CloseReason::Violation { stage, violation: Violation::Surplus });

@@ -138,11 +138,11 @@ impl Session {
         };
         let flight = transfer.flight_of_next();
         self.rearm |= transfer.expected.is_empty();
-        self.command(|out| command::bdat(out, end - start, is_last));
+        let begins = self.command(|out| command::bdat(out, end - start, is_last));
         self.record_content(end - start);
         let position = self.transmit.push_part(content, start..end);
         for _ in 0..replies {
-            self.transfer.expect(to, position);
+            self.transfer.expect_part(to, begins, position);
         }
         if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
             transaction.outstanding += replies;
