@@ -5,6 +5,7 @@ mod bench;
 mod credentials;
 mod endings;
 mod help;
+mod meanings;
 mod outcomes;
 mod probe;
 mod reply;
