@@ -53,6 +53,8 @@ struct Entry {
     attempts: u32,
     /// How often the server asked for patience.
     asked: u32,
+    /// How many attempts were in doubt and not the last word.
+    possible_duplicates: u32,
 }
 
 impl Ledger {
@@ -166,8 +168,16 @@ impl Ledger {
         let paths = self.mail.envelope.forward_paths().iter().cloned();
         let recipients = paths.zip(self.entries).map(|(forward_path, entry)| {
             let (state, cause) = entry.settled.unwrap_or_else(unreported);
-            let Entry { stage, reply, attempts, .. } = entry;
-            RecipientReport { forward_path, state, cause, stage, reply, attempts }
+            let Entry { stage, reply, attempts, possible_duplicates, .. } = entry;
+            RecipientReport {
+                forward_path,
+                state,
+                cause,
+                stage,
+                reply,
+                attempts,
+                possible_duplicates,
+            }
         });
         let Self { submitted, started, ended, .. } = self;
         let timing = ReportTiming { submitted, started, ended };
@@ -255,6 +265,7 @@ impl Context {
                 Consequence::Settled(RecipientState::InDoubt, Some(Cause::NoFinalReply))
             }
             (Verdict::InDoubt, InDoubtPolicy::Retry) => {
+                entry.possible_duplicates += 1;
                 again(Charge::Counted, IN_DOUBT_WAIT, Duration::ZERO)
             }
             (Verdict::Again(_) | Verdict::Greylisted(_), _) if self.all_failed => {

@@ -52,6 +52,9 @@ pub struct RecipientReport {
     pub reply: Option<ReplyBuf>,
     /// How many attempts counted, the last one included. Trouble of the server uses none up.
     pub attempts: u32,
+    /// How many attempts had no final reply and were not the last word, as
+    /// [`InDoubtPolicy::Retry`](crate::InDoubtPolicy::Retry) wants it: each may have delivered the mail.
+    pub possible_duplicates: u32,
 }
 
 /// What became of a mail for one recipient. Complete on purpose: there is nothing else.

@@ -436,7 +436,7 @@ fn deferred_recipients_are_tried_five_times() {
     assert!(simulation.now() < at(25), "1, 2, 4 and 8 s, each at most a fifth longer");
 }
 
-/// SCHED-07: `Retry` never loses a mail, and may deliver it twice.
+/// SCHED-07, CL-09: `Retry` never loses a mail, and may deliver it twice, which is counted.
 #[test]
 fn mails_in_doubt_are_sent_again_where_the_caller_wants_that() {
     let model = ServerModel { dropped_at_end: 100, ..ServerModel::default() };
@@ -449,6 +449,11 @@ fn mails_in_doubt_are_sent_again_where_the_caller_wants_that() {
     let closed = simulation.closed();
     assert!(states(closed)[0] >= 499);
     assert!(closed.iter().any(|mail| mail.taken[0] > 1), "duplicates are the price");
+    for mail in closed {
+        let counted = mail.report.recipients[0].possible_duplicates;
+        assert_eq!(counted, mail.interruptions.behind_end, "{mail:?}");
+        assert!(mail.taken[0] <= 1 + counted, "{mail:?}");
+    }
     let again = closed.iter().filter(|mail| mail.interruptions.behind_end > 0);
     assert!(again.clone().count() > 30);
     assert!(again.into_iter().all(|mail| mail.report.timing.total() >= seconds(600)));
