@@ -150,25 +150,52 @@ async fn content_that_makes_no_progress_is_given_up() {
     assert_eq!(notes.outcomes(), [Outcome::NotSent(NotSent::Interrupted(Stage::Content))]);
 }
 
-/// TIME-05: progress is what counts, however slow.
+/// TIME-05: without a least rate progress is what counts, however slow.
 #[tokio::test(start_paused = true)]
 async fn slow_content_is_not_given_up() {
     let content = octets(8 * 1024);
-    let notes = run(plain(), 256, [mail_with(0, content.clone())], async |mut peer| {
+    let timeouts = Timeouts { min_rate: None, ..Timeouts::default() };
+    let notes = run(
+        Config { timeouts, ..plain() },
+        256,
+        [mail_with(0, content.clone())],
+        async |mut peer| {
+            peer.introduce(&["PIPELINING"]).await;
+            peer.hear_envelope(0).await;
+            peer.say("250 ok\r\n250 ok\r\n354 go").await;
+            let mut received = vec![0; content.len()];
+            for part in received.chunks_mut(256) {
+                sleep(3 * MINUTE - SECOND).await;
+                peer.stream.get_mut().read_exact(part).await.unwrap();
+            }
+            peer.hear(&["."]).await;
+            peer.say("250 queued").await;
+            peer.part().await;
+        },
+    )
+    .await;
+    assert!(notes.outcomes()[0].is_delivered());
+}
+
+/// TIME-09, FL-05: a server that reads some octets a second all day long is given up.
+#[tokio::test(start_paused = true)]
+async fn content_that_is_read_too_slowly_is_given_up() {
+    let mut invited = now();
+    let notes = run(plain(), 256, [mail_with(0, octets(1 << 20))], async |mut peer| {
         peer.introduce(&["PIPELINING"]).await;
         peer.hear_envelope(0).await;
         peer.say("250 ok\r\n250 ok\r\n354 go").await;
-        let mut received = vec![0; content.len()];
-        for part in received.chunks_mut(256) {
-            sleep(3 * MINUTE - SECOND).await;
-            peer.stream.get_mut().read_exact(part).await.unwrap();
+        invited = now();
+        let mut octets = [0; 64];
+        while peer.stream.get_mut().read_exact(&mut octets).await.is_ok() {
+            sleep(SECOND).await;
         }
-        peer.hear(&["."]).await;
-        peer.say("250 queued").await;
-        peer.part().await;
     })
     .await;
-    assert!(notes.outcomes()[0].is_delivered());
+    // 3 minutes, and a second for each KiB of the content.
+    assert!(now() - invited < 30 * MINUTE, "{:?}", now() - invited);
+    assert_eq!(notes.closed(), CloseReason::Timeout { stage: Stage::Content });
+    assert_eq!(notes.outcomes(), [Outcome::NotSent(NotSent::Interrupted(Stage::Content))]);
 }
 
 /// TIME-11, QUIT-02: whatever comes back for QUIT, or does not, the end is the same and near.

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use posthaste_connection::drive;
 use posthaste_connection::session::{
-    CloseReason, Config, Mail, NotSent, Outcome, Refusal, Session, Stage, TlsPolicy,
+    CloseReason, Config, Envelope, ForwardPath, Mail, Mailbox, NotSent, Outcome, Refusal, Session,
+    Stage, Timeouts, TlsPolicy,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
 use crate::support::{
@@ -276,4 +277,68 @@ async fn a_driver_without_tls_gives_up_when_it_is_wanted() {
     })
     .await;
     assert!(matches!(notes.closed(), CloseReason::Aborted { stage: Stage::Tls }));
+}
+
+/// A listener whose connections hold no more than some KiB that have not been read.
+fn narrow_listener() -> (TcpListener, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// PIPE-08, FL-04 over sockets: 5 000 recipients for a server that has room for few of them and reads none
+/// before its reply to the one before is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_recipients_go_through_narrow_sockets() {
+    const RECIPIENTS: usize = 5000;
+    let (listener, port) = narrow_listener();
+    let from: Mailbox = "a@client.example".parse().unwrap();
+    let to: ForwardPath = "b@mx.example".parse().unwrap();
+    let big = Mail { envelope: Envelope::new(from, vec![to; RECIPIENTS]).unwrap(), ..mail(0) };
+    let near = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let recorder = recorder([big]);
+    let notes = recorder.notes.clone();
+    let driver = tokio::spawn(drive(Session::new(now(), plain()), near, recorder));
+    let mut peer = accept(&listener).await;
+    peer.introduce(&["PIPELINING"]).await;
+    peer.line().await;
+    peer.say("250 ok").await;
+    let reply = format!("{}250 ok", "250-so it is\r\n".repeat(20));
+    for _ in 0..RECIPIENTS {
+        peer.hear(&["RCPT TO:<b@mx.example>"]).await;
+        peer.say(&reply).await;
+    }
+    peer.hear(&["DATA"]).await;
+    peer.say("354 go").await;
+    peer.hear_content().await;
+    peer.say("250 queued").await;
+    peer.part().await;
+    driver.await.unwrap();
+    assert_eq!(notes.outcomes().len(), RECIPIENTS);
+    assert!(notes.outcomes().iter().all(Outcome::is_delivered));
+}
+
+/// FL-03 over sockets: content for a server that has invited it and does not read.
+#[tokio::test]
+async fn content_for_a_server_that_does_not_read_is_given_up() {
+    let (listener, port) = narrow_listener();
+    let near = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let content = Duration::from_millis(100);
+    let timeouts = Timeouts { content, min_rate: None, ..Timeouts::default() };
+    let recorder = recorder([mail_with(0, octets(8 << 20))]);
+    let notes = recorder.notes.clone();
+    let session = Session::new(now(), Config { timeouts, ..plain() });
+    let serve = async {
+        let mut peer = accept(&listener).await;
+        peer.introduce(&["PIPELINING"]).await;
+        peer.hear_envelope(0).await;
+        peer.say("250 ok\r\n250 ok\r\n354 go").await;
+        peer
+    };
+    let ((), _peer) = tokio::join!(drive(session, near, recorder), serve);
+    assert_eq!(notes.closed(), CloseReason::Timeout { stage: Stage::Content });
+    assert_eq!(notes.outcomes(), [Outcome::NotSent(NotSent::Interrupted(Stage::Content))]);
 }
