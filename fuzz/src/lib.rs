@@ -7,20 +7,26 @@ pub mod address;
 pub mod content;
 mod cuts;
 pub mod ehlo;
+pub mod enhanced;
 mod keys;
 pub mod pair;
 pub mod reply;
+pub mod sasl;
 pub mod session;
+pub mod xtext;
 
 /// A target: its name, and what it does with octets.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     ("reply", reply::run),
+    ("enhanced", enhanced::run),
     ("ehlo", ehlo::run),
     ("address", address::run),
+    ("xtext", xtext::run),
     ("content", content::run),
+    ("sasl", sasl::run),
     ("session", session::run),
     ("pair", pair::run),
 ];

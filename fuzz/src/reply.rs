@@ -1,6 +1,8 @@
-//! Replies, cut anywhere, against a reader that sees all octets at once and takes its time.
+//! Replies, cut anywhere, against a reader that sees all octets at once and takes its time, and
+//! against that of smtp-proto.
 
 use posthaste_reply::{Framer, Limits, Reply};
+use smtp_proto::response::parser::{MAX_RESPONSE_LENGTH, ResponseReceiver};
 
 use crate::cuts;
 
@@ -14,9 +16,9 @@ enum Framed {
 
 /// Frames and reads replies until there are no more.
 ///
-/// Any cuts give the same replies. They are the ones that the naive reader finds. What is read can
-/// be written and read again, and what is displayed holds no control character (RF-04 to RF-14,
-/// REP-11).
+/// Any cuts give the same replies. They are the ones that the naive reader finds, and what smtp-proto
+/// makes of them. What is read can be written and read again, and what is displayed holds no control
+/// character (RF-04 to RF-14, REP-11).
 pub fn run(input: &[u8]) {
     let (cuts, mut octets) = cuts::split(input);
     for _ in 0..64 {
@@ -41,9 +43,13 @@ pub fn run(input: &[u8]) {
 fn frame(cuts: &[u8], octets: &[u8]) -> Framed {
     let mut framer = Framer::new(Limits::default());
     for end in cuts::ends(cuts, octets.len()) {
-        match framer.frame(&octets[..end]) {
+        match framer.read(&octets[..end]) {
             Ok(None) => {}
-            Ok(Some(length)) => return Framed::Reply(length),
+            Ok(Some(reply)) => {
+                let length = reply.as_bytes().len();
+                assert_eq!(Reply::parse(&octets[..length]), Ok(reply), "read in pieces");
+                return Framed::Reply(length);
+            }
             Err(error) => {
                 assert!(error.offset() <= octets.len(), "an error behind the input");
                 return Framed::Malformed;
@@ -84,6 +90,7 @@ fn frame_naively(octets: &[u8]) -> Framed {
 
 fn check_reply(octets: &[u8]) {
     let reply = Reply::parse(octets).expect("what is framed can be read");
+    check_other_reader(&reply);
     let lines: Vec<&[u8]> = reply.lines().collect();
     assert_eq!(lines.len(), octets.iter().filter(|&&octet| octet == b'\n').count());
     assert_eq!(&octets[..3], reply.code().to_string().as_bytes());
@@ -99,6 +106,31 @@ fn check_reply(octets: &[u8]) {
         let again = Reply::parse(&written).expect("what is written can be read");
         assert!(again.lines().eq(lines), "{}", written.escape_ascii());
         assert_eq!((again.code(), again.enhanced()), (reply.code(), reply.enhanced()));
+    }
+}
+
+/// smtp-proto accepts more than we do, so it has to accept this, and find the same end and code.
+///
+/// It cuts numbers of an enhanced status code at 255 and takes `5.7.` for one, so it is only asked
+/// about codes that are there, of replies of one line: of others it takes the last code there is.
+fn check_other_reader(reply: &Reply<'_>) {
+    let octets = reply.as_bytes();
+    if octets.len() >= MAX_RESPONSE_LENGTH {
+        return;
+    }
+    let mut rest = octets.iter();
+    let response = ResponseReceiver::default().parse(&mut rest).expect("it is more lenient");
+    assert_eq!(rest.len(), 0, "it sees the end at {}", octets.len() - rest.len());
+    assert_eq!(response.code, reply.code().value());
+    if let Some(code) = reply.enhanced()
+        && code.subject() <= 255
+        && code.detail() <= 255
+        && reply.lines().count() == 1
+        && reply.lines().all(|line| !line.starts_with(b" ") && !line.contains(&b'\t'))
+    {
+        let [class, subject, detail] = response.esc;
+        let found = (class, u16::from(subject), u16::from(detail));
+        assert_eq!(found, (code.class(), code.subject(), code.detail()), "{reply:?}");
     }
 }
 
