@@ -91,7 +91,8 @@ impl Client {
 
 #[test]
 fn a_large_content_goes_in_few_large_chunks() {
-    // CHUNK-08, CHUNK-12, CHUNK-16, CHUNK-19, Q24: bounded ahead of the replies, and the last one is not empty.
+    // CHUNK-08, CHUNK-12, CHUNK-15, CHUNK-16, CHUNK-19, Q24: bounded ahead of the replies, as long as announced, and
+    // the last one is not empty.
     let mut client = Client::chunked("250-PIPELINING\r\n", 10 * MIB);
     let mut chunks = client.chunks();
     assert_eq!(chunks.len(), 4);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use posthaste_session::{
     CloseReason, Config, Content, Envelope, Event, Finished, ForwardPath, Mail, Outcome,
-    ReversePath, Session, Timeouts, Violation,
+    ReversePath, Session, Stage, Timeouts, Violation,
 };
 
 /// A session on a server that says all this, and what comes of it.
@@ -150,4 +150,24 @@ fn there_are_patient_and_hasty_timeouts() {
     let Timeouts { greeting, command, tls, mail, rcpt, data, content, finish, quit, .. } = hasty;
     let all = [greeting, command, tls, mail, rcpt, data, content, finish];
     assert!(all.iter().all(|time| *time == Duration::from_secs(3)) && quit <= all[0]);
+}
+
+/// FL-11: deadlines go by a clock that only goes forward. A machine that slept wakes up to one timeout, and
+/// a time from before, as two threads may see it, changes nothing.
+#[test]
+fn clocks_may_jump() {
+    let begin = Instant::now() + Duration::from_secs(3600);
+    let mut session = Session::new(begin, Config::new("client.example".parse().unwrap()));
+    let deadline = session.poll_deadline().unwrap();
+    session.handle_timeout(begin - Duration::from_secs(3600));
+    session.handle_input(begin - Duration::from_secs(1), b"220-hi\r\n");
+    assert_eq!(session.poll_deadline(), Some(deadline));
+    assert!(!session.is_closed());
+
+    session.handle_timeout(deadline + Duration::from_secs(8 * 3600));
+    session.handle_timeout(deadline + Duration::from_secs(9 * 3600));
+    let closings: Vec<Event> = std::iter::from_fn(|| session.poll_event()).collect();
+    let [Event::Closed(CloseReason::Timeout { stage: Stage::Greeting })] = &closings[..] else {
+        panic!("{closings:?}");
+    };
 }
