@@ -12,7 +12,7 @@ use posthaste::connection::{Connector, Security};
 use posthaste::session::{Timeouts, TlsPolicy};
 
 use self::dialogue::listen;
-use self::finding::{Findings, TlsPlan};
+use self::finding::{Finding, Findings, Status, TlsPlan};
 use self::report::ProbeReport;
 use crate::exit::Exit;
 use crate::server::{ServerArgs, ServerError, Target};
@@ -67,21 +67,23 @@ pub(crate) async fn run(args: &ProbeArgs) -> Result<Exit, ProbeError> {
     // Nothing secret is said here, so that everything can be looked at.
     let heard = listen(&anybody, args.verbose, |config| {
         config.credentials = None;
+        config.xclient = None;
         if config.tls == TlsPolicy::Require {
             config.tls = TlsPolicy::May;
         }
     });
     let heard = heard.await;
     // Credentials go to nobody but who the settings say.
-    let login = match (&user.config().credentials, heard.is_ready) {
-        (Some(_), true) => Some(listen(&user, args.verbose, |_| ()).await),
-        (Some(_), false) | (None, _) => None,
+    let auth = match (&user.config().credentials, heard.is_ready) {
+        (Some(_), true) => Finding::auth(&listen(&user, args.verbose, |_| ()).await),
+        (Some(_), false) => Finding::bare(Status::NotReached),
+        (None, _) => Finding::bare(Status::NotTried),
     };
     if let Some(sink) = target.sink {
         sink.kill().await;
     }
 
-    let findings = Findings::of(&heard, plan, login.as_ref());
+    let findings = Findings::of(&heard, plan, auth);
     let exit = findings.exit(user.config().tls == TlsPolicy::Require);
     let report = ProbeReport::new(user.server(), &heard, findings);
     let text = if args.json { report.to_json() } else { report.to_string() };

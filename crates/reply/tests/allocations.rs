@@ -1,7 +1,7 @@
 //! Reading a reply allocates nothing.
 
 use allocation_counter::measure;
-use posthaste_reply::{Extensions, Framer, Limits, Reply};
+use posthaste_reply::{Extensions, Framer, Limits, Reply, SaidTo, classify};
 
 #[track_caller]
 fn check(octets: &[u8], allocations: u64) {
@@ -27,4 +27,15 @@ fn replies_and_known_extensions_need_no_memory() {
 #[test]
 fn unknown_extensions_are_kept() {
     check(b"250-mx.example.org\r\n250-DSN\r\n250 XFOO\r\n", 1);
+}
+
+#[test]
+fn classes_need_no_memory() {
+    let reply = Reply::parse(b"550-5.7.1 a\r\n550 5.7.1 blocked using dnsbl.test\r\n").unwrap();
+    // The first one reads the rules.
+    classify(reply, SaidTo::Rcpt);
+    let measured = measure(|| {
+        classify(reply, SaidTo::Rcpt);
+    });
+    assert_eq!(measured.count_total, 0);
 }

@@ -220,6 +220,8 @@ fn timeouts_are_about_the_connection() {
     }
     // Another server's silence.
     check(Rcpt, "451 4.1.8 Domain lookup timed out", Class::BadDomain, Sender);
+    let postfix = "450 4.1.8 <a@b.test>: Sender address rejected: Domain not found";
+    check(Rcpt, postfix, Class::BadDomain, Sender);
 }
 
 /// AUTH-09, AUTH-10, Q60, Q61, Q62, Q63.
@@ -276,6 +278,20 @@ fn replies_in_any_language_and_shape() {
     let exim = "503-All RCPT commands were rejected with this error:\r\n\
                 503 Valid RCPT command must precede DATA";
     check(Data, exim, Class::BadSequence, Transaction);
+}
+
+/// Servers write as they like.
+#[test]
+fn case_makes_no_difference() {
+    for line in include_str!("data/replies.jsonl").lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let raw = entry["raw"].as_str().unwrap();
+        let Ok(reply) = Reply::parse(raw.as_bytes()) else { continue };
+        for raw in [raw.to_ascii_uppercase(), raw.to_ascii_lowercase()] {
+            let other = Reply::parse(raw.as_bytes()).unwrap();
+            assert_eq!(classify(other, Rcpt), classify(reply, Rcpt), "{raw}");
+        }
+    }
 }
 
 /// RX-07, RX-09: what a hostile server says takes no long time and breaks nothing.

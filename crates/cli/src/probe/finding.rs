@@ -67,8 +67,22 @@ impl Finding {
         Self { status, text: text.into() }
     }
 
-    fn bare(status: Status) -> Self {
+    pub(super) fn bare(status: Status) -> Self {
         Self::new(status, None)
+    }
+
+    /// What became of a connection that was made to authenticate.
+    pub(super) fn auth(login: &Heard) -> Self {
+        let said = login.exchanges.iter().rev().find(|it| it.is("AUTH"));
+        match (&login.error, &login.end) {
+            _ if login.is_ready => {
+                let mechanism = said.and_then(Exchange::mechanism);
+                Self::new(Status::Ok, mechanism.map(|mechanism| format!("by {mechanism}")))
+            }
+            (Some(error), _) => Self::new(refusal(error), chain(error)),
+            (None, Some(reason)) => end(reason),
+            (None, None) => Self::bare(Status::NotReached),
+        }
     }
 }
 
@@ -98,8 +112,8 @@ pub(super) enum TlsPlan {
 }
 
 impl Findings {
-    /// `login`: what was heard on the connection that was to authenticate, if there was one.
-    pub(super) fn of(heard: &Heard, plan: TlsPlan, login: Option<&Heard>) -> Self {
+    /// What was found on a connection that was not to authenticate, and whatever became of that.
+    pub(super) fn of(heard: &Heard, plan: TlsPlan, auth: Finding) -> Self {
         let probe = Probe { heard, plan };
         Self {
             connect: probe.connect(),
@@ -108,7 +122,7 @@ impl Findings {
             starttls: probe.starttls(),
             tls: probe.tls(),
             ehlo_tls: probe.ehlo_in_tls(),
-            auth: login.map_or(Finding::bare(Status::NotTried), auth),
+            auth,
         }
     }
 
@@ -251,20 +265,6 @@ fn end(reason: &CloseReason) -> Finding {
     let words = reason.reply().filter(|_| status != Status::Violation);
     let words = words.map(|reply| format!("{} {}", reply.code(), reply.text()));
     Finding::new(status, words.unwrap_or_else(|| describe(reason)))
-}
-
-/// The stage of a connection that was made to authenticate.
-fn auth(login: &Heard) -> Finding {
-    let said = login.exchanges.iter().rev().find(|it| it.is("AUTH"));
-    match (&login.error, &login.end) {
-        _ if login.is_ready => {
-            let mechanism = said.and_then(Exchange::mechanism);
-            Finding::new(Status::Ok, mechanism.map(|mechanism| format!("by {mechanism}")))
-        }
-        (Some(error), _) => Finding::new(refusal(error), chain(error)),
-        (None, Some(reason)) => end(reason),
-        (None, None) => Finding::bare(Status::NotReached),
-    }
 }
 
 /// Credentials are sent to nobody who does not prove who it is.

@@ -123,12 +123,13 @@ pub(super) static RULES: &[Rule] = &[
 
     // Domains. Before mailboxes and senders, of which they are part.
     said(&[], &["null mx|nullmx|does not accept mail|accepts no mail|no mail here"]).is(BadDomain),
+    said(&[], &["domain of sender|sender domain|sender address", "domain not found|not resolve|\
+          not exist|domain does not|must exist"])
+        .is(BadDomain).of(Sender),
     said(&[], &["domain not found|domain does not exist|domain doesn't exist|host unknown|\
           unknown host|no mx for|no mx record|name or service not known|unrouteable address|\
           unresolvable"])
         .is(BadDomain),
-    said(&[], &["domain of sender|sender domain", "not resolve|not exist|not found|must exist"])
-        .is(BadDomain).of(Sender),
     said(&[], &["complete sender verify|sender verify defer"]).is(BadDomain).of(Sender),
 
     // Protocol, where words or a code of their own say so.
