@@ -19,7 +19,7 @@ use crate::keys;
 /// the client hears: what the server says, the same with an octet changed, or something else.
 ///
 /// An exchange that nobody touched succeeds; one by SCRAM that somebody did touch never does, unless
-/// the server had proven itself before (SCRAM-01 to SCRAM-09). It ends after a bounded number of
+/// the server had proven itself before (SCRAM-01 to SCRAM-07). It ends after a bounded number of
 /// lines (AU-10). Nothing that is shown holds the password, the token, or a response (LK-01 to
 /// LK-08), and only the mechanisms that send a password send it.
 pub fn run(input: &[u8]) {
@@ -65,7 +65,9 @@ struct Run {
     held: Vec<u8>,
     /// What the client has said since AUTH, line by line.
     lines: Vec<Vec<u8>>,
-    /// Whether the client heard anything but the server before it could know who speaks.
+    /// Whether the client heard anything but the server.
+    is_touched: bool,
+    /// Whether it did before it could know who speaks.
     is_tampered: bool,
     end: Option<End>,
     /// All that a log, a report or a transcript could hold.
@@ -98,6 +100,7 @@ impl Run {
             server,
             held: Vec::new(),
             lines: Vec::new(),
+            is_touched: false,
             is_tampered: false,
             end: None,
             shown: String::new(),
@@ -161,6 +164,7 @@ impl Run {
     fn tamper(&mut self, octets: &[u8]) {
         // A client that has answered the server's proof is right to believe it.
         self.is_tampered |= !self.has_verified();
+        self.is_touched = true;
         self.session.handle_input(self.now, octets);
     }
 
@@ -270,7 +274,7 @@ impl Run {
     }
 
     fn finish(mut self) {
-        if !self.is_tampered && self.end.is_none() && self.session.poll_deadline().is_some() {
+        if !self.is_touched && self.end.is_none() && self.session.poll_deadline().is_some() {
             for _ in 0..MAX_LINES {
                 self.relay();
                 self.drain();

@@ -42,7 +42,7 @@ fn recipients_too_many_follow_in_another_transaction() {
     assert_eq!((line["attempts"].as_u64(), line["code"].as_u64()), (Some(1), Some(552)));
 }
 
-/// Q40, SCHED-04: it is tried again, and in the end reported as what was said.
+/// Q40: it is tried again, and in the end reported as what was said.
 #[test]
 fn throttles_in_the_words_of_a_refusal_are_tried_again() {
     let once = r#"at=rcpt first=1 reply="550 Ip frequency limited""#;
