@@ -12,14 +12,15 @@ use posthaste::scheduler::{
 };
 use posthaste::session::{Content, Mail, Pipelining, Timeouts};
 use posthaste::{Mailer, MailerBuilder, Report};
-use posthaste_sink::{FaultRule, Sink, SinkOptions, StoreKind};
+use posthaste_sink::{FaultRule, Sink, SinkOptions, Stats, StoreKind};
 use posthaste_tests::{skip, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::audit::{Tally, audit, audit_with_unreported, close, mail, read_json_lines};
+use crate::audit::{Stored, Tally, audit, audit_with_unreported, close, mail, read_json_lines};
 use crate::interop::{is_slow_allowed, nothing_was_held_against_anybody};
 use crate::watch::{Seen, Watch};
+use crate::witness::Witness;
 
 pub(crate) const POLICIES: [PipeliningPolicy; 4] = [
     PipeliningPolicy::Auto,
@@ -35,8 +36,32 @@ pub(crate) fn options(rules: &[&str]) -> SinkOptions {
     rules.fold(options, SinkOptions::fault)
 }
 
-async fn sink(rules: &[&str]) -> Sink {
-    options(rules).start().await.unwrap()
+/// A sink, and a witness before it.
+struct Watched {
+    sink: Sink,
+    witness: Witness,
+}
+
+impl Watched {
+    async fn of(options: SinkOptions) -> Self {
+        let sink = options.start().await.unwrap();
+        Self { witness: Witness::before(sink.addr()).await, sink }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.witness.addr()
+    }
+
+    /// What was stored and counted by a client that broke no rule.
+    async fn close(self) -> (Vec<Stored>, Stats) {
+        let closed = close(self.sink).await;
+        self.witness.check();
+        closed
+    }
+}
+
+async fn sink(rules: &[&str]) -> Watched {
+    Watched::of(options(rules)).await
 }
 
 /// Settings for a server that fails often and is back soon.
@@ -75,7 +100,7 @@ async fn waits_out(outage: Duration, back_off: BackOff, seed: u64) -> Seen {
     let mailer = mailer.observer(watch.clone(), Default::default()).build().unwrap();
     let reports = send(&mailer, 500, 1).await;
     mailer.shutdown().await;
-    let (stored, stats) = close(sink).await;
+    let (stored, stats) = sink.close().await;
     assert_eq!(audit(&reports, &stats, &stored).delivered, 500);
     let attempts = reports.iter().flat_map(|report| &report.recipients).map(|it| it.attempts);
     assert!(attempts.into_iter().all(|attempts| attempts == 1));
@@ -203,7 +228,7 @@ async fn a_large_content_that_breaks_off_is_sent_again() {
         mailer.shutdown().await;
         assert!(report.is_delivered(), "{report:?}");
         assert_eq!(report.recipients[0].attempts, 1);
-        let stats = sink.shutdown().await;
+        let (_, stats) = sink.close().await;
         assert_eq!((stats.mails, stats.bytes), (1, LARGE as u64), "{stats:?}");
     }
 }
@@ -221,7 +246,7 @@ async fn a_server_that_reads_slowly_gets_its_time() {
     mailer.shutdown().await;
     assert!(report.is_delivered(), "{report:?}");
     assert!(report.timing.total() > 2 * timeout, "{:?}", report.timing);
-    let stats = sink.shutdown().await;
+    let (_, stats) = sink.close().await;
     assert_eq!((stats.mails, stats.bytes), (1, LARGE as u64), "{stats:?}");
 }
 
@@ -274,7 +299,7 @@ async fn sends_that_are_given_up_leave_nothing_broken() {
         let mailer = mailer(sink.addr()).scheduler(config).pipelining(policy).build().unwrap();
         let mut rng = fastrand::Rng::with_seed(1);
         let sends = (0..MAILS).map(|number| {
-            let (mailer, limit) = (mailer.clone(), Duration::from_micros(rng.u64(0..20_000)));
+            let (mailer, limit) = (mailer.clone(), Duration::from_micros(rng.u64(0..40_000)));
             async move {
                 let mail = mail(number, 1);
                 let send = mailer.send(mail.clone());
@@ -291,7 +316,7 @@ async fn sends_that_are_given_up_leave_nothing_broken() {
         let last = mailer.send(mail(MAILS, 1)).await;
         assert!(last.is_delivered(), "{last:?}");
         mailer.shutdown().await;
-        let (stored, stats) = close(sink).await;
+        let (stored, stats) = sink.close().await;
         assert!(stats.connections.opened <= 8, "connections are used again: {stats:?}");
         let reports = [reports, vec![last]].concat();
         audit_with_unreported(&reports, &unreported, &stats, &stored);
@@ -314,7 +339,7 @@ async fn a_stream_that_is_given_up_leaves_nothing_broken() {
         let last = mailer.send(mail(5_000, 1)).await;
         assert!(last.is_delivered(), "{last:?}");
         mailer.shutdown().await;
-        let (stored, stats) = close(sink).await;
+        let (stored, stats) = sink.close().await;
         let places: HashSet<_> = reports.iter().map(|(place, _)| *place as usize).collect();
         let unreported = (0..5_000).filter(|number| !places.contains(number));
         let unreported: Vec<_> = unreported.map(|number| mail(number, 1)).collect();
@@ -335,10 +360,10 @@ async fn a_shutdown_in_the_middle_reports_every_mail() {
                 let mailer = mailer.clone();
                 async move { send(&mailer, MAILS, 2).await }
             });
-            sink.wait_for(500).await;
+            sink.sink.wait_for(500).await;
             mailer.shutdown_within(time).await;
             let reports = sending.await.unwrap();
-            let (stored, stats) = close(sink).await;
+            let (stored, stats) = sink.close().await;
             let tally = audit(&reports, &stats, &stored);
             assert_eq!(tally.failed, 0, "{tally:?}");
             assert!(tally.delivered >= 900 && tally.deferred > 0, "{tally:?}");
@@ -362,7 +387,7 @@ async fn a_shutdown_does_not_wait_for_a_server_that_hangs() {
         });
         // RSET and QUIT are not said before the end.
         if !["rset", "quit"].contains(&stage) {
-            let hangs = || (!sink.stats().refusals.is_empty()).then_some(());
+            let hangs = || (!sink.sink.stats().refusals.is_empty()).then_some(());
             wait_until(Duration::from_secs(10), &rule, hangs).await;
         }
         let started = Instant::now();
@@ -370,7 +395,7 @@ async fn a_shutdown_does_not_wait_for_a_server_that_hangs() {
         let took = started.elapsed();
         assert!(took < time + Duration::from_secs(2), "{rule}: {took:?}");
         let reports = sending.await.unwrap();
-        let (stored, stats) = close(sink).await;
+        let (stored, stats) = sink.close().await;
         audit(&reports, &stats, &stored);
     }
 }
@@ -381,8 +406,7 @@ async fn a_shutdown_does_not_wait_for_a_server_that_hangs() {
 async fn a_server_within_its_rights_is_not_left_alone() {
     let watch = Watch::new();
     let sink = sink(&["at=content every=5 bytes=100k reply=\"552 5.3.4 too big\" close=fin"]).await;
-    let address = sink.addr();
-    let mailer = mailer(address).observer(watch.clone(), Default::default()).build().unwrap();
+    let mailer = mailer(sink.addr()).observer(watch.clone(), Default::default()).build().unwrap();
     for number in 1..=10 {
         let report = mailer.send(large_mail()).await;
         let recipient = &report.recipients[0];
@@ -392,12 +416,14 @@ async fn a_server_within_its_rights_is_not_left_alone() {
         assert_eq!(code, if state == Failed { 552 } else { 250 });
     }
     // An idle connection is told 421, and the next mail goes over a new one.
-    sink.shutdown().await;
-    let sink = options(&[]).address(address).start().await.unwrap();
+    let address = sink.sink.addr();
+    sink.sink.shutdown().await;
+    let again = options(&[]).address(address).start().await.unwrap();
+    let sink = Watched { sink: again, witness: sink.witness };
     let report = mailer.send(mail(0, 1)).await;
     assert!(report.is_delivered(), "{report:?}");
     mailer.shutdown().await;
-    let (stored, stats) = close(sink).await;
+    let (stored, stats) = sink.close().await;
     audit(&[report], &stats, &stored);
     nothing_was_held_against_anybody(&watch.seen());
 }
@@ -426,6 +452,6 @@ async fn run(rules: &[&str], adjust: impl Fn(MailerBuilder) -> MailerBuilder) ->
     let mailer = adjust(mailer(sink.addr())).build().unwrap();
     let reports = send(&mailer, MAILS, 1).await;
     mailer.shutdown().await;
-    let (stored, stats) = close(sink).await;
+    let (stored, stats) = sink.close().await;
     audit(&reports, &stats, &stored)
 }

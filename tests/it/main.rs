@@ -17,3 +17,4 @@ mod scripted;
 mod servers;
 mod tls;
 mod watch;
+mod witness;

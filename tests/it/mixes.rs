@@ -12,6 +12,7 @@ use crate::audit::{Tally, audit, close};
 use crate::faults::{POLICIES, mailer, options, quick, send};
 use crate::interop::count;
 use crate::tls::trusting;
+use crate::witness::Witness;
 
 const MAILS: usize = 100;
 /// Mixes at a time: most of them wait for something most of the time.
@@ -127,7 +128,8 @@ async fn run(seed: u64, rules: Vec<String>) -> Tally {
         config.users = vec![User { name: "news".to_owned(), password: "secret".to_owned() }];
     }
     let sink = options.start().await.unwrap();
-    let mut mailer = mailer(sink.addr())
+    let witness = Witness::before(sink.addr()).await;
+    let mut mailer = mailer(witness.addr())
         .scheduler(SchedulerConfig { seed, ..quick() })
         .timeouts(Timeouts::uniform(Duration::from_millis(200)))
         .pipelining(POLICIES[rng.usize(..POLICIES.len())])
@@ -154,6 +156,7 @@ async fn run(seed: u64, rules: Vec<String>) -> Tally {
     };
     mailer.shutdown().await;
     let (stored, mut stats) = close(sink).await;
+    witness.check();
     // A reply too many, or a refused RSET with MAIL in the same group, leads a client into
     // breaking rules without knowing. It must not lead it into sending anything wrong.
     if rules.iter().any(|rule| rule.contains("surplus") || rule.contains("502")) {
