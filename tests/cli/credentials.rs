@@ -56,6 +56,45 @@ fn each_source_works_and_shows_nothing() {
     }
 }
 
+/// PLAIN-01, LOGIN-01, CRAM-01, SCRAM-01, OAUTH-01, EXT-SASL, by name; and the strongest without.
+#[test]
+fn each_mechanism_can_be_asked_for() {
+    let user = format!("news:{PASSWORD}");
+    let all = "AUTH=PLAIN LOGIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256 SCRAM-SHA-1-PLUS SCRAM-SHA-256-PLUS \
+               XOAUTH2 OAUTHBEARER EXTERNAL";
+    let flags = ["--tls-self-signed", "localhost", "--user", &user, "--ehlo", all];
+    let scene = Scene::with_sink(&flags);
+    let env = ["--user", "news", "--password-env", "POSTHASTE_TEST_PASSWORD"];
+    for mechanism in all.trim_start_matches("AUTH=").split_whitespace() {
+        let finished = match mechanism {
+            "EXTERNAL" => send(&scene, "{sink}", &["--auth", "external"]),
+            _ => send(&scene, "{sink}", &[&env[..], &["--auth", mechanism]].concat()),
+        };
+        let line = match mechanism {
+            // The server speaks first.
+            "LOGIN" | "CRAM-MD5" => format!("-> AUTH {mechanism}\n"),
+            _ => format!("-> AUTH {mechanism} [redacted]\n"),
+        };
+        finished.exits(0).says(&line);
+    }
+    send(&scene, "{sink}", &env).exits(0).says("-> AUTH SCRAM-SHA-256-PLUS ");
+    let unknown = [&env[..], &["--auth", "GSSAPI"]].concat();
+    send(&scene, "{sink}", &unknown).exits(64).says("expected PLAIN, LOGIN");
+    let unsuitable = [&env[..], &["--auth", "EXTERNAL"]].concat();
+    send(&scene, "{sink}", &unsuitable).exits(78).says("no mechanism is allowed that suits");
+}
+
+/// OAUTH-02, AU-13: why a token is refused.
+#[test]
+fn what_a_server_says_of_a_token_is_shown() {
+    let offer = ["--ehlo", "AUTH=OAUTHBEARER"];
+    let flags = [&["--tls-self-signed", "localhost", "--user", "news:other"][..], &offer].concat();
+    let scene = Scene::with_sink(&flags);
+    let flags = ["--user", "news", "--password-env", "POSTHASTE_TEST_PASSWORD"];
+    let finished = send(&scene, "{sink}", &[&flags[..], &["--auth", "OAUTHBEARER"]].concat());
+    finished.exits(77).says(r#"server refuses the token: {"status":"invalid_token""#);
+}
+
 #[test]
 fn a_wrong_password_is_refused_and_nothing_sent() {
     let mut scene = Scene::with_sink(&["--tls-self-signed", "localhost", "--user", "news:other"]);

@@ -140,6 +140,11 @@ impl Observer for Watch {
                 self.say(1, || format!("[{}] {}", connection.index(), describe(reason)));
                 self.note(|seen| seen.closed(reason));
             }
+            Observation::TokenRefused(_, connection, words) => {
+                self.say(1, || {
+                    format!("[{}] server refuses the token: {words}", connection.index())
+                });
+            }
             Observation::Record(record) => self.record(record),
             Observation::Transcript(connection, line) => {
                 let mark = match line.speaker {

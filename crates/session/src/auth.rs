@@ -9,7 +9,7 @@ use posthaste_reply::{Mechanism, Reply, Severity};
 use crate::command;
 use crate::credentials::{Credentials, InitialResponse, PlaintextAuth};
 use crate::event::{CloseReason, Event, Requirement, Speaker, Violation};
-use crate::sasl::{Cancelled, DerivedKey, Exchange, Secret, Step, Surroundings};
+use crate::sasl::{Cancelled, DerivedKey, Exchange, Secret, Step, Surroundings, token_diagnostic};
 use crate::scrub::Scrubber;
 use crate::session::{Phase, Session};
 use crate::stage::Stage;
@@ -21,7 +21,8 @@ const MAX_COMMAND: usize = 512;
 const REDACTED: &str = "[redacted]";
 
 impl Session {
-    /// Authenticates where credentials were given, with the mechanism behind `refused` in the order of preference.
+    /// Authenticates where credentials were given, with the mechanism behind `refused` in the order of
+    /// preference.
     pub(crate) fn start_auth(&mut self, now: Instant, refused: Option<Mechanism>) {
         let Some(credentials) = self.config.credentials.clone() else {
             return self.become_ready(now);
@@ -40,9 +41,11 @@ impl Session {
         let response =
             exchange.initial_response(|response| fits_command(&credentials, mechanism, response));
         if self.config.transcript {
-            let initial = if response.is_some() { " " } else { "" };
-            let redacted = if response.is_some() { REDACTED } else { "" };
-            self.record(Speaker::Client, format!("AUTH {}{initial}{redacted}", mechanism.name()));
+            let line = match response {
+                Some(_) => format!("AUTH {mechanism} {REDACTED}"),
+                None => format!("AUTH {mechanism}"),
+            };
+            self.record(Speaker::Client, line);
         }
         let response = response.as_ref().map(|response| response.as_slice());
         self.scrubber.add_response(response.unwrap_or_default());
@@ -135,7 +138,11 @@ impl Session {
                 self.unexpected(now, Stage::Auth, reply)
             }
             Severity::TransientNegative | Severity::PermanentNegative => match cancelled {
-                Cancelled::Undecodable => self.try_next(now, reply),
+                // Whatever else it says, it does not ask for a weaker mechanism.
+                Cancelled::Undecodable if matches!(reply.code().value(), 500 | 501 | 504 | 534) => {
+                    self.try_next(now, reply)
+                }
+                Cancelled::Undecodable => self.refuse(Stage::Auth, reply),
                 Cancelled::Refused => self.refuse(Stage::Auth, reply),
                 Cancelled::Failed(failure) => {
                     let (stage, violation) = (Stage::Auth, Violation::Auth(failure));
@@ -161,9 +168,8 @@ impl Session {
         match step {
             Step::Respond(response) => self.respond(&response),
             Step::Refused(response, diagnostic) => {
-                let diagnostic = self.scrubber.scrub(diagnostic.as_bytes());
-                let diagnostic = String::from_utf8_lossy(&diagnostic).into_owned();
-                self.emit(Event::TokenRefused(diagnostic.into_boxed_str()));
+                let diagnostic = self.scrubber.scrub(&diagnostic);
+                self.emit(Event::TokenRefused(token_diagnostic(&diagnostic)));
                 self.respond(&response);
             }
             Step::Derive(derivation) => self.emit(Event::DeriveKey(derivation)),
@@ -185,7 +191,8 @@ impl Session {
         self.transmit.push_secret(|out| command::auth_response(out, response));
     }
 
-    /// Takes the key that [`Event::DeriveKey`] asked for. One that nobody waits for any more is dropped.
+    /// Takes the key that [`Event::DeriveKey`] asked for. One that nobody waits for any more is
+    /// dropped.
     pub fn key_derived(&mut self, now: Instant, key: DerivedKey) {
         let Phase::Auth(exchange) = &mut self.phase else { return };
         let Some(response) = exchange.handle_key(&key) else { return };

@@ -9,7 +9,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Hmac;
 use md5::Md5;
 use posthaste_reply::Mechanism;
 use zeroize::Zeroizing;
@@ -20,6 +20,7 @@ use crate::tls::ChannelBinding;
 
 pub use key::{DerivedKey, KeyDerivation};
 pub(crate) use key::{Hash, KeyCache};
+pub(crate) use oauth::diagnostic as token_diagnostic;
 use scram::Scram;
 
 /// What a client says; wiped when dropped.
@@ -70,7 +71,7 @@ enum Client {
 pub(crate) enum Step {
     Respond(Secret),
     /// A response, and what the server said about the token.
-    Refused(Secret, Box<str>),
+    Refused(Secret, Vec<u8>),
     /// First have this derived.
     Derive(KeyDerivation),
     /// End the exchange with `*`.
@@ -164,7 +165,7 @@ impl Exchange {
                     // XOAUTH2 wants an empty line.
                     _ => &[],
                 };
-                Step::Refused(Zeroizing::new(answer.to_vec()), oauth::diagnostic(&challenge))
+                Step::Refused(Zeroizing::new(answer.to_vec()), challenge.to_vec())
             }
             (None, Client::Login | Client::BearerRefused) => Step::Endless,
         };
@@ -227,17 +228,9 @@ fn plain(credentials: &Credentials) -> Secret {
 /// The user, a space, and the keyed digest of the challenge in lower-case hexadecimal (RFC 2195
 /// section 2).
 fn cram_md5(credentials: &Credentials, challenge: &[u8]) -> Secret {
-    let mut mac = Hmac::<Md5>::new_from_slice(credentials.secret().as_bytes())
-        // HMAC takes keys of any length.
-        .unwrap_or_else(|_| Hmac::<Md5>::new(&Default::default()));
-    mac.update(challenge);
-    let digest = mac.finalize().into_bytes();
-    let mut hexadecimal = [0; 32];
-    for (digits, octet) in hexadecimal.chunks_exact_mut(2).zip(digest) {
-        digits[0] = HEXADECIMAL[usize::from(octet >> 4)];
-        digits[1] = HEXADECIMAL[usize::from(octet & 15)];
-    }
-    concat(&[credentials.user().as_bytes(), b" ", &hexadecimal])
+    let digest = key::mac::<Hmac<Md5>>(credentials.secret().as_bytes(), challenge);
+    let digest: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    concat(&[credentials.user().as_bytes(), b" ", digest.as_bytes()])
 }
 
 /// Joins the parts in a buffer that never grows, or that would leave copies behind.
@@ -246,8 +239,6 @@ fn concat(parts: &[&[u8]]) -> Secret {
     parts.iter().for_each(|part| octets.extend_from_slice(part));
     octets
 }
-
-const HEXADECIMAL: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests;

@@ -11,9 +11,13 @@ use crate::credentials::Credentials;
 /// What stands where a secret was.
 const MARK: &[u8] = b"[redacted]";
 
-/// Shortest text that is looked for. A shorter one would be found where nobody meant it, and the marks
-/// would tell more of it than the server did.
+/// Shortest text that is looked for. A shorter one would be found where nobody meant it, and the
+/// marks would tell more of it than the server did.
 const MIN_NEEDLE: usize = 4;
+
+/// Octets from which on a part of a secret is taken out, too: more than half of a usual password, and few
+/// of a token.
+const MAX_HEAD: usize = 16;
 
 /// Most responses that are looked for: two exchanges of the longest mechanism. Those of exchanges
 /// before are forgotten.
@@ -80,9 +84,12 @@ impl Scrubber {
         let mut text = text.to_vec();
         for needle in self.needles() {
             let mut from = 0;
-            while let Some(at) = text.get(from..).and_then(|rest| memmem::find(rest, needle)) {
+            while let Some(at) = text.get(from..).and_then(|rest| memmem::find(rest, head(needle)))
+            {
                 let start = from + at;
-                text.splice(start..start + needle.len(), MARK.iter().copied());
+                let there = text.get(start..).unwrap_or_default().iter().zip(needle);
+                let length = there.take_while(|(octet, secret)| octet == secret).count();
+                text.splice(start..start + length, MARK.iter().copied());
                 from = start + MARK.len();
             }
         }
@@ -90,13 +97,20 @@ impl Scrubber {
     }
 
     fn is_leaky(&self, text: &[u8]) -> bool {
-        self.needles().any(|needle| memmem::find(text, needle).is_some())
+        // Most replies are shorter than most secrets.
+        let mut heads = self.needles().map(head).filter(|head| head.len() <= text.len());
+        heads.any(|head| memmem::find(text, head).is_some())
     }
 
     /// The longest come first, or a part of one would be taken out and the rest left.
     fn needles(&self) -> impl Iterator<Item = &[u8]> {
         self.responses.iter().chain(&self.secrets).map(|needle| needle.as_slice())
     }
+}
+
+/// What gives a secret away: a server may cut off a long line in the middle of one.
+fn head(needle: &[u8]) -> &[u8] {
+    needle.get(..MAX_HEAD).unwrap_or(needle)
 }
 
 /// What is always the same of the base64 of a longer text with `before` octets, modulo 3, before the
@@ -177,6 +191,18 @@ mod tests {
                 assert!(kept <= around + 4, "{secret} behind {before:?}: {scrubbed}");
             }
         }
+    }
+
+    #[test]
+    fn secrets_that_are_cut_off_are_found() {
+        // LK-03
+        let token = "0123456789abcdef".repeat(4);
+        let scrubber = Scrubber::new(&Credentials::bearer("tim", token.clone()).unwrap());
+        for length in 16..token.len() {
+            let line = format!("500 too long: {}\r\n", &token[..length]);
+            check(&scrubber, &line, Some("500 too long: [redacted]\r\n"));
+        }
+        check(&scrubber, &format!("500 {}\r\n", &token[..15]), None);
     }
 
     #[test]

@@ -213,6 +213,9 @@ impl Dispatch for Lane {
                 state.planner.pipelining_lowered(now, connection, lowered.to, &mut state.actions);
             }),
             Event::Transcript(line) => shared.observe(Observation::Transcript(connection, &line)),
+            Event::TokenRefused(words) => {
+                shared.observe(Observation::TokenRefused(self.server, connection, &words));
+            }
             Event::Closed(reason) => self.closed = Some(reason),
             _ => {}
         }

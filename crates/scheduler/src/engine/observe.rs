@@ -29,6 +29,9 @@ pub enum Observation<'a> {
     Failed(ServerId, ConnectionId, &'a Error),
     /// A session is over.
     Closed(ServerId, ConnectionId, &'a CloseReason),
+    /// What a server says about a bearer token that it refuses, as
+    /// [`Event::TokenRefused`](posthaste_session::Event::TokenRefused).
+    TokenRefused(ServerId, ConnectionId, &'a str),
     /// A line of a session's transcript, where the session keeps one.
     Transcript(ConnectionId, &'a TranscriptLine),
 }

@@ -34,15 +34,12 @@ impl Hash {
         })
     }
 
-    /// `HMAC(key, str)`. HMAC takes keys of any length, so there is always a result.
+    /// `HMAC(key, str)`
     pub(super) fn hmac(self, key: &[u8], octets: &[u8]) -> Secret {
-        let octets = match self {
-            Self::Sha1 => Hmac::<Sha1>::new_from_slice(key)
-                .map(|mac| mac.chain_update(octets).finalize().into_bytes().to_vec()),
-            Self::Sha256 => Hmac::<Sha256>::new_from_slice(key)
-                .map(|mac| mac.chain_update(octets).finalize().into_bytes().to_vec()),
-        };
-        Zeroizing::new(octets.unwrap_or_default())
+        match self {
+            Self::Sha1 => mac::<Hmac<Sha1>>(key, octets),
+            Self::Sha256 => mac::<Hmac<Sha256>>(key, octets),
+        }
     }
 
     /// `Hi(str, salt, i)`, which is PBKDF2 with HMAC.
@@ -60,6 +57,12 @@ impl Hash {
             }
         }
     }
+}
+
+/// The code that authenticates octets, by any kind of HMAC.
+pub(super) fn mac<M: Mac + KeyInit>(key: &[u8], octets: &[u8]) -> Secret {
+    let mac = M::new_from_slice(key).expect("HMAC takes keys of any length");
+    Zeroizing::new(mac.chain_update(octets).finalize().into_bytes().to_vec())
 }
 
 /// What a key depends on besides the password.

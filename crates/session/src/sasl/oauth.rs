@@ -31,7 +31,7 @@ pub(super) fn oauthbearer(credentials: &Credentials, server: Option<(&str, u16)>
 }
 
 /// What a server says about a token, made fit to be shown.
-pub(super) fn diagnostic(challenge: &[u8]) -> Box<str> {
+pub(crate) fn diagnostic(challenge: &[u8]) -> Box<str> {
     let kept = challenge.get(..MAX_DIAGNOSTIC).unwrap_or(challenge);
     String::from_utf8_lossy(kept)
         .chars()

@@ -220,10 +220,7 @@ impl Session {
         let Some(space) = memchr::memrchr(b' ', response) else { return Verdict::Garbled };
         let (name, digest) = (&response[..space], &response[space + 1..]);
         let is_right = |user: &&User| {
-            let Ok(mac) = Hmac::<Md5>::new_from_slice(user.password.as_bytes()) else {
-                return false;
-            };
-            let expected = mac.chain_update(challenge).finalize().into_bytes();
+            let expected = mac::<Hmac<Md5>>(user.password.as_bytes(), challenge.as_bytes());
             let expected: String = expected.iter().map(|octet| format!("{octet:02x}")).collect();
             user.name.as_bytes() == name && expected.as_bytes() == digest
         };
@@ -259,6 +256,12 @@ impl Bearer {
             Self::OAuthBearer => b"\x01",
         }
     }
+}
+
+/// The code that authenticates octets, by any kind of HMAC.
+fn mac<M: Mac + KeyInit>(key: &[u8], octets: &[u8]) -> Vec<u8> {
+    let mac = M::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.chain_update(octets).finalize().into_bytes().to_vec()
 }
 
 /// Characters of a nonce: more than 128 bits.

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::Hmac;
 use sha1::Sha1;
 use sha2::Sha256;
 use sha2::digest::Digest;
@@ -65,13 +65,10 @@ impl Hash {
     }
 
     fn hmac(self, key: &[u8], octets: &[u8]) -> Vec<u8> {
-        let mac = match self {
-            Self::Sha1 => Hmac::<Sha1>::new_from_slice(key)
-                .map(|mac| mac.chain_update(octets).finalize().into_bytes().to_vec()),
-            Self::Sha256 => Hmac::<Sha256>::new_from_slice(key)
-                .map(|mac| mac.chain_update(octets).finalize().into_bytes().to_vec()),
-        };
-        mac.unwrap_or_default()
+        match self {
+            Self::Sha1 => super::mac::<Hmac<Sha1>>(key, octets),
+            Self::Sha256 => super::mac::<Hmac<Sha256>>(key, octets),
+        }
     }
 
     fn salted(self, password: &[u8], salt: &[u8]) -> Vec<u8> {
