@@ -27,8 +27,9 @@ pub struct Config {
     pub offer: Offer,
     /// When TLS begins.
     pub tls: TlsUse,
-    /// Who may authenticate. With anyone here, AUTH is offered, and required before MAIL. AUTH
-    /// that is offered only through [`Config::offer`] takes any credentials.
+    /// Who may authenticate. With anyone here, AUTH is offered (PLAIN and LOGIN, unless
+    /// [`Config::offer`] names other mechanisms), and required before MAIL. Without, AUTH that is
+    /// offered through [`Config::offer`] takes any user whose password or token it is shown.
     pub users: Vec<User>,
     /// What is refused as too much.
     pub limits: Limits,
@@ -104,7 +105,7 @@ pub enum TlsUse {
 pub struct User {
     /// The authentication identity.
     pub name: String,
-    /// The password.
+    /// The password; for XOAUTH2 and OAUTHBEARER, the token.
     pub password: String,
 }
 
