@@ -65,7 +65,7 @@ struct Run {
     held: Vec<u8>,
     /// What the client has said since AUTH, line by line.
     lines: Vec<Vec<u8>>,
-    /// Whether the client heard anything but the server.
+    /// Whether anything happened but that the client heard the server.
     is_touched: bool,
     /// Whether it did before it could know who speaks.
     is_tampered: bool,
@@ -204,6 +204,7 @@ impl Run {
     }
 
     fn interfere(&mut self, number: usize) {
+        self.is_touched = true;
         match number {
             0 => self.session.handle_eof(self.now),
             1..=4 => {
