@@ -139,7 +139,7 @@ fn command_lines_that_make_no_sense() {
         ("--per-conn", "-1", "'-1'"),
         ("--tls", "maybe", "expected off, may or require"),
         ("--pipeline", "warp", "expected auto, off, envelope or cross"),
-        ("--auth", "NTLM", "expected PLAIN or LOGIN"),
+        ("--auth", "NTLM", "expected PLAIN, LOGIN"),
         ("--ehlo", "a b", "a b"),
         ("--chunking", "some", "expected auto, off or always"),
         ("--ignore", "A B", "expected a keyword"),

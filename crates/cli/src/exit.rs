@@ -69,7 +69,7 @@ impl Exit {
             Self::Usage => "the command line makes no sense",
             Self::BadInput => "bad input data (of files, nothing was sent)",
             Self::NoInput => "cannot open input",
-            Self::Failed => "some recipients failed for good",
+            Self::Failed => "some recipients failed for good, or probe refused",
             Self::NoOutput => "cannot write output",
             Self::Deferred => "deferred, in doubt or inconclusive",
             Self::ProtocolViolation => "the server violated the protocol",

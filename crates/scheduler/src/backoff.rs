@@ -110,4 +110,14 @@ mod tests {
         check(|attempts, rng| policy.after(attempts, rng), &bounds);
         check(|more, rng| policy.after(more + 9, rng), &[(240_000, 360_000); 100]);
     }
+
+    /// Q40: a server may ask for patience, but not for more than whoever sends has.
+    #[test]
+    fn mails_wait_as_long_as_the_server_asks_within_reason() {
+        let policy = RetryPolicy::default();
+        let minute = Duration::from_secs(60);
+        check(|attempts, rng| policy.asked(attempts, minute, rng), &[(48_000, 72_000); 5]);
+        check(|attempts, rng| policy.asked(attempts, minute * 60, rng), &[(240_000, 360_000); 5]);
+        check(|attempts, rng| policy.asked(attempts, Duration::ZERO, rng), &[(800, 1200)]);
+    }
 }

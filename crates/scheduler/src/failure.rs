@@ -97,42 +97,32 @@ pub fn judge(outcome: &Outcome) -> Judgement {
 fn refused(refusal: &Refusal) -> Judgement {
     let Refusal { stage, reply } = refusal;
     let Reading { consequence, wait, .. } = read(*stage, reply.as_reply());
+    let at_mail = *stage == Stage::Mail;
     let interrupted = Verdict::Again(Charge::Interrupted(part(*stage)));
-    let verdict = match consequence {
-        _ if is_shutdown(reply) => interrupted,
-        Consequence::Retry => Verdict::Again(Charge::Counted),
-        Consequence::Greylist if wait.is_some() => Verdict::Greylisted(Greylisting::Said),
-        Consequence::Greylist => Verdict::Greylisted(Greylisting::Guessed),
-        Consequence::Split => Verdict::Again(Charge::Split),
-        Consequence::Reconnect => interrupted,
-        // At MAIL the server knows next to nothing of the mail. Later it may be the mail that it
-        // finds too much, which must not hold up the others for ever.
-        Consequence::SlowDown | Consequence::LimitConnections | Consequence::BackOff => {
-            let at_mail = *stage == Stage::Mail;
-            Verdict::Again(if at_mail { Charge::Throttled } else { Charge::Counted })
+    let counted = Verdict::Again(Charge::Counted);
+    let (verdict, answer) = match consequence {
+        _ if is_shutdown(reply) => (interrupted, Answer::Nothing),
+        Consequence::Reconnect => (interrupted, Answer::Exhausted),
+        Consequence::Retry if at_mail => (counted, Answer::Deferred),
+        Consequence::Retry => (counted, Answer::Refused),
+        Consequence::Greylist => {
+            let said = if wait.is_some() { Greylisting::Said } else { Greylisting::Guessed };
+            (Verdict::Greylisted(said), Answer::Refused)
         }
-        Consequence::Fail
-        | Consequence::HoldAccount
-        | Consequence::HoldServer
+        Consequence::Split => (Verdict::Again(Charge::Split), Answer::Refused),
+        Consequence::SlowDown | Consequence::LimitConnections | Consequence::BackOff => {
+            // At MAIL the server knows next to nothing of the mail. Later it may be the mail that
+            // it finds too much, and what it calls a refusal for good must come to an end.
+            let is_free = at_mail && refusal.is_transient();
+            let charge = if is_free { Charge::Throttled } else { Charge::Counted };
+            (Verdict::Again(charge), Answer::Throttled)
+        }
         // What is no refusal is no delivery either.
-        | Consequence::Proceed
-        | Consequence::Deliver => Verdict::Failed,
-    };
-    let answer = match consequence {
-        _ if is_shutdown(reply) => Answer::Nothing,
-        Consequence::SlowDown | Consequence::LimitConnections | Consequence::BackOff => {
-            Answer::Throttled
-        }
-        Consequence::Reconnect => Answer::Exhausted,
-        Consequence::Retry if *stage == Stage::Mail => Answer::Deferred,
-        Consequence::Retry
-        | Consequence::Greylist
-        | Consequence::Split
+        Consequence::Proceed
+        | Consequence::Deliver
         | Consequence::Fail
         | Consequence::HoldAccount
-        | Consequence::HoldServer
-        | Consequence::Proceed
-        | Consequence::Deliver => Answer::Refused,
+        | Consequence::HoldServer => (Verdict::Failed, Answer::Refused),
     };
     Judgement { verdict, answer, asked: wait.unwrap_or_default() }
 }
@@ -353,7 +343,7 @@ mod tests {
             (Rcpt, "451 4.7.1 <a@b>: Recipient: Greylisting in action", greylisted),
             (Rcpt, "451 4.7.1 please try again", Verdict::Greylisted(Greylisting::Guessed)),
             (Rcpt, "550 Ip frequency limited", counted),
-            (Mail, "550 Ip frequency limited", throttled),
+            (Mail, "550 Ip frequency limited", counted),
             (Mail, "451 4.4.2 Timeout - closing connection", interrupted(Part::Envelope)),
             (Rcpt, "452 4.5.3 Error: too many recipients", split),
             (Rcpt, "452 Too many recipients", split),
