@@ -156,6 +156,15 @@ impl Transmit {
     }
 }
 
+impl Drop for Transmit {
+    /// A session may be dropped with a secret that was never written.
+    fn drop(&mut self) {
+        if self.secret {
+            self.commands.zeroize();
+        }
+    }
+}
+
 impl fmt::Debug for Transmit {
     /// Shows sizes only: there may be a secret among the commands.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
