@@ -6,7 +6,8 @@
 //! * in the title (`# REP-03: …`) of a transcript,
 //! * in a comment of a fuzz target, or of the code under it (`fuzz/src`).
 //!
-//! An id in any other code names the row, and has to exist, but shows nothing.
+//! An id in any other code names the row, and has to exist, but shows nothing. So does one in a test of
+//! the sink, which is the other side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,6 +21,9 @@ const KINDS: &[&str] = &[
     "DNS", "DANE", "STS", "RPT", "SCHED", "RF", "DS", "ST", "AU", "FL", "CL", "IN", "SM", "RT",
     "RX", "LK",
 ];
+
+/// The server that the client is tested against.
+const OTHER_SIDE: &str = "crates/sink/";
 
 /// The one id without a number.
 const EXTERNAL: &str = "EXT-SASL";
@@ -73,10 +77,14 @@ impl Scan {
                 continue;
             }
             let text = std::fs::read_to_string(entry.path()).expect("a source is UTF-8");
-            match (is_transcript, name.starts_with("fuzz/")) {
-                (true, _) => self.read_transcripts(name, &text),
-                (false, true) => self.read_fuzz_target(name, &text),
-                (false, false) => self.read_source(name, &text),
+            if name.starts_with(OTHER_SIDE) {
+                text.lines().for_each(|line| self.name(line, name));
+            } else if is_transcript {
+                self.read_transcripts(name, &text);
+            } else if name.starts_with("fuzz/") {
+                self.read_fuzz_target(name, &text);
+            } else {
+                self.read_source(name, &text);
             }
         }
     }
