@@ -95,7 +95,7 @@ impl Connector {
         let mut attempt = Attempt { config, hello: Hello::Full, tls_given_up: None };
         loop {
             let Err(error) = self.attempt(&attempt, dispatch).await else { return Ok(()) };
-            match self.fallback(attempt, error.kind()) {
+            match self.fallback(attempt, &error) {
                 Some(next) => attempt = next,
                 None => return Err(error),
             }
@@ -103,18 +103,22 @@ impl Connector {
     }
 
     /// What may be tried on a new connection after a failure. Each step leaves less to be tried, and there are two.
-    fn fallback(&self, mut failed: Attempt, kind: ErrorKind) -> Option<Attempt> {
-        let is_broken = matches!(kind, ErrorKind::Handshake | ErrorKind::HandshakeTimeout);
-        if is_broken && failed.hello == Hello::Full && self.inner.tls.has_small_hello() {
+    fn fallback(&self, mut failed: Attempt, error: &Error) -> Option<Attempt> {
+        if error.may_be_choking() && failed.hello == Hello::Full && self.inner.tls.has_small_hello()
+        {
             failed.hello = Hello::Small;
             return Some(failed);
         }
         let may_do_without = failed.config.tls == TlsPolicy::May
             && failed.config.credentials.is_none()
             && self.inner.server.security() == Security::StartTls;
-        if may_do_without && (is_broken || kind == ErrorKind::NotTls) {
+        let is_broken = matches!(
+            error.kind(),
+            ErrorKind::NotTls | ErrorKind::Handshake | ErrorKind::HandshakeTimeout
+        );
+        if may_do_without && is_broken {
             failed.config.tls = TlsPolicy::Off;
-            failed.tls_given_up = Some(kind);
+            failed.tls_given_up = Some(error.kind());
             return Some(failed);
         }
         None

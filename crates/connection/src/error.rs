@@ -18,6 +18,8 @@ pub struct Error {
     server: String,
     peer: Option<SocketAddr>,
     fault: Option<CertificateFault>,
+    /// A handshake was broken off without a word of TLS.
+    is_cut_off: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -49,7 +51,14 @@ pub enum ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, server: &str) -> Self {
-        Self { kind, server: server.to_owned(), peer: None, fault: None, source: None }
+        Self {
+            kind,
+            server: server.to_owned(),
+            peer: None,
+            fault: None,
+            is_cut_off: false,
+            source: None,
+        }
     }
 
     pub(crate) fn with_peer(mut self, peer: Option<SocketAddr>) -> Self {
@@ -106,9 +115,15 @@ impl Error {
             }
             _ => (ErrorKind::Handshake, None),
         };
-        let mut this = Self::new(kind, server).with_peer(peer).with_source(error);
-        this.fault = fault;
-        this
+        let is_cut_off = tls.is_none();
+        let this = Self::new(kind, server).with_peer(peer).with_source(error);
+        Self { fault, is_cut_off, ..this }
+    }
+
+    /// Whether the server, or something on the way to it, may have choked on ClientHello: it fell silent or
+    /// hung up instead of saying what it objects to.
+    pub(crate) fn may_be_choking(&self) -> bool {
+        self.is_cut_off || self.kind == ErrorKind::HandshakeTimeout
     }
 
     /// What failed.

@@ -304,3 +304,19 @@ async fn clients_share_no_sessions() {
     let (error, _) = run(&listener, &strict, &acceptor).await.err().unwrap();
     assert_eq!(error.certificate_fault(), Some(UnknownIssuer));
 }
+
+/// TLS-18, TLS-20, TLS-21 with the operating system's verifier: extra authorities count, and nobody else's.
+#[cfg(feature = "platform-verifier")]
+#[tokio::test]
+async fn the_platforms_verifier_is_as_strict() {
+    let authority = Authority::new();
+    let settings = TlsSettings { roots: Roots::Platform, ..authority.settings() };
+    assert_eq!(proof(&settings, &authority.acceptor(&["127.0.0.1"])).await, Ok(Verified));
+    let wrong_name = authority.acceptor(&["mx.example"]);
+    assert_eq!(proof(&settings, &wrong_name).await, Err(WrongName));
+    let stranger = Authority::new().acceptor(&["127.0.0.1"]);
+    assert_eq!(proof(&settings, &stranger).await, Err(UnknownIssuer));
+    let any_name = TlsSettings { verification: Verification::DangerousAnyName, ..settings };
+    assert_eq!(proof(&any_name, &wrong_name).await, Ok(Unverified(WrongName)));
+    assert_eq!(proof(&any_name, &stranger).await, Err(UnknownIssuer));
+}

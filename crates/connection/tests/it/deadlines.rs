@@ -228,7 +228,7 @@ async fn an_idle_connection_waits() {
     let (recorder, orders) = ordered([mail(0)]);
     let notes = recorder.notes.clone();
     let (near, far) = duplex(4096);
-    let session = Session::new(now(), plain());
+    let config = plain();
     let serve = async {
         let mut peer = Peer::new(far);
         peer.introduce(&["PIPELINING"]).await;
@@ -238,6 +238,6 @@ async fn an_idle_connection_waits() {
         orders.send(Command::Quit).unwrap();
         peer.part().await;
     };
-    tokio::join!(drive(session, near, recorder), serve);
+    tokio::join!(converse(config, near, recorder), serve);
     assert_eq!(notes.closed(), CloseReason::Quit);
 }

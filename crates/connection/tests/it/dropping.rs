@@ -63,10 +63,10 @@ async fn run_and_drop(polls: usize, pipelining: Pipelining) -> (bool, Notes) {
         peer.part().await;
         std::future::pending::<()>().await;
     };
-    let session = Session::new(now(), Config { pipelining, ..plain() });
+    let config = Config { pipelining, ..plain() };
     tokio::select! {
         biased;
-        done = poll_times(polls, drive(session, near, recorder)) => (done, notes),
+        done = poll_times(polls, converse(config, near, recorder)) => (done, notes),
         () = serve => unreachable!(),
     }
 }
@@ -159,11 +159,11 @@ async fn a_panic_ends_one_connection_only() {
         let mails = (0..2).map(mail).collect();
         let dispatch = Panics { notes: notes.clone(), mails, at };
         let config = Config { pipelining: Pipelining::Cross, ..plain() };
-        let driver = tokio::spawn(drive(Session::new(now(), config), near, dispatch));
+        let driver = tokio::spawn(converse(config, near, dispatch));
         let (other_near, other_far) = duplex(4096);
         let other = recorder([mail(7)]);
         let other_notes = other.notes.clone();
-        let other = tokio::spawn(drive(Session::new(now(), plain()), other_near, other));
+        let other = tokio::spawn(converse(plain(), other_near, other));
 
         let mut peer = Peer::new(far);
         peer.introduce(&["PIPELINING"]).await;

@@ -136,10 +136,8 @@ enum Flood {
 /// A server that floods its client with TLS instead of greeting it; how the session ends.
 async fn flood(acceptor: TlsAcceptor, kind: Flood) -> CloseReason {
     let (listener, port) = listen().await;
-    let timeouts = Timeouts { greeting: Duration::from_millis(200), ..Timeouts::default() };
     let settings = TlsSettings { verification: Verification::Optional, ..TlsSettings::default() };
-    let config = Config { timeouts, ..require() };
-    let connector = connector(port, Security::Implicit, &settings, config);
+    let connector = connector(port, Security::Implicit, &settings, require());
     let serve = tokio::spawn(async move {
         let peer = accept(&listener).await;
         let Ok(mut stream) = acceptor.accept(peer.stream.into_inner()).await else { return };

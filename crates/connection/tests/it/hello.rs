@@ -8,6 +8,7 @@ use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup, ring::default_provider,
 };
 use rustls::{NamedGroup, ProtocolVersion, ServerConfig};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -203,4 +204,22 @@ async fn a_small_hello_is_the_last_one() {
             }
         }
     }
+}
+
+/// Q52: a server that says what it objects to does not choke.
+#[tokio::test]
+async fn an_objection_is_no_choking() {
+    let authority = Authority::new();
+    let (listener, port) = listen().await;
+    let connector = connector(port, Security::Implicit, &large(&authority), require());
+    let mut recorder = recorder([]);
+    let serve = async {
+        // A fatal alert: protocol version.
+        let mut peer = accept(&listener).await;
+        peer.stream.read_u8().await.unwrap();
+        peer.say_exactly("\x15\x03\x03\0\x02\x02\x46").await;
+        let _ = peer.stream.read_to_end(&mut Vec::new()).await;
+    };
+    let (result, ()) = tokio::join!(connector.run(|_| {}, &mut recorder), serve);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Handshake);
 }

@@ -79,8 +79,8 @@ async fn over_tcp(mail: Mail, script: impl AsyncFnOnce(Peer<TcpStream>)) -> Note
     let near = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let recorder = recorder([mail]);
     let notes = recorder.notes.clone();
-    let session = Session::new(now(), plain());
-    tokio::join!(drive(session, near, recorder), async { script(accept(&listener).await).await });
+    let config = plain();
+    tokio::join!(converse(config, near, recorder), async { script(accept(&listener).await).await });
     notes
 }
 
@@ -245,7 +245,7 @@ async fn run_deaf(last_words: &str) -> Notes {
     };
     let stream = Deaf { stream: near, octets_left: 200 };
     tokio::select! {
-        () = drive(Session::new(now(), plain()), stream, recorder) => notes,
+        () = converse(plain(), stream, recorder) => notes,
         () = serve => unreachable!(),
     }
 }
@@ -301,7 +301,7 @@ async fn thousands_of_recipients_go_through_narrow_sockets() {
     let near = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let recorder = recorder([big]);
     let notes = recorder.notes.clone();
-    let driver = tokio::spawn(drive(Session::new(now(), plain()), near, recorder));
+    let driver = tokio::spawn(converse(plain(), near, recorder));
     let mut peer = accept(&listener).await;
     peer.introduce(&["PIPELINING"]).await;
     peer.line().await;
@@ -330,7 +330,7 @@ async fn content_for_a_server_that_does_not_read_is_given_up() {
     let timeouts = Timeouts { content, min_rate: None, ..Timeouts::default() };
     let recorder = recorder([mail_with(0, octets(8 << 20))]);
     let notes = recorder.notes.clone();
-    let session = Session::new(now(), Config { timeouts, ..plain() });
+    let config = Config { timeouts, ..plain() };
     let serve = async {
         let mut peer = accept(&listener).await;
         peer.introduce(&["PIPELINING"]).await;
@@ -338,7 +338,7 @@ async fn content_for_a_server_that_does_not_read_is_given_up() {
         peer.say("250 ok\r\n250 ok\r\n354 go").await;
         peer
     };
-    let ((), _peer) = tokio::join!(drive(session, near, recorder), serve);
+    let ((), _peer) = tokio::join!(converse(config, near, recorder), serve);
     assert_eq!(notes.closed(), CloseReason::Timeout { stage: Stage::Content });
     assert_eq!(notes.outcomes(), [Outcome::NotSent(NotSent::Interrupted(Stage::Content))]);
 }

@@ -1,5 +1,6 @@
 //! The tokio shell against scripted servers: on duplex streams with a paused clock, and on loopback.
 
+mod audited;
 mod auth;
 mod certificates;
 mod deadlines;

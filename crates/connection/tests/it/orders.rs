@@ -22,14 +22,14 @@ async fn run_idle(
     let (near, far) = duplex(4096);
     let (recorder, orders) = ordered(mails);
     let notes = recorder.notes.clone();
-    let session = Session::new(now(), plain());
+    let config = plain();
     let serve = async {
         let mut peer = Peer::new(far);
         peer.introduce(&["PIPELINING"]).await;
         sleep(Duration::from_secs(60)).await;
         script(peer, orders).await;
     };
-    tokio::join!(drive(session, near, recorder), serve);
+    tokio::join!(converse(config, near, recorder), serve);
     notes
 }
 
@@ -173,7 +173,7 @@ async fn a_mail_without_room_comes_back() {
         returned: Vec::new(),
     };
     // The greeting is still to come.
-    tokio::join!(drive(Session::new(now(), plain()), near, &mut pushy), async { drop(far) });
+    tokio::join!(converse(plain(), near, &mut pushy), async { drop(far) });
     assert_eq!(pushy.returned, [mail(0), mail(1)]);
     assert_eq!(pushy.notes.submitted(), [Err(SubmitErrorReason::NoRoom); 2]);
     assert!(pushy.rooms.iter().all(|&room| room == 0));
@@ -196,7 +196,7 @@ async fn room_follows_the_mode() {
             sleep(Duration::from_secs(1)).await;
             assert_eq!(notes.submitted().len(), most);
         };
-        tokio::join!(drive(Session::new(now(), config), near, recorder), serve);
+        tokio::join!(converse(config, near, recorder), serve);
         assert!(notes.submitted().iter().all(Result::is_ok));
     }
 }

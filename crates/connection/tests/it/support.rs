@@ -270,8 +270,7 @@ pub(crate) async fn run(
     let (near, far) = duplex(capacity);
     let recorder = recorder(mails);
     let notes = recorder.notes.clone();
-    let session = Session::new(now(), config);
-    tokio::join!(drive(session, near, recorder), script(Peer::new(far)));
+    tokio::join!(converse(config, near, recorder), script(Peer::new(far)));
     notes
 }
 
@@ -289,7 +288,7 @@ pub(crate) async fn run_to_the_end(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        () = drive(Session::new(now(), config), near, recorder) => notes,
+        () = converse(config, near, recorder) => notes,
         () = serve => unreachable!(),
     }
 }
