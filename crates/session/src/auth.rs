@@ -21,8 +21,8 @@ const MAX_COMMAND: usize = 512;
 const REDACTED: &str = "[redacted]";
 
 impl Session {
-    /// Authenticates where credentials were given, with the mechanism behind `refused` in the order of
-    /// preference.
+    /// Authenticates where credentials were given, with the mechanism behind `refused` in the order
+    /// of preference.
     pub(crate) fn start_auth(&mut self, now: Instant, refused: Option<Mechanism>) {
         let Some(credentials) = self.config.credentials.clone() else {
             return self.become_ready(now);
@@ -57,7 +57,7 @@ impl Session {
     /// What the mechanism may want to know.
     fn surroundings(&self, mechanism: Mechanism) -> Surroundings<'_> {
         let offered = self.extensions.auth();
-        let nonce = self.config.entropy.as_ref().map(|entropy| {
+        let nonce = self.config.entropy.as_ref().map_or_else(String::new, |entropy| {
             // Each mechanism has a nonce of its own, should a session try several.
             format!("{}{}", STANDARD.encode(entropy.as_bytes()), mechanism as u8)
         });
@@ -120,7 +120,10 @@ impl Session {
                 self.take_step(now, step);
             }
             // The mechanism was refused, not the credentials: another one may do.
-            (504 | 534, _) => self.try_next(now, reply),
+            (504 | 534, _) => {
+                let refused = exchange.mechanism();
+                self.try_next(now, refused, reply);
+            }
             (_, Severity::TransientNegative | Severity::PermanentNegative) => {
                 self.refuse(Stage::Auth, reply)
             }
@@ -132,7 +135,7 @@ impl Session {
 
     /// The reply to `*`, which is 501 (RFC 4954 section 4), or what a server says instead.
     pub(crate) fn handle_cancelled(&mut self, now: Instant, reply: Reply<'_>) {
-        let Phase::AuthCancelled { cancelled, .. } = self.phase else { return };
+        let Phase::AuthCancelled { mechanism, cancelled } = self.phase else { return };
         match reply.code().severity() {
             Severity::PositiveCompletion | Severity::PositiveIntermediate => {
                 self.unexpected(now, Stage::Auth, reply)
@@ -140,7 +143,7 @@ impl Session {
             Severity::TransientNegative | Severity::PermanentNegative => match cancelled {
                 // Whatever else it says, it does not ask for a weaker mechanism.
                 Cancelled::Undecodable if matches!(reply.code().value(), 500 | 501 | 504 | 534) => {
-                    self.try_next(now, reply)
+                    self.try_next(now, mechanism, reply)
                 }
                 Cancelled::Undecodable => self.refuse(Stage::Auth, reply),
                 Cancelled::Refused => self.refuse(Stage::Auth, reply),
@@ -152,14 +155,9 @@ impl Session {
         }
     }
 
-    fn try_next(&mut self, now: Instant, reply: Reply<'_>) {
-        let refused = match &self.phase {
-            Phase::Auth(exchange) => Some(exchange.mechanism()),
-            Phase::AuthCancelled { mechanism, .. } => Some(*mechanism),
-            _ => None,
-        };
-        match self.next_mechanism(refused) {
-            Some(_) => self.start_auth(now, refused),
+    fn try_next(&mut self, now: Instant, refused: Mechanism, reply: Reply<'_>) {
+        match self.next_mechanism(Some(refused)) {
+            Some(_) => self.start_auth(now, Some(refused)),
             None => self.refuse(Stage::Auth, reply),
         }
     }

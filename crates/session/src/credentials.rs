@@ -58,8 +58,9 @@ enum Proof {
 
 /// Whether credentials may be used on a connection without TLS.
 ///
-/// This is meant for SCRAM and CRAM-MD5, too. They do not send the password, but whoever listens can
-/// try passwords on what they do send, and whoever is in between has the session once it is open.
+/// This is meant for SCRAM and CRAM-MD5, too. They do not send the password, but whoever listens
+/// can try passwords on what they do send, and whoever is in between has the session once it is
+/// open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PlaintextAuth {
     /// Never: the session ends instead.
@@ -114,14 +115,14 @@ impl Credentials {
         Mechanism::CramMd5,
     ];
 
-    /// A user name and a password, for SCRAM, PLAIN and LOGIN: the strongest that the server offers,
-    /// and only under TLS.
+    /// A user name and a password, for SCRAM, PLAIN and LOGIN: the strongest that the server
+    /// offers, and only under TLS.
     ///
     /// Both are prepared by SASLprep (RFC 4013) where its rules allow them; what they do not allow,
     /// such as characters younger than Unicode 3.2, is used as it is.
     ///
-    /// CRAM-MD5 has to be [asked for](Self::with_mechanisms): it rests on MD5, and a false server that
-    /// chooses the challenge is never found out.
+    /// CRAM-MD5 has to be [asked for](Self::with_mechanisms): it rests on MD5, and a false server
+    /// that chooses the challenge is never found out.
     ///
     /// # Errors
     ///
@@ -228,7 +229,8 @@ impl Credentials {
 
     /// Lets LOGIN send the user name on the AUTH line, which saves a round trip.
     ///
-    /// Off by default: a server that ignores it prompts for the user name and would be told the password.
+    /// Off by default: a server that ignores it prompts for the user name and would be told the
+    /// password.
     pub fn with_login_initial_response(mut self) -> Self {
         self.login_starts_with_user = true;
         self

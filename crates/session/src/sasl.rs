@@ -26,8 +26,8 @@ use scram::Scram;
 /// What a client says; wiped when dropped.
 pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
-/// Most challenges in one exchange. LOGIN needs two, SCRAM three; the rest is room for a server that
-/// asks for what it was given already.
+/// Most challenges in one exchange. LOGIN needs two, SCRAM three; the rest is room for a server
+/// that asks for what it was given already.
 pub(crate) const MAX_CHALLENGES: usize = 8;
 
 /// What an exchange is told besides the credentials.
@@ -37,8 +37,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) channel_binding: Option<ChannelBinding>,
     /// Whether the server offers any mechanism with channel binding.
     pub(crate) offers_binding: bool,
-    /// What no one can guess.
-    pub(crate) nonce: Option<String>,
+    /// What nobody can guess; empty where SCRAM is out of the question.
+    pub(crate) nonce: String,
     /// Host and port, as the user named them.
     pub(crate) server: Option<(&'a str, u16)>,
 }
@@ -61,7 +61,10 @@ enum Client {
     Login,
     Scram(Box<Scram>),
     /// XOAUTH2 and OAUTHBEARER, before the server says more than yes or no.
-    Bearer,
+    Bearer {
+        /// What is said to an error before the server refuses for good.
+        acknowledgement: &'static [u8],
+    },
     /// The token was refused; all that is left is to hear it once more.
     BearerRefused,
 }
@@ -97,35 +100,29 @@ impl Exchange {
         credentials: &Credentials,
         surroundings: Surroundings<'_>,
     ) -> Self {
-        let mut exchange =
-            Self { mechanism, client: Client::Single, responses: 0, challenges: 0, deferred: None };
-        exchange.deferred = match mechanism {
-            Mechanism::CramMd5 => None,
-            Mechanism::Plain => Some(plain(credentials)),
-            Mechanism::External => Some(Zeroizing::new(credentials.user().as_bytes().to_vec())),
-            Mechanism::Login => {
-                exchange.client = Client::Login;
-                let user = || Zeroizing::new(credentials.user().as_bytes().to_vec());
-                credentials.login_starts_with_user().then(user)
-            }
-            Mechanism::XOAuth2 => {
-                exchange.client = Client::Bearer;
-                Some(oauth::xoauth2(credentials))
-            }
-            Mechanism::OAuthBearer => {
-                exchange.client = Client::Bearer;
-                Some(oauth::oauthbearer(credentials, surroundings.server))
-            }
-            Mechanism::ScramSha1
-            | Mechanism::ScramSha1Plus
-            | Mechanism::ScramSha256
-            | Mechanism::ScramSha256Plus => {
-                let (scram, first) = Scram::new(mechanism, credentials, surroundings);
-                exchange.client = Client::Scram(Box::new(scram));
-                Some(first)
-            }
+        let user = || Zeroizing::new(credentials.user().as_bytes().to_vec());
+        let (binding, server) = (surroundings.channel_binding, surroundings.server);
+        let scram = |hash, bound| {
+            let (scram, first) = Scram::new(hash, bound, credentials, surroundings);
+            (Client::Scram(Box::new(scram)), Some(first))
         };
-        exchange
+        // RFC 7628 section 3.2.3 has an octet for OAUTHBEARER; XOAUTH2 wants an empty line.
+        let bearer = |acknowledgement: &'static [u8], first| {
+            (Client::Bearer { acknowledgement }, Some(first))
+        };
+        let (client, deferred) = match mechanism {
+            Mechanism::Plain => (Client::Single, Some(plain(credentials))),
+            Mechanism::Login => (Client::Login, credentials.login_starts_with_user().then(user)),
+            Mechanism::CramMd5 => (Client::Single, None),
+            Mechanism::ScramSha1 => scram(Hash::Sha1, None),
+            Mechanism::ScramSha1Plus => scram(Hash::Sha1, binding),
+            Mechanism::ScramSha256 => scram(Hash::Sha256, None),
+            Mechanism::ScramSha256Plus => scram(Hash::Sha256, binding),
+            Mechanism::XOAuth2 => bearer(b"", oauth::xoauth2(credentials)),
+            Mechanism::OAuthBearer => bearer(b"\x01", oauth::oauthbearer(credentials, server)),
+            Mechanism::External => (Client::Single, Some(user())),
+        };
+        Self { mechanism, client, responses: 0, challenges: 0, deferred }
     }
 
     pub(crate) fn mechanism(&self) -> Mechanism {
@@ -146,7 +143,7 @@ impl Exchange {
             return Step::Endless;
         }
         if self.mechanism == Mechanism::Login {
-            // Prompts vary so much, even in their encoding, that only their order can be relied upon.
+            // Prompts vary so much, even in their encoding, that only their order counts.
             return self.handle_prompt(credentials);
         }
         let Ok(challenge) = STANDARD.decode(text) else {
@@ -157,15 +154,9 @@ impl Exchange {
             (None, Client::Scram(scram)) => scram.handle_challenge(credentials, &challenge),
             (None, Client::Single) if self.responses > 0 => Step::Endless,
             (None, Client::Single) => Step::Respond(cram_md5(credentials, &challenge)),
-            (None, Client::Bearer) => {
+            (None, &mut Client::Bearer { acknowledgement }) => {
                 self.client = Client::BearerRefused;
-                let answer: &[u8] = match self.mechanism {
-                    // RFC 7628 section 3.2.3
-                    Mechanism::OAuthBearer => &[0x01],
-                    // XOAUTH2 wants an empty line.
-                    _ => &[],
-                };
-                Step::Refused(Zeroizing::new(answer.to_vec()), challenge.to_vec())
+                Step::Refused(Zeroizing::new(acknowledgement.to_vec()), challenge)
             }
             (None, Client::Login | Client::BearerRefused) => Step::Endless,
         };
@@ -201,7 +192,7 @@ impl Exchange {
     /// believable.
     pub(crate) fn is_complete(&self) -> bool {
         match &self.client {
-            Client::Single | Client::Bearer => self.responses == 1,
+            Client::Single | Client::Bearer { .. } => self.responses == 1,
             Client::Login => self.responses == 2,
             Client::Scram(scram) => scram.is_verified(),
             Client::BearerRefused => false,

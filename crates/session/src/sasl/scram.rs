@@ -10,12 +10,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use posthaste_reply::Mechanism;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::credentials::Credentials;
 use crate::event::AuthFailure;
+use crate::tls::ChannelBinding;
 
 use super::key::Salting;
 use super::{Cancelled, DerivedKey, Hash, KeyDerivation, Secret, Step, Surroundings};
@@ -55,29 +55,23 @@ enum State {
 }
 
 impl Scram {
-    /// An exchange, and its first message.
+    /// An exchange, bound to the TLS connection or not, and its first message.
     pub(super) fn new(
-        mechanism: Mechanism,
+        hash: Hash,
+        bound: Option<ChannelBinding>,
         credentials: &Credentials,
         surroundings: Surroundings<'_>,
     ) -> (Self, Secret) {
-        let hash = match mechanism {
-            Mechanism::ScramSha1 | Mechanism::ScramSha1Plus => Hash::Sha1,
-            _ => Hash::Sha256,
-        };
-        let is_plus = matches!(mechanism, Mechanism::ScramSha1Plus | Mechanism::ScramSha256Plus);
-        // RFC 5802 section 6: `y` lets a server that does offer channel binding see that somebody took
-        // it out of the list.
-        let gs2_header = match surroundings.channel_binding {
-            Some(_) if is_plus => "p=tls-exporter,,",
-            Some(_) if !surroundings.offers_binding => "y,,",
-            _ => "n,,",
+        let gs2_header = match (bound, surroundings.channel_binding) {
+            (Some(_), _) => "p=tls-exporter,,",
+            // RFC 5802 section 6: this lets a server that does offer channel binding see that
+            // somebody took it out of the list.
+            (None, Some(_)) if !surroundings.offers_binding => "y,,",
+            (None, _) => "n,,",
         };
         let mut binding = gs2_header.as_bytes().to_vec();
-        if let Some(data) = surroundings.channel_binding.filter(|_| is_plus) {
-            binding.extend_from_slice(data.as_bytes());
-        }
-        let nonce = surroundings.nonce.unwrap_or_default();
+        binding.extend_from_slice(bound.as_ref().map_or(&[], ChannelBinding::as_bytes));
+        let nonce = surroundings.nonce;
         let bare = format!("n={},r={nonce}", escaped(credentials.user()));
         let first = Zeroizing::new(format!("{gs2_header}{bare}").into_bytes());
         let binding = STANDARD.encode(binding);
@@ -92,7 +86,8 @@ impl Scram {
         }
     }
 
-    /// `server-first-message = [reserved-mext ","] nonce "," salt "," iteration-count ["," extensions]`
+    /// `server-first-message = [reserved-mext ","] nonce "," salt "," iteration-count
+    /// ["," extensions]`
     fn handle_server_first(
         &mut self,
         credentials: &Credentials,

@@ -191,7 +191,7 @@ fn rounds_are_bounded() {
 #[track_caller]
 fn scram(mechanism: Mechanism, nonce: &str, first: &str) -> (Exchange, Credentials) {
     let credentials = credentials("user", "pencil");
-    let nonce = Some(nonce.to_owned());
+    let nonce = nonce.to_owned();
     let surroundings = Surroundings { nonce, ..Surroundings::default() };
     let mut exchange = Exchange::new(mechanism, &credentials, surroundings);
     assert_eq!(initial(&mut exchange).unwrap(), first);
@@ -351,7 +351,7 @@ fn the_flag_tells_of_channel_binding() {
         (Mechanism::ScramSha256, None, true, "n,,"),
     ];
     for (mechanism, channel_binding, offers_binding, header) in cases {
-        let nonce = Some("abc".to_owned());
+        let nonce = "abc".to_owned();
         let surroundings = Surroundings { channel_binding, offers_binding, nonce, server: None };
         let mut exchange = Exchange::new(mechanism, &credentials, surroundings);
         check(initial(&mut exchange), header);
@@ -404,7 +404,7 @@ mod any_server {
                 _ => Credentials::new("u", "secret"),
             };
             let credentials = credentials.unwrap();
-            let nonce = Some("nonce".to_owned());
+            let nonce = "nonce".to_owned();
             let surroundings = Surroundings { nonce, ..Surroundings::default() };
             let mut exchange = Exchange::new(mechanism, &credentials, surroundings);
             let mut ended = false;

@@ -184,7 +184,7 @@ impl Session {
             },
             Exchange::BearerRefused(kind) if response == kind.acknowledgement() => Verdict::Refused,
             Exchange::BearerRefused(_) => Verdict::Garbled,
-            // Whoever comes by TLS is taken for who he says he is: the sink asks for no certificate.
+            // Whoever comes by TLS is believed: the sink asks for no certificate.
             Exchange::External if !self.tls_active => Verdict::Refused,
             Exchange::External => {
                 let users = &self.server.config.users;
