@@ -173,6 +173,7 @@ fn throttles_are_told_by_their_words() {
         (Content, "451 4.7.651 x", Connections),
         (Content, "451 4.7.500 Server busy. Please try again later", Host),
         (Content, "451 4.7.550 Access denied, please try again later", Source),
+        (Connecting, "451 IP temporarily blacklisted", Source),
         (Connecting, "421 RP-001 (SNT004) Unfortunately, some messages weren't sent", Source),
         (Connecting, "421 Trop de connexions OFR005_104", Connections),
         (Connecting, "421 4.7.0 Too many concurrent SMTP connections; try later", Connections),

@@ -86,28 +86,32 @@ impl Rule {
 
 /// What a negative reply means.
 pub(super) fn negative(reply: Reply<'_>, said_to: SaidTo) -> Classification {
+    // The table's last rules match any negative code.
+    let (class, scope, wait) = match deciding(reply, said_to) {
+        Some((rule, _)) => (rule.class, rule.scope, rule.wait),
+        None => (Class::LocalError, None, None),
+    };
+    Classification { class, scope: scope.unwrap_or_else(|| said_to.scope()), wait }
+}
+
+/// The first rule that matches.
+fn deciding(reply: Reply<'_>, said_to: SaidTo) -> Option<&'static Prepared> {
     let code = reply.code();
     let status = reply.enhanced_anywhere().filter(|status| status.agrees_with(code));
     let found = INDEX.find(&Words::of(reply));
-    let rule = INDEX.rules.iter().find(|(rule, words)| {
+    INDEX.rules.iter().find(|(rule, words)| {
         rule.matches(said_to, code, status)
             && words.iter().all(|any| found.get(any.clone()).is_some_and(|it| it.contains(&true)))
-    });
-    let Some((rule, _)) = rule else { return unknown(said_to) };
-    let scope = rule.scope.unwrap_or_else(|| said_to.scope());
-    Classification { class: rule.class, scope, wait: rule.wait }
+    })
 }
 
-/// The table's last rules match any negative code, so nothing is unknown.
-fn unknown(said_to: SaidTo) -> Classification {
-    Classification { class: Class::LocalError, scope: said_to.scope(), wait: None }
-}
+/// A rule, with the numbers of the phrases of which one must be there, for each place in it.
+type Prepared = (&'static Rule, Vec<Range<usize>>);
 
 /// The table, prepared so that a text is read once: wherever a word starts, the phrases with the
 /// same first octet are tried, whatever rule they belong to.
 struct Index {
-    /// With the numbers of the phrases of which one must be there, for each place in the rule.
-    rules: Vec<(&'static Rule, Vec<Range<usize>>)>,
+    rules: Vec<Prepared>,
     /// The phrases and their numbers, by first octet.
     phrases: Vec<Vec<(usize, &'static [u8])>>,
 }
@@ -182,5 +186,57 @@ mod tests {
             };
             assert!(rules.any(matches), "{code}");
         }
+    }
+
+    /// Each rule decides something that no rule before it does.
+    #[test]
+    fn no_rule_stands_in_the_shade_of_others() {
+        const STAGES: [SaidTo; 10] = [
+            SaidTo::Connecting,
+            SaidTo::Hello,
+            SaidTo::StartTls,
+            SaidTo::Auth,
+            SaidTo::Mail,
+            SaidTo::Rcpt,
+            SaidTo::Data,
+            SaidTo::Content,
+            SaidTo::Reset,
+            SaidTo::Quit,
+        ];
+        let mut idle = Vec::new();
+        for (place, rule) in RULES.iter().enumerate() {
+            let decides = |code: u16, words: &str, said_to| {
+                let status = rule
+                    .status
+                    .map(|(subject, detail, _)| format!("{}.{subject}.{detail} ", code / 100));
+                let raw = format!("{code} {}{words}\r\n", status.unwrap_or_default());
+                let reply = Reply::parse(raw.as_bytes()).unwrap();
+                deciding(reply, said_to).is_some_and(|(rule, _)| std::ptr::eq(*rule, &RULES[place]))
+            };
+            let codes = (400..600).filter(|code| {
+                let fits = |pattern: &u16| [*code, code / 10, code / 100].contains(pattern);
+                rule.codes.is_empty() || rule.codes.iter().any(fits)
+            });
+            let codes: Vec<_> = codes.collect();
+            let stages = if rule.at.is_empty() { &STAGES[..] } else { rule.at };
+            let sentences = sentences(rule.words);
+            let decides_any = sentences.iter().any(|words| {
+                codes.iter().any(|code| stages.iter().any(|at| decides(*code, words, *at)))
+            });
+            if !decides_any {
+                idle.push(format!("{:?} {:?} {:?}", rule.codes, rule.status, rule.words));
+            }
+        }
+        assert!(idle.is_empty(), "{idle:#?}");
+    }
+
+    /// Everything that a rule's words match: one alternative at each place.
+    fn sentences(words: &[&str]) -> Vec<String> {
+        words.iter().fold(vec![String::new()], |sentences, any| {
+            let with = |phrase: &str| -> Vec<_> {
+                sentences.iter().map(|sentence| format!("{sentence} {phrase}")).collect()
+            };
+            any.split('|').flat_map(with).collect()
+        })
     }
 }

@@ -26,7 +26,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[432], &["transition"]).is(AuthFailed).of(Account),
     said(&[432], &[]).status(7, 12).is(AuthFailed).of(Account),
 
-    // Who may not say so, in words that otherwise speak of limits or mailboxes. Microsoft 365.
+    // Microsoft 365 speaks of throttling where it is tired of what is wrong with the sender.
     said(&[5], &["send as|on behalf|sendas"]).is(SenderRejected).of(Sender),
     said(&[5], &["throttled", "mailbox full"]).is(MailboxFull).of(Recipient),
 
@@ -40,6 +40,7 @@ pub(super) static RULES: &[Rule] = &[
           too many unrecognized|too many nonmail|too many invalid|too many unknown"])
         .is(Throttled).of(Connection),
 
+    // How many recipients there may be in a session is not how many sessions.
     said(&[], &["too many recipients|too many rcpt", "in this session|per session|transaction"])
         .is(TooManyRecipients).of(Transaction),
     // How many connections there may be. All; Orange in French, GoDaddy with a text on the DNS.
@@ -89,6 +90,9 @@ pub(super) static RULES: &[Rule] = &[
     // NetEase (163, 126): HL is about the address, RP about the rate, DT about the content.
     said(&[4], &["hl:|rp:|dt:"]).is(Throttled).of(Source).wait_minutes(15),
     said(&[5], &["hl:|dt:|rp:"]).is(PolicySpam),
+    // Mimecast.
+    said(&[4], &["temporarily blacklisted|temporarily blocked"])
+        .is(Throttled).of(Source).wait_minutes(30),
     // Comcast.
     said(&[4], &["#rl0"]).is(Throttled).of(Source).wait_minutes(15),
     // Microsoft's consumer hosts, by reputation; RP-001 to RP-003 in older words.
@@ -181,7 +185,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &["relay", "denied|not permitted|not allowed|disallow|unable|prohibited|refused|\
           without auth|cannot"])
         .is(RelayDenied),
-    said(&[], &["relaying denied|relaying disallowed|we do not relay"]).is(RelayDenied),
+    said(&[], &["we do not relay"]).is(RelayDenied),
 
     // Authentication.
     said(&[5], &["need ehlo and auth|auth first|authenticate first|authentication required|\
@@ -241,8 +245,8 @@ pub(super) static RULES: &[Rule] = &[
           envelope sender", "must be same|must equal|must match|not match|not owned|not verified|\
           not allowed|invalid|not permitted|rejected|badmailfrom"])
         .is(SenderRejected).of(Sender),
-    said(&[5], &["sender rejected|sender address rejected|sender refused|sender denied|\
-          not allowed to send|not authorized to|not authorised to|not permitted to send|\
+    said(&[5], &["sender rejected|sender refused|sender denied|not allowed to send|\
+          not authorized to|not authorised to|not permitted to send|\
           email address is not verified|permissions to send|invalid sender|bad sender"])
         .is(SenderRejected).of(Sender),
 
@@ -265,21 +269,21 @@ pub(super) static RULES: &[Rule] = &[
         .is(PolicySpam),
     // Microsoft's consumer hosts.
     said(&[5], &["messages from", "weren't sent|were not sent"]).is(PolicySpam).of(Source),
-    said(&[5], &["content filter|spam filter|mail filter"]).is(PolicySpam),
+    said(&[5], &["content filter|mail filter"]).is(PolicySpam),
     said(&[5], &["blocked|connection denied|connection refused"]).is(PolicySpam).of(Source),
 
     // Storage of the server.
     said(&[], &["insufficient|not enough|no space|out of|low on|shortage", "storage|disk|space|\
           memory|system resource|resources"])
         .is(Storage).of(Host),
-    said(&[], &["space shortage|disk full|no space left"]).is(Storage).of(Host),
+    said(&[], &["disk full"]).is(Storage).of(Host),
 
     // Time that passed.
     said(&[], &["timeout exceeded|command timeout|connection timed out|session timed out|\
           timeout waiting|timeout - closing|lost input channel|idle too long|idle timeout|\
           connection expired|timed out waiting|data timeout"])
         .is(Timeout).of(Connection),
-    said(&[], &[]).status(4, 2).is(Timeout).of(Connection),
+    said(&[4], &[]).status(4, 2).is(Timeout).of(Connection),
 
     // Microsoft 365 has status codes of its own for it, and speaks of access or of trying again.
     said(&[4], &[]).statuses(7, 651, 653).is(Throttled).of(Connections).wait_minutes(15),
@@ -300,8 +304,7 @@ pub(super) static RULES: &[Rule] = &[
     // The same, but of nothing more than what was said: Mail.ru, Yandex, Mimecast, Yahoo.
     said(&[451], &["try again later|try later|come back later|essayer plus tard|\
           temporary server error|resource temporarily|resources temporarily|\
-          currently unavailable|temporarily deferred|temporarily rejected|\
-          temporarily blacklisted|deferred due to"])
+          currently unavailable|temporarily deferred|temporarily rejected|deferred due to"])
         .is(Throttled),
 
     // What is left of policy.
@@ -317,12 +320,10 @@ pub(super) static RULES: &[Rule] = &[
         .is(PolicyOther).of(Recipient),
 
     // Codes of the protocol have one meaning, once the words above were not said.
-    said(&[500, 504], &[]).to(&[Auth]).is(AuthFailed).of(Account),
-    said(&[501], &[]).to(&[Auth]).is(AuthFailed).of(Account),
+    said(&[500, 501, 504], &[]).to(&[Auth]).is(AuthFailed).of(Account),
     said(&[502], &[]).is(NotImplemented).of(Host),
     said(&[503], &[]).is(BadSequence).of(Connection),
     said(&[500, 501, 504, 555, 455], &[]).is(Syntax),
-    said(&[530], &[]).status(7, 0).to(&[StartTls]).is(TlsRequired).of(Connection),
     said(&[530], &[]).is(AuthRequired).of(Account),
     said(&[525], &[]).is(AuthFailed).of(Account),
     said(&[435], &[]).is(AuthTemp).of(Account),
@@ -351,7 +352,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &[]).status(2, 3).is(TooLarge).of(Recipient),
     said(&[], &[]).status(2, 4).is(LocalError).of(Recipient),
     said(&[4], &[]).status(2, 0).to(&[Data, Content]).is(LocalError).of(Recipient),
-    said(&[5], &[]).statuses(2, 251, 251).is(MailboxFull).of(Recipient),
+    said(&[5], &[]).status(2, 251).is(MailboxFull).of(Recipient),
     said(&[5], &[]).statuses(2, 252, 255).is(Throttled).of(Account),
     // X.3: the system.
     said(&[], &[]).status(3, 1).is(Storage).of(Host),
@@ -361,7 +362,9 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &[]).status(3, 4).is(TooLarge).of(Scope::Mail),
     said(&[4], &[]).statuses(3, 0, 999).is(LocalError).of(Host),
     // X.4: the network.
-    said(&[], &[]).status(4, 1).is(Timeout).of(Connection),
+    said(&[4], &[]).status(4, 1).is(Timeout).of(Connection),
+    // Microsoft 365: not in its directory.
+    said(&[5], &[]).status(4, 1).is(NoSuchUser).of(Recipient),
     said(&[4], &[]).status(4, 5).is(Throttled).of(Host),
     said(&[5], &[]).status(4, 5).is(Throttled).of(Account).wait_minutes(240),
     said(&[], &[]).status(4, 4).is(BadDomain).of(Recipient),
@@ -377,9 +380,9 @@ pub(super) static RULES: &[Rule] = &[
     // X.7: policy; Microsoft has a range of its own.
     said(&[5], &[]).statuses(7, 500, 999).is(PolicySpam).of(Source),
     said(&[], &[]).status(7, 2).is(PolicyOther).of(Recipient),
-    said(&[], &[]).statuses(7, 8, 8).is(AuthFailed).of(Account),
+    said(&[], &[]).status(7, 8).is(AuthFailed).of(Account),
     said(&[5], &[]).status(7, 3).to(&[Auth]).is(AuthFailed).of(Account),
-    said(&[5], &[]).statuses(7, 9, 9).to(&[Auth]).is(AuthFailed).of(Account),
+    said(&[5], &[]).status(7, 9).to(&[Auth]).is(AuthFailed).of(Account),
     said(&[], &[]).status(7, 10).is(TlsFailed),
     said(&[], &[]).status(7, 11).is(TlsRequired).of(Connection),
     said(&[], &[]).status(7, 13).is(MailboxDisabled).of(Account),
@@ -417,7 +420,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[4], &["queue|expansion"]).is(LocalError).of(Host),
     // Servers that greylist need not say so. Other reasons have other status codes.
     said(&[4], &[]).statuses(1, 0, 999).is(LocalError).of(Recipient),
-    said(&[4], &[]).statuses(2, 2, 999).is(LocalError).of(Recipient),
+    said(&[4], &[]).statuses(2, 5, 999).is(LocalError).of(Recipient),
     said(&[4], &[]).statuses(4, 0, 999).is(LocalError).of(Host),
     said(&[4], &[]).statuses(5, 0, 999).is(LocalError).of(Host),
     said(&[450, 451, 459], &[]).to(&[Rcpt]).is(Greylisted),

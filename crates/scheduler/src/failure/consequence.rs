@@ -140,7 +140,7 @@ fn about_mail(stage: Stage, severity: Severity, class: Class, scope: Scope) -> C
         ) => Retry,
         (_, Class::TooManyRecipients, _) if stage == Stage::Rcpt => Split,
         (_, Class::Greylisted, _) => Greylist,
-        (_, Class::Timeout, _) => Reconnect,
+        (Severity::Transient, Class::Timeout, _) => Reconnect,
         (Severity::Transient, Class::ShuttingDown, _) => SlowDown,
         (Severity::Transient, ..) => Retry,
         (Severity::Permanent, ..) => Fail,
@@ -247,6 +247,7 @@ mod tests {
         check(Mail, "421 too many messages in this connection", Reconnect);
         check(Mail, "451 exceeded maximum number of messages per connection", Reconnect);
         check(Mail, "451 4.4.2 Timeout - closing connection", Reconnect);
+        check(Final, "554 connection timed out", Fail);
         check(Final, "421 4.4.2 timeout exceeded", Reconnect);
         check(Idle, "421 4.4.2 timeout exceeded", Reconnect);
         check(Reset, "554 too many nonmail commands", Reconnect);
