@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use posthaste_connection::session::{
-    CloseReason, Config, NotSent, Outcome, Session, Stage, Timeouts,
-};
-use posthaste_connection::{Command, drive};
+use posthaste_connection::Command;
+use posthaste_connection::session::{CloseReason, Config, NotSent, Outcome, Stage, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::sleep;
 
+use crate::audited::converse;
 use crate::support::{
     Peer, delivered, mail, mail_with, now, octets, ordered, plain, run, run_to_the_end,
 };

@@ -9,9 +9,10 @@ use std::time::Duration;
 use posthaste_connection::session::{
     Config, Event, Mail, Outcome, Pipelining, Session, SubmitError, TransactionId,
 };
-use posthaste_connection::{Command, Dispatch, Security, drive};
+use posthaste_connection::{Command, Dispatch, Security};
 use tokio::io::{AsyncReadExt, duplex};
 
+use crate::audited::converse;
 use crate::support::{Note, Notes, Peer, listen, mail, mail_with, now, octets, plain, recorder};
 use crate::tls::{Authority, accept_tls, connector, require};
 

@@ -5,15 +5,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use posthaste_connection::drive;
 use posthaste_connection::session::{
-    CloseReason, Config, Envelope, ForwardPath, Mail, Mailbox, NotSent, Outcome, Refusal, Session,
-    Stage, Timeouts, TlsPolicy,
+    CloseReason, Config, Envelope, ForwardPath, Mail, Mailbox, NotSent, Outcome, Refusal, Stage,
+    Timeouts, TlsPolicy,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
+use crate::audited::converse;
 use crate::support::{
     Notes, Peer, accept, delivered, listen, mail, mail_with, now, octets, plain, recorder, run,
 };
@@ -173,7 +173,8 @@ async fn a_failed_write_is_explained_by_the_reply_before_it() {
 /// TX-20, CL-04: the same with sockets, where what was not read turns the close into a reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reset_is_explained_by_the_reply_before_it() {
-    let big = mail_with(0, octets(4 << 20));
+    // More than both sockets hold.
+    let big = mail_with(0, octets(12 << 20));
     for _ in 0..50 {
         let notes = over_tcp(big.clone(), async |mut peer| {
             peer.introduce(&["PIPELINING"]).await;

@@ -7,12 +7,13 @@ use posthaste_connection::session::{
     CloseReason, Config, Event, Mail, Pipelining, Session, Stage, SubmitError, SubmitErrorReason,
     TransactionId, Violation,
 };
-use posthaste_connection::{Command, Dispatch, drive};
+use posthaste_connection::{Command, Dispatch};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Note, Notes, Peer, mail, mail_with, now, octets, ordered, plain};
+use crate::audited::converse;
+use crate::support::{Note, Notes, Peer, mail, mail_with, octets, ordered, plain};
 
 /// A session that has become idle, and the script for it from there.
 async fn run_idle(

@@ -9,13 +9,15 @@ use posthaste_connection::session::{
     ClientName, CloseReason, Config, Content, Envelope, Event, Finished, ForwardPath, Mail,
     Mailbox, Outcome, Session, SubmitError, SubmitErrorReason, TlsPolicy, TransactionId,
 };
-use posthaste_connection::{Command, Dispatch, Info, drive};
+use posthaste_connection::{Command, Dispatch, Info};
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream,
     duplex,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+
+use crate::audited::converse;
 
 /// The clock that the driver goes by.
 pub(crate) fn now() -> Instant {
