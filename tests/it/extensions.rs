@@ -81,6 +81,15 @@ async fn content_by_bdat_arrives() {
     deliver("ehlo=-CHUNKING", mails(20, 1), by_data).await;
 }
 
+/// CHUNK-17: a server that offers CHUNKING and does not know BDAT gets the mail by DATA, once.
+#[tokio::test]
+async fn content_goes_by_data_where_bdat_is_not_known() {
+    let query = "fault=at%3Dfinal first%3D1 reply%3D\"502 5.5.1 not implemented\"";
+    let by_bdat = |mailer: MailerBuilder| mailer.max_connections(1).chunking(Chunking::Always);
+    let stats = deliver(query, mails(50, 2), by_bdat).await;
+    assert_eq!((stats.mails, stats.recipients, stats.connections.opened), (50, 100, 2));
+}
+
 #[tokio::test]
 async fn lmtp_delivers_in_every_mode() {
     // LMTP-01, LMTP-03

@@ -243,6 +243,9 @@ pub(crate) fn describe(reason: &CloseReason) -> String {
         CloseReason::Violation { stage, violation } => {
             format!("server broke the protocol at {stage}: {}", violated(violation))
         }
+        CloseReason::Objected { objection: Objection::Chunking, .. } => {
+            format!("server does without BDAT from now on: {}", objected(Objection::Chunking))
+        }
         CloseReason::Objected { stage, objection } => {
             format!("server bears no such pipelining at {stage}: {}", objected(*objection))
         }
@@ -273,6 +276,7 @@ fn objected(objection: Objection) -> &'static str {
         Objection::Close => "it closed the connection",
         Objection::Stall => "it fell silent",
         Objection::Surplus => "it sent more replies than commands came",
+        Objection::Chunking => "it does not know BDAT, although it offers CHUNKING",
     }
 }
 

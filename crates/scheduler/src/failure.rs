@@ -9,7 +9,7 @@ mod consequence;
 use std::time::Duration;
 
 use posthaste_session::reply::{ReplyBuf, ReplyCode, Scope};
-use posthaste_session::{CloseReason, NotSent, Outcome, Refusal, Stage, Violation};
+use posthaste_session::{CloseReason, NotSent, Objection, Outcome, Refusal, Stage, Violation};
 
 pub use self::consequence::{Consequence, Reading, read};
 use crate::planner::Answer;
@@ -225,6 +225,8 @@ pub fn connect_failed(failure: ConnectFailure) -> Closed {
 pub fn closed(reason: &CloseReason) -> Closed {
     match reason {
         CloseReason::Quit | CloseReason::Aborted { .. } => Closed::Unremarkable,
+        // It is known from now on, and everything goes by DATA.
+        CloseReason::Objected { objection: Objection::Chunking, .. } => Closed::Unremarkable,
         CloseReason::Objected { .. } => Closed::Objected,
         CloseReason::Refused { stage, reply } => session_refused(*stage, reply),
         CloseReason::Shutdown { stage, reply } => shut_down(*stage, reply),
@@ -311,7 +313,7 @@ fn is_shutdown(reply: &ReplyBuf) -> bool {
 #[cfg(test)]
 mod tests {
     use posthaste_session::reply::{FrameError, Protocol, Reply};
-    use posthaste_session::{AuthFailure, Objection, Requirement};
+    use posthaste_session::{AuthFailure, Requirement};
 
     use super::*;
 
@@ -453,6 +455,10 @@ mod tests {
                 Closed::Requirement,
             ),
             (CloseReason::Objected { stage: Mail, objection: Objection::Close }, Closed::Objected),
+            (
+                CloseReason::Objected { stage: Final, objection: Objection::Chunking },
+                Closed::Unremarkable,
+            ),
             (CloseReason::Unavailable(Requirement::Tls), Closed::Requirement),
         ] {
             assert_eq!(closed(&reason), expected, "{reason:?}");

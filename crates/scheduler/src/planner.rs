@@ -28,8 +28,8 @@ use fastrand::Rng;
 use posthaste_session::Pipelining;
 
 pub use action::{
-    Action, Again, Answer, AttemptResult, Cancelled, ConnectionId, GiveUp, Hold, JobId, NewJob,
-    Pull, Record, ServerId,
+    Action, Again, Answer, AttemptResult, Bdat, Cancelled, ConnectionId, GiveUp, Hold, JobId,
+    NewJob, Pull, Record, ServerId,
 };
 pub use config::{Exhausted, Fault, PipeliningPolicy, PlannerConfig, ServerLimits};
 

@@ -1,5 +1,7 @@
 //! What a server's LIMITS leave of a session (RFC 9422 section 4).
 
+use std::collections::HashSet;
+
 use posthaste_reply::Limits9422;
 
 use crate::address::ForwardPath;
@@ -15,7 +17,16 @@ pub(crate) struct Budget {
     /// MAIL commands sent; refused ones count.
     mails: u32,
     /// The recipients' domains, in lower case, where they are limited.
-    domains: Vec<Box<str>>,
+    domains: HashSet<Box<str>>,
+}
+
+/// What a session has for a mail.
+#[derive(Debug, Default)]
+pub(crate) struct Share {
+    /// The recipients who must be left to another transaction, by their places, in order.
+    pub(crate) withheld: Vec<usize>,
+    /// The domains that the others add.
+    pub(crate) domains: HashSet<Box<str>>,
 }
 
 impl Budget {
@@ -29,41 +40,47 @@ impl Budget {
         left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX)
     }
 
-    /// The recipients who must be left to another transaction, by their places, in order.
-    pub(crate) fn withheld(&mut self, limits: Limits9422, envelope: &Envelope) -> Vec<usize> {
+    /// What is left for this mail. The limit of domains may be one of the session or of the transaction; keeping
+    /// to it in the session keeps to it in both.
+    pub(crate) fn share(&self, limits: Limits9422, envelope: &Envelope) -> Share {
         let most = to_usize(limits.rcpt_max);
         let most_domains = limits.rcpt_domain_max.map(|most| to_usize(Some(most)));
         let most_domains = most_domains.filter(|&most| most <= MAX_DOMAINS);
-        let count = envelope.forward_paths().len();
-        if count <= most && most_domains.is_none() {
-            return Vec::new();
+        let mut share = Share::default();
+        if envelope.forward_paths().len() <= most && most_domains.is_none() {
+            return share;
         }
         let mut admitted = 0;
-        let mut withheld = Vec::new();
         for (place, path) in envelope.forward_paths().iter().enumerate() {
-            let fits = admitted < most && most_domains.is_none_or(|most| self.knows(path, most));
+            let fits = admitted < most
+                && most_domains.is_none_or(|most| self.has_room_for(path, most, &mut share));
             if fits {
                 admitted += 1;
             } else {
-                withheld.push(place);
+                share.withheld.push(place);
             }
         }
-        withheld
+        share
     }
 
-    /// Whether the domain is one of those used already, or can become one. The limit may be one of the session
-    /// or of the transaction; keeping to it in the session keeps to it in both.
-    fn knows(&mut self, path: &ForwardPath, most: usize) -> bool {
+    /// Takes note that a mail with these domains is sent.
+    pub(crate) fn enter(&mut self, domains: HashSet<Box<str>>) {
+        self.domains.extend(domains);
+    }
+
+    /// Whether the path's domain is one of those used already, or can become one.
+    fn has_room_for(&self, path: &ForwardPath, most: usize, share: &mut Share) -> bool {
         let domain = match path {
             ForwardPath::Postmaster => "",
             ForwardPath::Mailbox(mailbox) => mailbox.domain(),
         };
-        if self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain)) {
+        let domain = domain.to_ascii_lowercase();
+        if self.domains.contains(domain.as_str()) || share.domains.contains(domain.as_str()) {
             return true;
         }
-        let has_room = self.domains.len() < most;
+        let has_room = self.domains.len() + share.domains.len() < most;
         if has_room {
-            self.domains.push(domain.to_ascii_lowercase().into());
+            share.domains.insert(domain.into());
         }
         has_room
     }
@@ -83,13 +100,20 @@ mod tests {
         Envelope::new(ReversePath::Null, paths).unwrap()
     }
 
+    /// The places withheld of a mail to these recipients, which is then sent.
+    fn send(budget: &mut Budget, limits: Limits9422, recipients: &str) -> Vec<usize> {
+        let Share { withheld, domains } = budget.share(limits, &envelope(recipients));
+        budget.enter(domains);
+        withheld
+    }
+
     #[test]
     fn recipients_beyond_the_limit_are_withheld() {
         // LIM-02
         let limits = Limits9422 { rcpt_max: Some(2), ..Limits9422::default() };
         let mut budget = Budget::default();
-        assert_eq!(budget.withheld(limits, &envelope("a@x b@y c@x d@x")), [2, 3]);
-        assert!(budget.withheld(limits, &envelope("a@x b@y")).is_empty());
+        assert_eq!(send(&mut budget, limits, "a@x b@y c@x d@x"), [2, 3]);
+        assert!(send(&mut budget, limits, "a@x b@y").is_empty());
     }
 
     #[test]
@@ -97,9 +121,11 @@ mod tests {
         // LIM-03
         let limits = Limits9422 { rcpt_domain_max: Some(2), ..Limits9422::default() };
         let mut budget = Budget::default();
-        assert!(budget.withheld(limits, &envelope("a@X b@x")).is_empty());
-        assert_eq!(budget.withheld(limits, &envelope("a@y a@z b@x")), [1]);
-        assert_eq!(budget.withheld(limits, &envelope("a@z")), [0]);
+        assert!(send(&mut budget, limits, "a@X b@x").is_empty());
+        // What is only looked at uses nothing up.
+        assert!(budget.share(limits, &envelope("a@q")).withheld.is_empty());
+        assert_eq!(send(&mut budget, limits, "a@y a@z b@x"), [1]);
+        assert_eq!(send(&mut budget, limits, "a@z"), [0]);
     }
 
     #[test]

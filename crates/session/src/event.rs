@@ -27,8 +27,9 @@ pub enum Event {
     PipeliningProven(Pipelining),
     /// The server did not bear a pipelining mode.
     PipeliningLowered(PipeliningLowered),
-    /// The server offers CHUNKING and answered the first BDAT as if it did not know it. The mail, and all others of
-    /// this session, go by DATA.
+    /// The server offers CHUNKING and answered the first BDAT as if it did not know it. The session ends, since the
+    /// server may have taken content for commands; on the next connection [`Chunking::Off`](crate::Chunking::Off) is in
+    /// place.
     ChunkingRefused(ReplyBuf),
     /// A reply to nothing that was asked; [`Event::Closed`] follows.
     Unsolicited(ReplyBuf),
@@ -49,7 +50,7 @@ pub struct PipeliningLowered {
     pub objection: Objection,
 }
 
-/// How a server shows that it does not bear a pipelining mode.
+/// How a server shows that it does not bear a pipelining mode, or BDAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Objection {
     /// 503 to a command that had come in the same flight as others.
@@ -62,6 +63,8 @@ pub enum Objection {
     Stall,
     /// It sent more replies than it was asked for.
     Surplus,
+    /// It answered BDAT as if it did not know it, although it offers CHUNKING.
+    Chunking,
 }
 
 /// Why a session ended.
@@ -101,7 +104,7 @@ pub enum CloseReason {
         /// How.
         violation: Violation,
     },
-    /// The server did not bear the pipelining mode and cannot be talked to any further on this connection.
+    /// The server did not bear the pipelining mode, or BDAT, and cannot be talked to any further on this connection.
     Objected {
         /// What was awaited.
         stage: Stage,

@@ -18,8 +18,8 @@ pub enum EnvelopeError {
     #[error("envelope has no recipient")]
     NoRecipient,
     /// More than [`MAX_RECIPIENTS`].
-    #[error("envelope has {0} recipients, and at most {MAX_RECIPIENTS} are allowed")]
-    TooManyRecipients(usize),
+    #[error("envelope has more than {MAX_RECIPIENTS} recipients")]
+    TooManyRecipients,
 }
 
 /// One recipient: a forward-path, and what is asked for it beyond delivery.
@@ -78,7 +78,7 @@ impl Envelope {
     ) -> Result<Self, EnvelopeError> {
         let mut forward_paths = Vec::new();
         let mut recipient_options = Vec::new();
-        for recipient in recipients {
+        for recipient in recipients.into_iter().take(MAX_RECIPIENTS + 1) {
             let Recipient { forward_path, options } = recipient.into();
             if options.is_some() {
                 recipient_options.resize(forward_paths.len(), None);
@@ -95,7 +95,7 @@ impl Envelope {
             1..=MAX_RECIPIENTS => {
                 Ok(Self { reverse_path, forward_paths, options: None, recipient_options })
             }
-            count => Err(EnvelopeError::TooManyRecipients(count)),
+            _ => Err(EnvelopeError::TooManyRecipients),
         }
     }
 

@@ -39,7 +39,8 @@ impl Outcome {
 /// A negative reply and where in the transaction it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the reply answered: [`Stage::Mail`], [`Stage::Rcpt`], [`Stage::Data`] or [`Stage::Final`].
+    /// What the reply answered: [`Stage::Mail`], [`Stage::Rcpt`], [`Stage::Data`], [`Stage::Content`] or
+    /// [`Stage::Final`].
     pub stage: Stage,
     /// The server's words.
     pub reply: ReplyBuf,

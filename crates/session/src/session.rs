@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use posthaste_reply::{Escaped, Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
 
+use crate::budget::Budget;
 use crate::config::{Chunking, Config, Pipelining};
 use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
 use crate::mail::{Mail, PartialRefusal};
@@ -219,17 +220,23 @@ impl Session {
         if let Err(unsendable) = self.check_sendable(&mail) {
             return refuse(mail, SubmitErrorReason::Unsendable(unsendable));
         }
-        let withheld = self.transfer.withheld(self.extensions.limits(), &mail);
-        if !withheld.is_empty() && mail.partial_refusal == PartialRefusal::AllOrNothing {
+        let limits = self.extensions.limits();
+        let share = self.transfer.share(limits, &mail);
+        let is_partial = !share.withheld.is_empty();
+        let is_empty = share.withheld.len() == mail.envelope.forward_paths().len();
+        if is_partial
+            && mail.partial_refusal == PartialRefusal::AllOrNothing
+            && !Budget::default().share(limits, &mail.envelope).withheld.is_empty()
+        {
             let reason = SubmitErrorReason::Unsendable(Unsendable::TooManyRecipients);
             return refuse(mail, reason);
         }
-        if withheld.len() == mail.envelope.forward_paths().len() {
+        if is_empty || is_partial && mail.partial_refusal == PartialRefusal::AllOrNothing {
             // The domains of this session are used up.
             self.quit(now);
             return refuse(mail, SubmitErrorReason::NoRoom);
         }
-        let id = self.transfer.add(mail, &withheld);
+        let id = self.transfer.add(mail, share);
         self.settle(now);
         Ok(id)
     }
@@ -324,7 +331,10 @@ impl Session {
     ///
     /// All that the server had said before is forgotten (RFC 3207 section 4.2).
     pub fn tls_established(&mut self, now: Instant, tls: TlsState) {
-        debug_assert!(matches!(self.phase, Phase::Handshake), "no handshake was asked for");
+        if !matches!(self.phase, Phase::Handshake) {
+            // It ended in the meantime.
+            return;
+        }
         self.tls = Some(tls);
         self.extensions = Extensions::default();
         self.framer.reset();

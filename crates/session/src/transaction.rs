@@ -24,6 +24,8 @@ pub(crate) struct Transaction {
     pub(crate) starts_over: bool,
     /// A chunk of the content has been taken.
     pub(crate) has_chunk: bool,
+    /// Position where the BDAT of its last chunk so far begins.
+    pub(crate) chunk_start: u64,
     /// Position in the transmitted octets where MAIL ends.
     mail_end: Option<u64>,
     /// Position where the content ends, with all that goes with it.
@@ -32,8 +34,10 @@ pub(crate) struct Transaction {
     content_deadline: Option<Instant>,
     refusal: Option<Refusal>,
     recipients: Vec<Recipient>,
-    /// The recipient whom the next reply to RCPT, or the next final reply of LMTP, is about.
+    /// The recipient whom the next reply to RCPT is about.
     cursor: usize,
+    /// The recipient from whom on the next final reply of LMTP is about an accepted one.
+    finals: usize,
     accepted: usize,
     has_stray_recipient: bool,
     timing: Timing,
@@ -95,12 +99,14 @@ impl Transaction {
             flight: Pipelining::Off,
             starts_over: false,
             has_chunk: false,
+            chunk_start: 0,
             mail_end: None,
             content_end: None,
             content_deadline: None,
             refusal: None,
             recipients,
             cursor: 0,
+            finals: 0,
             accepted: 0,
             has_stray_recipient: false,
             timing: Timing::default(),
@@ -156,6 +162,11 @@ impl Transaction {
     /// The whole mail is refused: by MAIL, DATA or the final reply.
     pub(crate) fn refuse(&mut self, stage: Stage, reply: ReplyBuf) {
         self.refusal = Some(Refusal { stage, reply });
+    }
+
+    /// The refusal turns out not to be believable.
+    pub(crate) fn forget_refusal(&mut self) {
+        self.refusal = None;
     }
 
     pub(crate) fn is_refused(&self) -> bool {
@@ -218,13 +229,15 @@ impl Transaction {
 
     /// The next final reply of LMTP: it is about the first accepted recipient that has none yet (RFC 2033
     /// section 4.2).
-    pub(crate) fn final_reply(&mut self, reply: ReplyBuf) {
-        let waits = |recipient: &&mut Recipient| matches!(recipient, Recipient::Accepted);
-        let Some(recipient) = self.recipients.iter_mut().find(waits) else { return };
+    pub(crate) fn final_reply(&mut self, stage: Stage, reply: ReplyBuf) {
+        let mut rest = self.recipients.iter_mut().enumerate().skip(self.finals);
+        let waiting = rest.find(|(_, recipient)| matches!(recipient, Recipient::Accepted));
+        let Some((at, recipient)) = waiting else { return };
+        self.finals = at + 1;
         *recipient = if reply.code().is_positive_completion() {
             Recipient::Delivered(reply)
         } else {
-            Recipient::Refused(Refusal { stage: Stage::Final, reply })
+            Recipient::Refused(Refusal { stage, reply })
         };
     }
 
@@ -272,7 +285,10 @@ impl Transaction {
             (Recipient::Delivered(reply), _) => Outcome::Delivered(reply),
             (Recipient::Withheld, _) => Outcome::NotSent(NotSent::Limit),
             (_, Some(refusal)) => Outcome::Refused(refusal.clone()),
-            (Recipient::Accepted, None) if may_be_accepted => Outcome::InDoubt,
+            // Of one whose refusal does not count, nobody knows whether it was one.
+            (Recipient::Accepted | Recipient::Refused(_), None) if may_be_accepted => {
+                Outcome::InDoubt
+            }
             (_, None) => Outcome::NotSent(not_sent),
         };
         let outcomes = self.recipients.into_iter().map(outcome).collect();

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use posthaste_reply::Limits9422;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::config::Pipelining;
 use crate::mail::Mail;
 use crate::outcome::TransactionId;
@@ -44,8 +44,6 @@ pub(crate) struct Transfer {
     needs_reset: bool,
     /// [`MAX_GROUP`] was reached, and half of it has to be answered first.
     is_group_full: bool,
-    /// The server offers CHUNKING and does not do it.
-    bdat_refused: bool,
     budget: Budget,
     next_id: u64,
 }
@@ -88,7 +86,6 @@ impl Transfer {
             sending: 0,
             needs_reset: false,
             is_group_full: false,
-            bdat_refused: false,
             budget: Budget::default(),
             next_id: 0,
         }
@@ -118,15 +115,16 @@ impl Transfer {
         left.min(most - self.transactions.len().min(most))
     }
 
-    /// The recipients of this mail whom the server does not take in this transaction.
-    pub(crate) fn withheld(&mut self, limits: Limits9422, mail: &Mail) -> Vec<usize> {
-        self.budget.withheld(limits, &mail.envelope)
+    /// What the server's limits leave to others of this mail's recipients.
+    pub(crate) fn share(&self, limits: Limits9422, mail: &Mail) -> Share {
+        self.budget.share(limits, &mail.envelope)
     }
 
-    pub(crate) fn add(&mut self, mail: Mail, withheld: &[usize]) -> TransactionId {
+    pub(crate) fn add(&mut self, mail: Mail, Share { withheld, domains }: Share) -> TransactionId {
+        self.budget.enter(domains);
         let id = TransactionId(self.next_id);
         self.next_id += 1;
-        self.transactions.push_back(Transaction::new(id, mail, withheld));
+        self.transactions.push_back(Transaction::new(id, mail, &withheld));
         id
     }
 
@@ -138,11 +136,6 @@ impl Transfer {
     /// When the content that is on its way must be out at the latest.
     pub(crate) fn content_deadline(&self) -> Option<Instant> {
         self.transactions.front()?.content_deadline()
-    }
-
-    /// Whether the server has been found not to do BDAT.
-    pub(crate) fn bdat_refused(&self) -> bool {
-        self.bdat_refused
     }
 
     pub(crate) fn stage(&self, written: u64) -> Stage {
@@ -194,10 +187,16 @@ impl Transfer {
         }
     }
 
+    /// Whether the content that is being answered has several final replies.
+    fn has_several_finals(&self) -> bool {
+        self.transactions.front().is_some_and(|front| front.accepted() > 1)
+    }
+
     /// Whether the next command has to wait for replies.
     fn must_wait(&mut self, mode: Pipelining, next: Next) -> bool {
-        // A mail that starts over goes out before the next one, once its first try is answered.
-        if self.transactions.front().is_some_and(|front| front.starts_over) {
+        // A mail that starts over goes out before the next one, once its first try is answered. Behind one that is
+        // refused, the replies still to come tell whether the server has a transaction open.
+        if self.transactions.front().is_some_and(|front| front.starts_over || front.is_refused()) {
             return true;
         }
         let outstanding = self.expected.len();

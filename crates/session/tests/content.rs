@@ -63,6 +63,18 @@ impl Client {
         }
     }
 
+    /// Writes so many octets of what there is to say.
+    fn write(&mut self, octets: usize) {
+        let mut left = octets;
+        while left > 0 {
+            let mut slices = [IoSlice::new(&[]); 1];
+            assert_eq!(self.session.poll_transmit(&mut slices), 1);
+            let octets = slices[0].len().min(left);
+            self.session.transmitted(self.now, octets);
+            left -= octets;
+        }
+    }
+
     /// Writes all there is to say, and returns the sizes of the chunks in it.
     fn chunks(&mut self) -> Vec<(usize, bool)> {
         let said = self.said();
@@ -138,6 +150,21 @@ fn check_refused(keywords: &str, ahead: usize) {
     assert_eq!((refusal.stage, refusal.reply.code().value()), (Stage::Content, 552));
     client.session.submit(client.now, finished.mail).unwrap();
     assert!(client.said().starts_with("RSET\r\n")); // CHUNK-07
+}
+
+/// CHUNK-06: what has not been written of it is not begun at all.
+#[test]
+fn a_chunk_that_is_not_out_yet_is_taken_back() {
+    let mut client = Client::chunked("250-PIPELINING\r\n", 2 * MIB);
+    // The first chunk, and nothing else, is queued until it is out.
+    client.write(MIB + "BDAT 1048576\r\n".len());
+    client.hear("552 too much\r\n");
+    assert_eq!(client.said(), "");
+    let finished = client.finished().unwrap();
+    let Outcome::Refused(refusal) = &finished.outcomes[0] else { panic!("{finished:?}") };
+    assert_eq!((refusal.stage, refusal.reply.code().value()), (Stage::Content, 552));
+    client.session.submit(client.now, finished.mail).unwrap();
+    assert!(client.said().starts_with("RSET\r\nMAIL FROM:<>"));
 }
 
 #[test]

@@ -506,7 +506,7 @@ impl Simulation {
         for action in std::mem::take(&mut self.actions) {
             self.trace.push((self.now, action));
             match action {
-                Action::Open { server, connection, pipelining } => {
+                Action::Open { server, connection, pipelining, .. } => {
                     self.open(server.index(), connection, pipelining);
                 }
                 Action::Wake { connection } => {

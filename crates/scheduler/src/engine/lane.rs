@@ -7,21 +7,21 @@ use std::task::{Context, Poll, Waker};
 use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
-    CloseReason, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError, SubmitErrorReason,
-    TransactionId,
+    Chunking, CloseReason, Config, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError,
+    SubmitErrorReason, TransactionId,
 };
 
 use super::port::{End, Orders, Port};
 use super::state::{Open, State};
 use super::{Observation, Shared};
 use crate::failure::{self, Closed, ConnectFailure};
-use crate::planner::{ConnectionId, JobId, Pull, ServerId};
+use crate::planner::{Bdat, ConnectionId, JobId, Pull, ServerId};
 use crate::report::Trouble;
 use crate::time::Time;
 
 /// Opens a connection in a task of its own.
 pub(super) fn open(shared: &Arc<Shared>, open: Open) {
-    let Open { server, connection, pipelining, connector, port } = open;
+    let Open { server, connection, pipelining, bdat, connector, port } = open;
     let mut lane = Lane {
         shared: Arc::clone(shared),
         server,
@@ -38,7 +38,13 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         how: Closed::Broken,
     };
     shared.runtime.spawn(async move {
-        let run = connector.run(|config| config.pipelining = pipelining, &mut lane);
+        let adjust = |config: &mut Config| {
+            config.pipelining = pipelining;
+            if bdat == Bdat::Never {
+                config.chunking = Chunking::Off;
+            }
+        };
+        let run = connector.run(adjust, &mut lane);
         // Dropped, it gives every mail its outcome.
         let result = tokio::select! {
             biased;
@@ -212,6 +218,9 @@ impl Dispatch for Lane {
             Event::PipeliningLowered(lowered) => shared.plan(|state, now| {
                 state.planner.pipelining_lowered(now, connection, lowered.to, &mut state.actions);
             }),
+            Event::ChunkingRefused(_) => {
+                shared.plan(|state, now| state.planner.bdat_refused(now, connection));
+            }
             Event::Transcript(line) => shared.observe(Observation::Transcript(connection, &line)),
             Event::TokenRefused(words) => {
                 shared.observe(Observation::TokenRefused(self.server, connection, &words));

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::port::{End, Orders, Port};
 use crate::ledger::Ledger;
-use crate::planner::{Action, ConnectionId, JobId, Planner, Record, ServerId};
+use crate::planner::{Action, Bdat, ConnectionId, JobId, Planner, Record, ServerId};
 use crate::report::{Report, Trouble};
 use crate::time::Time;
 
@@ -60,6 +60,7 @@ pub(super) struct Open {
     pub(super) server: ServerId,
     pub(super) connection: ConnectionId,
     pub(super) pipelining: Pipelining,
+    pub(super) bdat: Bdat,
     pub(super) connector: Connector,
     pub(super) port: Arc<Port>,
 }
@@ -115,11 +116,11 @@ impl State {
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Open { server, connection, pipelining } => {
+                Action::Open { server, connection, pipelining, bdat } => {
                     let port = Arc::new(Port::default());
                     put(&mut self.ports, connection.index(), Arc::clone(&port));
                     let connector = self.servers[server.index()].connector.clone();
-                    left.open.push(Open { server, connection, pipelining, connector, port });
+                    left.open.push(Open { server, connection, pipelining, bdat, connector, port });
                 }
                 Action::Wake { connection } => self.tell(connection, |orders| orders.wake = true),
                 Action::SetPipelining { connection, mode } => {

@@ -114,6 +114,16 @@ pub enum Cancelled {
     Unknown,
 }
 
+/// Whether a connection may use BDAT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bdat {
+    /// As the session is configured.
+    #[default]
+    AsConfigured,
+    /// No.
+    Never,
+}
+
 /// What a planner wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -126,6 +136,8 @@ pub enum Action {
         connection: ConnectionId,
         /// The pipelining mode to start with.
         pipelining: Pipelining,
+        /// Whether BDAT may be used; not where the server offers it and has been found not to know it.
+        bdat: Bdat,
     },
     /// Let the connection pull: there is work. It may be gone before it hears of it.
     Wake {

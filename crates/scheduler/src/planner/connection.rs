@@ -186,7 +186,7 @@ impl Planner {
 
     pub(super) fn open(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) {
         let state = &mut self.servers[server.index()];
-        let pipelining = state.pipelining.mode();
+        let (pipelining, bdat) = (state.pipelining.mode(), state.pipelining.bdat(now));
         state.connections.open += 1;
         state.connections.connecting += 1;
         let connection = ConnectionId(self.connections.insert(Connection {
@@ -201,7 +201,7 @@ impl Planner {
             timer: None,
             links: Links::default(),
         }));
-        out.push(Action::Open { server, connection, pipelining });
+        out.push(Action::Open { server, connection, pipelining, bdat });
     }
 
     /// Remembers the first mail that a connection ended under; those behind it are innocent.

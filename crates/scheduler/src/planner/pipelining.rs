@@ -1,10 +1,10 @@
-//! Which pipelining mode a server bears: climbing, and coming down.
+//! Which pipelining mode a server bears: climbing, and coming down. And whether it bears BDAT.
 
 use std::time::Duration;
 
 use posthaste_session::Pipelining;
 
-use super::action::ConnectionId;
+use super::action::{Bdat, ConnectionId};
 use super::config::PipeliningPolicy;
 use crate::time::Time;
 
@@ -19,6 +19,8 @@ pub(super) struct Memory {
     trial: Option<ConnectionId>,
     /// An objection is remembered until then.
     objects_until: Time,
+    /// BDAT is not used until then.
+    no_bdat_until: Time,
 }
 
 impl Memory {
@@ -27,7 +29,7 @@ impl Memory {
             PipeliningPolicy::Auto => (Pipelining::Envelope, Pipelining::Cross),
             PipeliningPolicy::Fixed(mode) => (mode, mode),
         };
-        Self { mode, target, trial: None, objects_until: Time::EPOCH }
+        Self { mode, target, trial: None, objects_until: Time::EPOCH, no_bdat_until: Time::EPOCH }
     }
 
     pub(super) fn mode(&self) -> Pipelining {
@@ -62,6 +64,15 @@ impl Memory {
         let news = to < self.mode;
         self.mode = self.mode.min(to);
         news
+    }
+
+    /// The server does not know BDAT, although it offers CHUNKING.
+    pub(super) fn bdat_refused(&mut self, now: Time, remember: Duration) {
+        self.no_bdat_until = now + remember;
+    }
+
+    pub(super) fn bdat(&self, now: Time) -> Bdat {
+        if now < self.no_bdat_until { Bdat::Never } else { Bdat::AsConfigured }
     }
 
     /// A connection is gone; if it was trying a mode, another one may.

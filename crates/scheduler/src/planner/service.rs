@@ -237,6 +237,14 @@ impl Planner {
         }
     }
 
+    /// A connection found that its server offers CHUNKING and does not know BDAT. Connections that are opened
+    /// later do without it.
+    pub fn bdat_refused(&mut self, now: Time, connection: ConnectionId) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let (server, remember) = (found.server, self.config.pipelining_memory);
+        self.server_mut(server).pipelining.bdat_refused(now, remember);
+    }
+
     /// Tells every connection of a server its mode. Seldom: it looks at all connections.
     fn spread_mode(&mut self, server: ServerId, out: &mut Vec<Action>) {
         let mode = self.server(server).pipelining.mode();

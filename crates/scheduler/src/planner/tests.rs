@@ -274,6 +274,35 @@ fn jobs_are_not_stuck_behind_a_throttled_server() {
     assert_eq!(out, [Action::Wake { connection: second }]);
 }
 
+/// CHUNK-17, Q23: a server that does not know BDAT is not asked for it again, for a day.
+#[test]
+fn a_server_that_knows_no_bdat_is_remembered() {
+    let (mut planner, mut out) = (Planner::new(PlannerConfig::default(), 1), Vec::new());
+    let server = planner.add_server(ServerLimits { max_connections: 1, ..ServerLimits::default() });
+    let opened = |out: &mut Vec<Action>| {
+        let connection = |action| match action {
+            Action::Open { connection, bdat, .. } => Some((connection, bdat)),
+            _ => None,
+        };
+        out.drain(..).find_map(connection).unwrap()
+    };
+    let mut open_at = |now: Time, is_refused: bool| {
+        let job = planner.submit(now, NewJob { server, expires: None }, &mut out);
+        let (connection, bdat) = opened(&mut out);
+        planner.connection_ready(now, connection, &mut out);
+        if is_refused {
+            planner.bdat_refused(now, connection);
+        }
+        let _ = planner.cancel(now, job, &mut out);
+        planner.connection_closed(now, connection, Closed::Unremarkable, &mut out);
+        bdat
+    };
+    let memory = PlannerConfig::default().pipelining_memory;
+    assert_eq!(open_at(Time::EPOCH, true), Bdat::AsConfigured);
+    assert_eq!(open_at(Time::EPOCH, false), Bdat::Never);
+    assert_eq!(open_at(Time::EPOCH + memory, false), Bdat::AsConfigured);
+}
+
 /// Q65: a connection that has had its share of mails is replaced, at no cost to the mail that was
 /// one too many; a server that says so of the first mail already is throttled.
 #[test]

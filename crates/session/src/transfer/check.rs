@@ -27,7 +27,7 @@ impl Session {
             return Err(Unsendable::SmtpUtf8);
         }
         if mail.content.is_binary() {
-            let may_chunk = self.config.chunking != Chunking::Off && !self.transfer.bdat_refused();
+            let may_chunk = self.config.chunking != Chunking::Off;
             if !(extensions.binarymime() && extensions.chunking() && may_chunk) {
                 return Err(Unsendable::Binary);
             }
@@ -71,8 +71,11 @@ impl Session {
 /// Whether every command stays as short as the server may demand. Only parameters can make one longer.
 fn check_lengths(envelope: &Envelope, extensions: &Extensions) -> Result<(), Unsendable> {
     let mut line = Vec::new();
-    let parameters =
-        MailParameters { size: Some(usize::MAX), body: Body::EightBit, smtputf8: true };
+    let parameters = MailParameters {
+        size: extensions.size().map(|_| usize::MAX),
+        body: if extensions.eight_bit_mime() { Body::EightBit } else { Body::Plain },
+        smtputf8: extensions.smtputf8(),
+    };
     command::mail(&mut line, envelope.reverse_path(), parameters, envelope.options(), extensions);
     let mut fits = line.len() <= MAX_COMMAND + growth_of_mail(extensions);
     for (place, path) in envelope.forward_paths().iter().enumerate() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use posthaste_reply::{Reply, ReplyBuf, ReplyCode, Severity};
 
-use super::To;
+use super::{Expected, To};
 use crate::command;
 use crate::config::{Pipelining, Protocol};
 use crate::event::{CloseReason, Event, Objection, PipeliningLowered, Speaker, Violation};
@@ -20,19 +20,15 @@ impl Session {
         let Some(&expected) = self.transfer.expected.front() else {
             return self.handle_unsolicited(now, reply);
         };
+        if is_farewell(reply) {
+            return self.handle_farewell(now, stage, expected, stored(reply));
+        }
         let written = self.transmit.written();
         if expected.end > written {
-            return self.handle_early(now, stage, expected.begins <= written, reply);
+            return self.handle_early(now, stage, expected, reply);
         }
         if let Some(objection) = self.objection(expected.to, flight, reply) {
             return self.handle_objection(now, stage, objection);
-        }
-        if reply.code() == ReplyCode::NOT_AVAILABLE {
-            let reply = stored(reply);
-            if matches!(expected.to, To::Content | To::LastChunk) {
-                self.refuse_at_the_end(stage, reply.clone());
-            }
-            return self.close(now, CloseReason::Shutdown { stage, reply });
         }
         self.transfer.expected.pop_front();
         if expected.to != To::Reset
@@ -79,8 +75,9 @@ impl Session {
 
     /// RFC 2920 section 3.1: one reply for each command, so this one answers nothing.
     fn handle_unsolicited(&mut self, now: Instant, reply: Reply<'_>) {
+        let is_farewell = is_farewell(reply);
         let (stage, reply) = (Stage::Idle, stored(reply));
-        if reply.code() == ReplyCode::NOT_AVAILABLE {
+        if is_farewell {
             return self.close(now, CloseReason::Shutdown { stage, reply });
         }
         self.emit(Event::Unsolicited(reply));
@@ -88,33 +85,41 @@ impl Session {
         self.close(now, CloseReason::Violation { stage, violation: Violation::Surplus });
     }
 
+    /// The server goes down. Only 421 speaks of the mail, and only where its end was written: 221 is a goodbye that
+    /// leaves open what became of it (RFC 5321 section 3.8).
+    fn handle_farewell(&mut self, now: Instant, stage: Stage, expected: Expected, reply: ReplyBuf) {
+        let is_final = matches!(expected.to, To::Content | To::LastChunk)
+            && expected.end <= self.transmit.written();
+        if is_final && reply.code() == ReplyCode::NOT_AVAILABLE {
+            self.refuse_at_the_end(stage, reply.clone());
+        }
+        self.close(now, CloseReason::Shutdown { stage, reply });
+    }
+
     /// A reply to a command that has not been written yet. A negative one to content on its way is a
     /// server that has heard enough; everything else answers nothing.
-    fn handle_early(&mut self, now: Instant, stage: Stage, has_begun: bool, reply: Reply<'_>) {
-        let is_negative = matches!(
-            reply.code().severity(),
-            Severity::TransientNegative | Severity::PermanentNegative
-        );
-        if stage != Stage::Content || !has_begun || !is_negative {
+    fn handle_early(&mut self, now: Instant, stage: Stage, expected: Expected, reply: Reply<'_>) {
+        let has_begun = expected.begins <= self.transmit.written();
+        if stage != Stage::Content || !has_begun || !reply.code().is_negative() {
             self.lower(self.pipelining(), Objection::Surplus);
             return self
                 .close(now, CloseReason::Violation { stage, violation: Violation::Surplus });
         }
-        let reply = stored(reply);
-        if reply.code() == ReplyCode::NOT_AVAILABLE {
-            return self.close(now, CloseReason::Shutdown { stage, reply });
+        if self.is_bdat_unknown(expected.to, reply) {
+            return self.leave_without_bdat(now, stage, reply);
         }
-        self.refuse_front(stage, reply.clone());
+        let reply = stored(reply);
+        self.refuse_at_the_end(stage, reply.clone());
         self.close(now, CloseReason::Refused { stage, reply });
     }
 
-    /// The server goes down instead of saying what became of a content: it says so for all, in LMTP for one
-    /// recipient, and may have delivered to the others.
+    /// No to a content, before its end or in place of the final reply: for all recipients, in LMTP for one. To the
+    /// others it may have been delivered by then.
     fn refuse_at_the_end(&mut self, stage: Stage, reply: ReplyBuf) {
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
         match self.config.protocol {
             Protocol::Smtp => transaction.refuse(stage, reply),
-            Protocol::Lmtp => transaction.final_reply(reply),
+            Protocol::Lmtp => transaction.final_reply(stage, reply),
         }
     }
 
@@ -277,7 +282,7 @@ impl Session {
             (Severity::PositiveIntermediate, _) => self.unexpected(now, Stage::Final, reply),
             (_, Protocol::Lmtp) => {
                 if let Some(transaction) = self.transfer.transactions.front_mut() {
-                    transaction.final_reply(stored(reply));
+                    transaction.final_reply(Stage::Final, stored(reply));
                 }
                 self.finish_transactions(now, None);
             }
@@ -293,49 +298,81 @@ impl Session {
 
     fn handle_chunk_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let is_refused = transaction.is_refused();
         match reply.code().severity() {
             Severity::PositiveIntermediate => self.unexpected(now, Stage::Content, reply),
-            _ if transaction.starts_over || transaction.is_refused() => {
-                self.finish_transactions(now, None)
-            }
+            _ if is_refused => self.finish_transactions(now, None),
             Severity::PositiveCompletion => transaction.has_chunk = true,
             Severity::TransientNegative | Severity::PermanentNegative => {
-                self.handle_refused_chunk(now, Stage::Content, reply)
+                self.handle_refused_chunk(now, To::Chunk, Stage::Content, reply)
             }
         }
     }
 
     fn handle_last_chunk_reply(&mut self, now: Instant, reply: Reply<'_>) {
-        let Some(transaction) = self.transfer.transactions.front() else { return };
-        let is_ignored = transaction.starts_over || transaction.is_refused();
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let is_refused = transaction.is_refused();
         match (reply.code().severity(), self.config.protocol) {
-            // A content of which a part was refused cannot have been taken.
-            (Severity::PositiveCompletion | Severity::PositiveIntermediate, _) if is_ignored => {
-                self.unexpected(now, Stage::Final, reply)
+            (Severity::PositiveCompletion | Severity::PositiveIntermediate, _) if is_refused => {
+                // The server says that it has a content of which it has refused a part.
+                transaction.forget_refusal();
+                self.unexpected(now, Stage::Final, reply);
             }
-            (_, _) if is_ignored => self.finish_transactions(now, None),
-            (Severity::TransientNegative | Severity::PermanentNegative, Protocol::Smtp) => {
-                self.handle_refused_chunk(now, Stage::Final, reply)
+            (_, _) if is_refused => self.finish_transactions(now, None),
+            (Severity::TransientNegative | Severity::PermanentNegative, _)
+                if self.config.protocol == Protocol::Smtp
+                    || self.is_bdat_unknown(To::LastChunk, reply) =>
+            {
+                self.handle_refused_chunk(now, To::LastChunk, Stage::Final, reply)
             }
             (_, _) => self.handle_final_reply(now, reply),
         }
     }
 
     /// RFC 3030 section 2: the transaction has failed, and only RSET ends it.
-    fn handle_refused_chunk(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
-        self.transfer.needs_reset = true;
-        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
-        let is_unknown = matches!(reply.code().value(), 500 | 502 | 503) && !transaction.has_chunk;
-        let reply = stored(reply);
-        if is_unknown && !transaction.mail.content.is_binary() {
-            // The command is at fault, not the mail: there still is DATA.
-            transaction.starts_over = true;
-            self.transfer.bdat_refused = true;
-            self.emit(Event::ChunkingRefused(reply));
-        } else {
-            transaction.refuse(stage, reply);
+    fn handle_refused_chunk(&mut self, now: Instant, to: To, stage: Stage, reply: Reply<'_>) {
+        if self.is_bdat_unknown(to, reply) {
+            return self.leave_without_bdat(now, stage, reply);
         }
+        self.transfer.needs_reset = true;
+        self.retract_chunk();
+        self.refuse_front(stage, stored(reply));
         self.finish_transactions(now, None);
+    }
+
+    /// Whether the reply is about the command rather than about the mail. In LMTP it may be about the first of
+    /// several recipients.
+    fn is_bdat_unknown(&self, to: To, reply: Reply<'_>) -> bool {
+        let Some(front) = self.transfer.transactions.front() else { return false };
+        let is_for_one = self.config.protocol == Protocol::Lmtp && front.accepted() > 1;
+        matches!(to, To::Chunk | To::LastChunk)
+            && matches!(reply.code().value(), 500 | 502 | 503)
+            && !front.has_chunk
+            && !(to == To::LastChunk && is_for_one)
+    }
+
+    /// A server that does not know BDAT after all takes what follows for commands, so nothing more is said on this
+    /// connection. There still is DATA on another one, but for binary content.
+    fn leave_without_bdat(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        if transaction.mail.content.is_binary() {
+            transaction.refuse(stage, stored(reply));
+        }
+        self.emit(Event::ChunkingRefused(stored(reply)));
+        self.close(now, CloseReason::Objected { stage, objection: Objection::Chunking });
+    }
+
+    /// Takes back a chunk that the server has not heard of, since none may be begun any more.
+    fn retract_chunk(&mut self) {
+        let written = self.transmit.written();
+        let Some(front) = self.transfer.transactions.front_mut() else { return };
+        if front.chunk_start < written || self.transmit.is_empty() {
+            return;
+        }
+        while self.transfer.expected.pop_back_if(|back| back.end > written).is_some() {
+            front.outstanding -= 1;
+        }
+        self.transmit.discard();
     }
 
     /// Reports the oldest transaction if nothing more is to come of it.
@@ -366,7 +403,7 @@ impl Session {
     }
 
     /// Takes note that a flight of this mode was answered as usual.
-    fn prove(&mut self, flight: Pipelining) {
+    pub(super) fn prove(&mut self, flight: Pipelining) {
         if flight > self.transfer.proven {
             self.transfer.proven = flight;
             self.emit(Event::PipeliningProven(flight));
@@ -416,6 +453,11 @@ impl Session {
             _ => {}
         }
     }
+}
+
+/// Whether the server says that it goes, whatever it was asked: 421, or 221 although nobody said QUIT.
+fn is_farewell(reply: Reply<'_>) -> bool {
+    matches!(reply.code(), ReplyCode::NOT_AVAILABLE | ReplyCode::CLOSING)
 }
 
 /// Postfix: `554 5.5.0 Error: SMTP protocol synchronization`; Exim: `554 SMTP synchronization error`.

@@ -33,6 +33,10 @@ impl Session {
         let mode = match (next, self.config.protocol) {
             // How many replies come for a chunk that is behind a refused one, LMTP does not say.
             (Next::Chunk(_), Protocol::Lmtp) => Pipelining::Off,
+            // Should one of several final replies be missing, the next command's would be taken for it.
+            (_, Protocol::Lmtp) if transfer.has_several_finals() => {
+                self.pipelining().min(Pipelining::Envelope)
+            }
             _ => self.pipelining(),
         };
         let is_spent = transfer.is_spent(self.extensions.limits());
@@ -60,7 +64,8 @@ impl Session {
             let needs_smtputf8 = envelope.needs_smtputf8() || content.header_needs_smtputf8();
             let body = match content.has_8bit() {
                 true if content.is_binary() => Body::Binary,
-                true if extensions.eight_bit_mime() => Body::EightBit,
+                // SMTPUTF8 implies 8BITMIME (RFC 6531 section 3.1).
+                true if extensions.eight_bit_mime() || extensions.smtputf8() => Body::EightBit,
                 _ => Body::Plain,
             };
             let parameters = MailParameters {
@@ -112,11 +117,13 @@ impl Session {
             return true;
         }
         if uses_bdat {
+            let flight = transaction.flight;
             let deadline = self.content_deadline(now, transaction.mail.content.len());
             if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
                 transaction.content_begins(now, deadline);
                 transaction.next = Next::Chunk(0);
             }
+            self.prove(flight);
             return true;
         }
         self.send(To::Data, |out, _, _| out.extend_from_slice(command::DATA));
@@ -136,7 +143,12 @@ impl Session {
             (true, Protocol::Smtp) => (To::LastChunk, 1),
             (false, _) => (To::Chunk, 1),
         };
+        // A chunk is begun when the one before is out, so that a refusal stops as much as it can.
+        if !self.transmit.is_empty() {
+            return false;
+        }
         let flight = transfer.flight_of_next();
+        let chunk_start = self.transmit.queued();
         self.rearm |= transfer.expected.is_empty();
         let begins = self.command(|out| command::bdat(out, end - start, is_last));
         self.record_content(end - start);
@@ -148,6 +160,7 @@ impl Session {
             transaction.outstanding += replies;
             transaction.flight = transaction.flight.max(flight);
             transaction.next = Next::Chunk(end);
+            transaction.chunk_start = chunk_start;
             if is_last {
                 transaction.content_queued(position);
             }
@@ -161,7 +174,7 @@ impl Session {
     /// Whether this mail's content goes by BDAT.
     fn uses_bdat(&self, mail: &Mail) -> bool {
         let wants = mail.content.is_binary() || self.config.chunking == Chunking::Always;
-        wants && self.extensions.chunking() && !self.transfer.bdat_refused()
+        wants && self.extensions.chunking()
     }
 
     /// When so many octets of content must be out, however steadily they go.
