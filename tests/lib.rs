@@ -1,4 +1,4 @@
-//! Real mail servers for tests and benches: Postfix, Exim and what else `tests/run` unpacks.
+//! Real mail servers for tests and benches: Postfix, Exim, Dovecot and what else `tests/run` fetches.
 //!
 //! A server is described by a value with defaults and started by its `start`; what comes back is
 //! the same [`Server`] for all of them. It has its own folder, configuration, queue and log, listens
@@ -17,7 +17,7 @@
 //!
 //! Every recipient at every domain is accepted and lands in the one Maildir. To have some refused,
 //! or limits that bite, add lines to the server's own configuration ([`Postfix::main_cf`],
-//! [`Exim::main`], [`Exim::acl_rcpt`]).
+//! [`Exim::main`], [`Exim::acl_rcpt`]). [`Dovecot`] knows its users and has a Maildir for each.
 //!
 //! A server that is not on this machine is [`Missing`]: [`or_skip!`] then ends the test and says so
 //! loudly. `tests/run` fetches the servers and lists at its end what did not run.
@@ -27,6 +27,7 @@
 
 pub use crate::maildir::{Delivered, Maildir};
 pub use crate::server::{Auth, Delivery, HOSTNAME, Missing, PASSWORD, Server, Tls, USER};
+pub use crate::servers::dovecot::Dovecot;
 pub use crate::servers::exim::Exim;
 pub use crate::servers::postfix::Postfix;
 pub use crate::servers::smtp_sink::{SmtpSink, smtp_source};

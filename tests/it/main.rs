@@ -3,13 +3,16 @@
 mod audit;
 mod auth;
 mod dialogue;
+mod dovecot;
 mod engine;
 mod exim;
 mod extensions;
 mod faults;
 mod interop;
 mod mixes;
+mod offered;
 mod postfix;
+mod proxied;
 mod queue;
 mod remembered;
 mod samples;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use posthaste::connection::{ErrorKind, TlsInfo};
 use posthaste::scheduler::{Observation, Observer, Record};
-use posthaste::session::CloseReason;
+use posthaste::session::{CloseReason, Speaker};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) failed: Vec<ErrorKind>,
     /// How sessions ended.
     pub(crate) closed: Vec<CloseReason>,
+    /// What clients said, where transcripts are made.
+    pub(crate) said: Vec<String>,
 }
 
 impl Watch {
@@ -42,6 +44,9 @@ impl Observer for Watch {
             Observation::Ready(_, _, info, _) => seen.ready.push(info.tls.clone()),
             Observation::Failed(_, _, error) => seen.failed.push(error.kind()),
             Observation::Closed(_, _, reason) => seen.closed.push(reason.clone()),
+            Observation::Transcript(_, line) if line.speaker == Speaker::Client => {
+                seen.said.push(line.text.clone());
+            }
             _ => {}
         }
     }
