@@ -517,6 +517,11 @@ impl Checker {
             self.silence = Some("a reply that answers nothing");
             return;
         };
+        if reply.code == 221 && to != To::Quit {
+            // A goodbye, which says nothing of the mail.
+            self.silence = Some("221");
+            return;
+        }
         if reply.code == 421 && to != To::Quit {
             if let To::Content(index, place) | To::LastChunk(index, place) = to {
                 // In LMTP, the others may have been delivered to.
