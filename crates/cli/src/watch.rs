@@ -261,6 +261,7 @@ fn violated(violation: &Violation) -> String {
         Violation::UnexpectedReply(reply) => {
             format!("got an unexpected {} {}", reply.code(), reply.text())
         }
+        Violation::BareLf => "got a line that ends in LF alone".to_owned(),
         Violation::Surplus => "got a reply to nothing".to_owned(),
         Violation::BeforeTls => "got octets in the clear where TLS was to begin".to_owned(),
         Violation::EndlessAuth => "got one challenge after another".to_owned(),

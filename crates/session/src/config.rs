@@ -33,6 +33,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Bounds of the server's replies.
     pub limits: Limits,
+    /// What may end a line of a reply.
+    pub line_ends: LineEnds,
     /// Keywords of the EHLO reply that are treated as if they had not been offered.
     pub ignored_keywords: Vec<String>,
     /// What is spoken: SMTP or LMTP.
@@ -56,6 +58,7 @@ impl Config {
             pipelining: Pipelining::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
+            line_ends: LineEnds::default(),
             ignored_keywords: Vec::new(),
             protocol: Protocol::default(),
             chunking: Chunking::default(),
@@ -105,6 +108,16 @@ pub enum Protocol {
     Smtp,
     /// LMTP (RFC 2033): one final reply for each recipient that was accepted.
     Lmtp,
+}
+
+/// What may end a line of a reply. A lone CR never does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LineEnds {
+    /// CRLF, or the LF alone with which some servers make do.
+    #[default]
+    CrlfOrLf,
+    /// CRLF only (RFC 5321 section 2.3.8): anything else ends the session. To test servers.
+    Crlf,
 }
 
 /// Which command carries content where the server offers CHUNKING (RFC 3030). Without that it is always DATA.

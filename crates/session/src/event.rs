@@ -163,6 +163,8 @@ pub enum Violation {
     Malformed(FrameError),
     /// A framed reply that does not follow the grammar.
     Grammar(ReplyError),
+    /// A line that ends in LF alone, where [`LineEnds::Crlf`](crate::LineEnds::Crlf) was asked for.
+    BareLf,
     /// A reply that this command cannot have.
     UnexpectedReply(ReplyBuf),
     /// Octets that answer nothing.

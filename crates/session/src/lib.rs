@@ -29,7 +29,7 @@ mod xtext;
 pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use address_error::AddressError;
 pub use config::{
-    Chunking, Config, Entropy, Pipelining, Protocol, ServerName, Timeouts, TlsPolicy,
+    Chunking, Config, Entropy, LineEnds, Pipelining, Protocol, ServerName, Timeouts, TlsPolicy,
     UnknownChunking, UnknownMode,
 };
 pub use content::{Content, ContentError, MAX_LINE};

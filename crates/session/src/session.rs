@@ -7,7 +7,7 @@ use std::time::Instant;
 use posthaste_reply::{Escaped, Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
 
 use crate::budget::Budget;
-use crate::config::{Chunking, Config, Pipelining};
+use crate::config::{Chunking, Config, LineEnds, Pipelining};
 use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
 use crate::mail::{Mail, PartialRefusal};
 use crate::outcome::{TransactionId, Unsendable};
@@ -50,8 +50,9 @@ pub(crate) const MAX_STORED_REPLY: usize = 1024;
 ///
 /// After *each* input or command
 ///
-/// 1. drain [`poll_event`](Self::poll_event), and [`submit`](Self::submit) the mails that there is now
-///    [`room`](Self::room) for: what comes of it shares a write with what there is to say already;
+/// 1. drain [`poll_event`](Self::poll_event), do what [`Event::StartTls`] and [`Event::DeriveKey`] ask for, and
+///    [`submit`](Self::submit) the mails that there is now [`room`](Self::room) for: what comes of it shares a write
+///    with what there is to say already;
 /// 2. write what [`poll_transmit`](Self::poll_transmit) gives, and call [`transmitted`](Self::transmitted) with what
 ///    was written, until it gives nothing or the writer is full;
 /// 3. read [`poll_deadline`](Self::poll_deadline), and call [`handle_timeout`](Self::handle_timeout) when it has passed.
@@ -417,6 +418,9 @@ impl Session {
 
     /// What goes on from here never holds a secret, but for challenges, which must stay what they are.
     fn handle_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        if reply.has_bare_lf() && self.config.line_ends == LineEnds::Crlf {
+            return self.violate(now, Violation::BareLf);
+        }
         let scrubbed = self.scrubber.scrub_reply(reply);
         let safe = match scrubbed.as_deref().map_or(Ok(reply), Reply::parse) {
             Ok(safe) => safe,

@@ -31,10 +31,10 @@ use base64::engine::general_purpose::STANDARD;
 use posthaste_session::reply::Mechanism;
 use posthaste_session::{
     ChannelBinding, CloseReason, Config, Content, Credentials, DeliverBy, Entropy, Envelope,
-    EnvelopeId, Event, ForwardPath, Hold, InitialResponse, KeyDerivation, LateDelivery, Mail,
-    MailOptions, OriginalRecipient, Outcome, Parameter, PartialRefusal, PlaintextAuth, Priority,
-    Protocol, Recipient, RecipientOptions, ReversePath, ServerName, Session, Speaker, TlsPolicy,
-    TlsState, Violation, Xclient, XclientName, XclientText,
+    EnvelopeId, Event, ForwardPath, Hold, InitialResponse, KeyDerivation, LateDelivery, LineEnds,
+    Mail, MailOptions, OriginalRecipient, Outcome, Parameter, PartialRefusal, PlaintextAuth,
+    Priority, Protocol, Recipient, RecipientOptions, ReversePath, ServerName, Session, Speaker,
+    TlsPolicy, TlsState, Violation, Xclient, XclientName, XclientText,
 };
 
 /// How the server's octets are cut.
@@ -105,6 +105,10 @@ impl Runner {
                         config.protocol = Protocol::Lmtp;
                     }
                     "xclient" => config.xclient = Some(parse_xclient(value)),
+                    "line-ends" => {
+                        assert_eq!(value, "crlf");
+                        config.line_ends = LineEnds::Crlf;
+                    }
                     "ignore" => config.ignored_keywords.push(value.to_owned()),
                     other => panic!("no such setting: {other}"),
                 }
