@@ -168,6 +168,9 @@ impl Seen {
             self.tls = Some(format!("{version} {}", tls.cipher.replace("TLS13_", "TLS_")));
             self.unverified += u64::from(!tls.is_verified());
         }
+        if let Some(kind) = info.tls_given_up {
+            self.trouble(given_up(kind).to_owned());
+        }
     }
 
     fn failed(&mut self, trouble: String) {
@@ -221,6 +224,16 @@ fn unreached(error: &Error) -> String {
             "{text} (smtps:// is for servers that begin with TLS, smtp:// for those that do not)"
         ),
         _ => text,
+    }
+}
+
+/// Why a connection has no TLS although the server offers it.
+fn given_up(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::HandshakeTimeout => {
+            "TLS handshake took too long, so mail went in the clear (--tls require)"
+        }
+        _ => "TLS handshake failed, so mail went in the clear (--tls require)",
     }
 }
 

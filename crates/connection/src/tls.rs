@@ -114,6 +114,13 @@ pub enum TlsSetupError {
     NoProvider,
 }
 
+impl Identity {
+    /// A certificate chain, the client's own certificate first, and the key of that one.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self { chain, key }
+    }
+}
+
 impl TlsSettings {
     fn provider(&self) -> Result<Arc<CryptoProvider>, TlsSetupError> {
         let given = self.provider.clone().or_else(|| CryptoProvider::get_default().cloned());
@@ -139,7 +146,7 @@ impl TlsSettings {
         let pem_error = |source| PemError { what: "a private key", path: key.to_owned(), source };
         let chain = read_certificates(chain)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(pem_error)?;
-        self.identity = Some(Arc::new(Identity { chain, key }));
+        self.identity = Some(Arc::new(Identity::new(chain, key)));
         Ok(())
     }
 }

@@ -10,6 +10,16 @@
 //! | [`session`] | the protocol without I/O: addresses, envelopes, pipelining, outcomes |
 //! | [`reply`] | bytes to replies |
 //!
+//! # Features
+//!
+//! | feature | what for |
+//! |---|---|
+//! | `compose` (default) | composing mails from parts |
+//! | `ring` (default) | the cryptography that is used where nobody chooses another one |
+//! | `aws-lc-rs` | the same, where `ring` is not there |
+//! | `platform-verifier` | certificates can be verified as the operating system does it |
+//! | `socks5` | connections by way of a SOCKS5 proxy |
+//!
 //! # Bulk mail
 //!
 //! ```no_run

@@ -356,3 +356,40 @@ pub enum Transcript {
     /// Yes, with secrets redacted.
     On,
 }
+
+#[cfg(test)]
+mod tests {
+    use posthaste_session::Protocol;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, policy: TlsPolicy, protocol: Protocol) {
+        let connector = Mailer::builder(url).unwrap().connector().unwrap();
+        let config = connector.config();
+        assert_eq!((config.tls, config.protocol), (policy, protocol), "{url}");
+    }
+
+    /// TLS-14: TLS is a must for submission and where there is something to be hidden, and wanted elsewhere.
+    #[test]
+    fn tls_is_demanded_where_it_matters() {
+        check("mx.example", TlsPolicy::May, Protocol::Smtp);
+        check("mx.example:587", TlsPolicy::Require, Protocol::Smtp);
+        check("smtp://news:secret@mx.example", TlsPolicy::Require, Protocol::Smtp);
+        check("lmtp://mx.example:24", TlsPolicy::May, Protocol::Lmtp);
+        check("lmtp://news:secret@mx.example:24", TlsPolicy::Require, Protocol::Lmtp);
+        check("lmtp+unix:///run/lmtp", TlsPolicy::Off, Protocol::Lmtp);
+    }
+
+    #[test]
+    fn settings_reach_the_session() {
+        let xclient = Xclient { port: Some(7), ..Xclient::default() };
+        let mailer = Mailer::builder("mx.example").unwrap();
+        let mailer = mailer.chunking(Chunking::Always).xclient(xclient.clone());
+        let connector = mailer.ignored_keywords(["SIZE".to_owned()]).connector().unwrap();
+        let config = connector.config();
+        assert_eq!(config.chunking, Chunking::Always);
+        assert_eq!(config.xclient, Some(xclient));
+        assert_eq!(config.ignored_keywords, ["SIZE"]);
+    }
+}
