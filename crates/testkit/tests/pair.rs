@@ -64,7 +64,7 @@ fn check_manners(sink: &Server) {
 /// checker knows no VRFY, EXPN, HELP, NOOP, TURN and ETRN, and would object.
 #[test]
 fn every_mail_is_delivered() {
-    for_seeds(800, |mut dice| {
+    for_seeds(1200, |mut dice| {
         let scenario = Scenario::new(&mut dice, Faults::None);
         let clock = Clock::default();
         let sink = scenario.sink(&clock);
@@ -85,7 +85,7 @@ fn every_mail_is_delivered() {
 /// behind content (Haraka) or to early talk (Postfix), and no mail fails because of the mode.
 #[test]
 fn every_mode_gives_the_same_outcomes() {
-    for_seeds(200, |mut dice| {
+    for_seeds(300, |mut dice| {
         let mut scenario = Scenario::new(&mut dice, Faults::Steady);
         let mut expected: Option<Vec<_>> = None;
         for mode in MODES {
@@ -125,7 +125,7 @@ fn every_mode_gives_the_same_outcomes() {
 /// (TX-15 to TX-17, PIPE-06 to PIPE-13, CL-01 to CL-08).
 #[test]
 fn outcomes_are_true_whatever_goes_wrong() {
-    for_seeds(4000, |mut dice| {
+    for_seeds(6000, |mut dice| {
         let scenario = Scenario::new(&mut dice, Faults::Honest);
         run_honest(&scenario, dice);
     });
@@ -134,7 +134,7 @@ fn outcomes_are_true_whatever_goes_wrong() {
 /// The same, with what was not sent sent again until it is done with: nothing is stored twice.
 #[test]
 fn nothing_is_stored_twice() {
-    for_seeds(500, |mut dice| {
+    for_seeds(1000, |mut dice| {
         let scenario = Scenario::new(&mut dice, Faults::Honest);
         let clock = Clock::default();
         let sink = scenario.sink(&clock);

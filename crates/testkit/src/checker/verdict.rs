@@ -111,7 +111,8 @@ impl Transaction {
                 ]
             }
             Outcome::InDoubt => &[
-                (!is_accepted, "the recipient was not accepted"),
+                // Out of step, its refusal may have been another's.
+                (!is_accepted && !context.is_out_of_step, "the recipient was not accepted"),
                 (!is_handed_over, "the content's end was not said"),
                 (final_reply.is_some(), "the final reply came"),
             ],

@@ -74,7 +74,7 @@ impl Client {
         self.checker.tls_established();
         world.trace.push(TraceLine::Event("tls".to_owned()));
         let channel_binding = Some(ChannelBinding::from_exporter(EXPORTED));
-        let state = TlsState { channel_binding, ..TlsState::default() };
+        let state = TlsState { channel_binding, is_verified: world.dice.percent(50) };
         self.session.tls_established(world.now, state);
     }
 

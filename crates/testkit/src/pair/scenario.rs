@@ -1,11 +1,12 @@
 //! Runs that dice decide: mails, a client, a server, a link, and what goes wrong.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_session::{
     Chunking, Config, Credentials, Entropy, Pipelining, PlaintextAuth, Protocol, Session, Timeouts,
-    TlsPolicy,
+    TlsPolicy, Xclient, XclientName, XclientText,
 };
 use posthaste_sink as sink;
 
@@ -55,6 +56,7 @@ impl Scenario {
         scenario.set_extensions(dice);
         scenario.set_tls(dice);
         scenario.set_auth(dice);
+        scenario.set_xclient(dice);
         scenario.state_limits(dice);
         scenario.server.faults = faults::random(dice, faults);
         if faults == Faults::Honest || faults == Faults::Lying {
@@ -148,6 +150,21 @@ impl Scenario {
             3 => self.offer(dice.pick(&MECHANISMS)),
             _ => {}
         }
+    }
+
+    /// XCLIENT-01, XCLIENT-02
+    fn set_xclient(&mut self, dice: &mut Dice) {
+        if !dice.percent(8) {
+            return;
+        }
+        self.client.xclient = Some(Xclient {
+            name: Some(XclientName::Known("spike.example".parse().expect("a name"))),
+            address: Some(Ipv4Addr::new(192, 0, 2, 7).into()),
+            helo: Some(XclientText::new(&"h+ =".repeat(15)).expect("short enough")),
+            login: Some(XclientText::new(&"l\u{fc}".repeat(20)).expect("short enough")),
+            ..Xclient::default()
+        });
+        self.offer(dice.pick(&["XCLIENT=NAME ADDR HELO LOGIN", "XCLIENT=ADDR LOGIN"]));
     }
 
     fn set_limits(&mut self, dice: &mut Dice) {
