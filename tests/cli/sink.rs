@@ -8,8 +8,12 @@ use crate::support::{MAIL, Running, Scene};
 
 /// Starts a sink of its own beside that of the scene, and gives its address.
 fn start(scene: &Scene, flags: &[&str]) -> (Running, String) {
+    start_at(scene, "127.0.0.1:0", flags)
+}
+
+fn start_at(scene: &Scene, endpoint: &str, flags: &[&str]) -> (Running, String) {
     use std::io::BufRead as _;
-    let command: Command = scene.command(&[&["sink", "127.0.0.1:0"][..], flags].concat());
+    let command: Command = scene.command(&[&["sink", endpoint][..], flags].concat());
     let mut running = Running::start(command);
     let mut line = String::new();
     running.stdout().read_line(&mut line).unwrap();
@@ -26,6 +30,23 @@ fn it_stops_after_its_mails() {
     scene.run(&["send", &address, "--jsonl", "{}/in.jsonl"]).exits(0);
     let finished = running.wait().exits(0);
     assert!(finished.stderr.starts_with("5 mails, 5 recipients, "), "{finished:#?}");
+}
+
+/// LMTP-02: LMTP on a Unix socket; and what the mail asked for is kept with it.
+#[test]
+fn it_listens_on_a_unix_socket() {
+    let scene = Scene::new();
+    let flags = ["--lmtp", "--store", "jsonl:{}/kept.jsonl", "--exit-after", "1"];
+    let (running, endpoint) = start_at(&scene, "unix:{}/lmtp", &flags);
+    let path = scene.path("lmtp");
+    assert_eq!(endpoint, format!("unix:{}", path.display()));
+    let server = format!("lmtp+unix://{}", path.display());
+    scene.run(&["send", &server, "{}/m.eml", "--envid", "a b", "--notify", "never"]).exits(0);
+    running.wait().exits(0);
+    let kept = &scene.lines("kept.jsonl")[0];
+    assert!(kept["parameters"].as_str().unwrap().contains("ENVID=a+20b"), "{kept}");
+    assert_eq!(kept["to_parameters"][0], "NOTIFY=NEVER");
+    assert!(!path.exists());
 }
 
 #[test]
