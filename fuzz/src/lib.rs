@@ -9,6 +9,7 @@ mod cuts;
 pub mod ehlo;
 pub mod enhanced;
 mod keys;
+pub mod modes;
 pub mod pair;
 pub mod reply;
 pub mod sasl;
@@ -19,7 +20,7 @@ pub mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("reply", reply::run),
     ("enhanced", enhanced::run),
     ("ehlo", ehlo::run),
@@ -28,5 +29,6 @@ pub const TARGETS: [Target; 9] = [
     ("content", content::run),
     ("sasl", sasl::run),
     ("session", session::run),
+    ("modes", modes::run),
     ("pair", pair::run),
 ];
