@@ -25,8 +25,8 @@ use crate::exit::Exit;
 use crate::summary::Proof;
 use crate::units::{duration, positive};
 
-/// The longest password file or output of --password-cmd: a token has 8192 octets at most, and a line end may
-/// follow.
+/// The longest password file or output of --password-cmd: a token has 8192 octets at most, and a
+/// line end may follow.
 const MAX_PASSWORD: usize = 8194;
 
 /// The forms of a server.
@@ -37,8 +37,8 @@ pub(crate) const HELP: &str = "HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT]
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// STARTTLS: off, may (use it where offered; verifies nothing it cannot) or require [default: may; require on
-    /// port 587 and with credentials]
+    /// STARTTLS: off, may (use it where offered; verifies nothing it cannot) or require [default:
+    /// may; require on port 587 and with credentials]
     #[arg(long, value_name = "POLICY", value_parser = tls_policy)]
     tls: Option<TlsPolicy>,
     /// Accept any certificate
@@ -75,9 +75,9 @@ pub(crate) struct ServerArgs {
     /// The command that prints the password
     #[arg(long, value_name = "CMD", group = "password")]
     password_cmd: Option<String>,
-    /// The SASL mechanisms that may be used, the preferred one first: SCRAM-SHA-256 and SCRAM-SHA-1 (and -PLUS),
-    /// PLAIN, LOGIN, CRAM-MD5, EXTERNAL; or XOAUTH2, OAUTHBEARER: then the password is a token [default: the
-    /// strongest that the server offers, but for CRAM-MD5]
+    /// The SASL mechanisms that may be used, the preferred one first: SCRAM-SHA-256 and SCRAM-SHA-1
+    /// (and -PLUS), PLAIN, LOGIN, CRAM-MD5, EXTERNAL; or XOAUTH2, OAUTHBEARER: then the password is
+    /// a token [default: the strongest that the server offers, but for CRAM-MD5]
     #[arg(long, value_name = "MECH", value_delimiter = ',', value_parser = mechanism)]
     auth: Vec<Mechanism>,
     /// Send credentials also where everybody on the way can read them
@@ -87,14 +87,20 @@ pub(crate) struct ServerArgs {
     /// What to say in EHLO [default: this host's name, or else the address literal]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<ClientName>)]
     ehlo: Option<ClientName>,
-    /// Tell the server whom the sessions are made for: NAME=…, ADDR=…, PORT=…, PROTO=SMTP|ESMTP, HELO=…, LOGIN=…,
-    /// DESTADDR=…, DESTPORT=…
-    #[arg(long, value_name = "ATTRIBUTE=VALUE", value_delimiter = ',', value_parser = xclient::attribute)]
+    /// Tell the server whom the sessions are made for: NAME=…, ADDR=…, PORT=…, PROTO=SMTP|ESMTP,
+    /// HELO=…, LOGIN=…, DESTADDR=…, DESTPORT=…
+    #[arg(
+        long,
+        value_name = "ATTRIBUTE=VALUE",
+        value_delimiter = ',',
+        value_parser = xclient::attribute
+    )]
     xclient: Vec<xclient::Attribute>,
     /// How far ahead of the replies to send: auto, off, envelope or cross
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = pipelining)]
     pipeline: PipeliningPolicy,
-    /// Which command carries content: auto (DATA, or BDAT for binary content), off (DATA) or always (BDAT)
+    /// Which command carries content: auto (DATA, or BDAT for binary content), off (DATA) or always
+    /// (BDAT)
     #[arg(long, value_name = "MODE", default_value = "auto")]
     chunking: Chunking,
     /// Take this EHLO keyword as not offered, e.g. CHUNKING (repeatable)
@@ -116,11 +122,12 @@ pub(crate) struct ServerArgs {
     /// Use IPv6 only
     #[arg(short = '6', long)]
     ipv6: bool,
-    /// Connect by way of this SOCKS5 proxy, [USER:PASSWORD@]HOST:PORT, which resolves the server's name
+    /// Connect by way of this SOCKS5 proxy, [USER:PASSWORD@]HOST:PORT, which resolves the server's
+    /// name
     #[arg(long, value_name = "PROXY")]
     socks5: Option<String>,
-    /// Begin with a header of the PROXY protocol, v1 or v2, that tells the connection's addresses; with
-    /// ,IP:PORT,IP:PORT behind it those of another client and server, with ,unknown none
+    /// Begin with a header of the PROXY protocol, v1 or v2, that tells the connection's addresses;
+    /// with ,IP:PORT,IP:PORT behind it those of another client and server, with ,unknown none
     #[arg(long, value_name = "VERSION", value_parser = proxy_header)]
     proxy_protocol: Option<ProxyHeader>,
 
@@ -288,7 +295,8 @@ impl ServerArgs {
         Ok(mailer)
     }
 
-    /// Opens connections on which nothing secret is said: any certificate does, and what is wrong with it is told.
+    /// Opens connections on which nothing secret is said: any certificate does, and what is wrong
+    /// with it is told.
     pub(crate) fn prober(
         &self,
         target: &Target,
@@ -375,7 +383,8 @@ impl ServerArgs {
 
     fn dial(&self) -> Result<DialSettings, ServerError> {
         let default = DialSettings::default();
-        // Not clap's to parse: it would repeat a value that cannot be used, with the password in it.
+        // Not clap's to parse: it would repeat a value that cannot be used, with the password in
+        // it.
         let socks5 = self
             .socks5
             .as_deref()

@@ -38,11 +38,12 @@ struct Inner {
 }
 
 impl Connector {
-    /// A connector with what each session shall be told. Without `client_name` the session calls itself
-    /// by the literal of its own address (RFC 5321 section 4.1.4). What is spoken is the server's to say,
-    /// so `config.protocol` is not looked at.
+    /// A connector with what each session shall be told. Without `client_name` the session calls
+    /// itself by the literal of its own address (RFC 5321 section 4.1.4). What is spoken is the
+    /// server's to say, so `config.protocol` is not looked at.
     ///
-    /// All its connections are made and secured by the same settings, so none can be taken for what it is not.
+    /// All its connections are made and secured by the same settings, so none can be taken for what
+    /// it is not.
     pub fn new(
         server: Server,
         mut config: Config,
@@ -74,13 +75,15 @@ impl Connector {
 
     /// Opens a connection and drives a session on it to its end.
     ///
-    /// `adjust` may change what the session is told. Where TLS is only opportunistic and its handshake fails,
-    /// a second connection without it is tried, and [`Info::tls_given_up`] says why.
+    /// `adjust` may change what the session is told. Where TLS is only opportunistic and its
+    /// handshake fails, a second connection without it is tried, and [`Info::tls_given_up`] says
+    /// why.
     ///
     /// # Errors
     ///
-    /// When there is no connection, or no TLS where it is demanded. What the session said of its end
-    /// ([`Event::Closed`](posthaste_session::Event::Closed)) is then only a consequence of the error.
+    /// When there is no connection, or no TLS where it is demanded. What the session said of its
+    /// end ([`Event::Closed`](posthaste_session::Event::Closed)) is then only a consequence of the
+    /// error.
     ///
     /// # Cancel safety
     ///
@@ -102,7 +105,8 @@ impl Connector {
         }
     }
 
-    /// What may be tried on a new connection after a failure. Each step leaves less to be tried, and there are two.
+    /// What may be tried on a new connection after a failure. Each step leaves less to be tried,
+    /// and there are two.
     fn fallback(&self, mut failed: Attempt, error: &Error) -> Option<Attempt> {
         if error.may_be_choking() && failed.hello == Hello::Full && self.inner.tls.has_small_hello()
         {

@@ -17,19 +17,23 @@ use crate::server::{Server, ServerAddress};
 #[cfg(feature = "socks5")]
 use crate::socks::Socks5;
 
-/// Most addresses of one name that are tried; more are a misconfiguration or an attack (RFC 5321 section 5.1).
+/// Most addresses of one name that are tried; more are a misconfiguration or an attack (RFC 5321
+/// section 5.1).
 const MAX_ADDRESSES: usize = 16;
 
 /// How connections are opened.
 #[derive(Clone, Debug)]
 pub struct DialSettings {
-    /// How long one step may take: resolving the name, each address, the SOCKS proxy's part. Default 30 s.
+    /// How long one step may take: resolving the name, each address, the SOCKS proxy's part.
+    /// Default 30 s.
     pub connect_timeout: Duration,
-    /// Source addresses; the first of the family that a server address has is used. Default: the system's choice.
+    /// Source addresses; the first of the family that a server address has is used. Default: the
+    /// system's choice.
     pub bind: Vec<IpAddr>,
     /// Which addresses are tried.
     pub family: Family,
-    /// The proxy that connects to the server, and resolves its name. Default: none. Unix sockets need none.
+    /// The proxy that connects to the server, and resolves its name. Default: none. Unix sockets
+    /// need none.
     #[cfg(feature = "socks5")]
     pub socks5: Option<Socks5>,
     /// What the server is told of the ends of the connection before all else. Default: nothing.
@@ -74,7 +78,8 @@ pub(crate) struct Ends {
     pub(crate) peer: Peer,
 }
 
-/// Connects to a server, which errors call `name`. Where it has several addresses, to the first that answers.
+/// Connects to a server, which errors call `name`. Where it has several addresses, to the first
+/// that answers.
 pub(crate) async fn dial(
     settings: &DialSettings,
     name: &str,
@@ -188,7 +193,8 @@ async fn connect(settings: &DialSettings, address: SocketAddr) -> io::Result<Tcp
     socket.connect(address).await
 }
 
-/// Writes the header of the PROXY protocol, where one is wanted. A connection that was just opened has room for it.
+/// Writes the header of the PROXY protocol, where one is wanted. A connection that was just opened
+/// has room for it.
 async fn announce<S: AsyncWriteExt + Unpin>(
     settings: &DialSettings,
     stream: &mut S,

@@ -16,20 +16,22 @@ use tokio::time::{Sleep, sleep_until, timeout};
 
 use crate::dispatch::{Command, Dispatch};
 
-/// Octets read at once: the replies to a flight of a few hundred commands. The buffer lives on the stack of
-/// one poll, so an idle connection holds none.
+/// Octets read at once: the replies to a flight of a few hundred commands. The buffer lives on the
+/// stack of one poll, so an idle connection holds none.
 const READ_SIZE: usize = 16 * 1024;
-/// Slices written at once. Two mails in one flight are four; the rest is for content with many doubled dots.
+/// Slices written at once. Two mails in one flight are four; the rest is for content with many
+/// doubled dots.
 const MAX_SLICES: usize = 32;
-/// Commands obeyed in one round. A mail takes room away, but one that the server cannot be given does not.
+/// Commands obeyed in one round. A mail takes room away, but one that the server cannot be given
+/// does not.
 const MAX_COMMANDS: usize = 16;
 /// Rounds of reading and writing before other tasks get their turn.
 const MAX_ROUNDS: usize = 32;
-/// How long there may be nothing to be read behind a failed write. The runtime learns of the two one after the
-/// other, and what the server said last may explain it.
+/// How long there may be nothing to be read behind a failed write. The runtime learns of the two
+/// one after the other, and what the server said last may explain it.
 const LAST_WORDS_TIME: Duration = Duration::from_secs(1);
-/// How long a close may take that is only polite. It waits for the server's end of the connection too, so that
-/// the server does not count one too many when the next one is opened.
+/// How long a close may take that is only polite. It waits for the server's end of the connection
+/// too, so that the server does not count one too many when the next one is opened.
 const SHUTDOWN_TIME: Duration = Duration::from_secs(1);
 
 /// The runtime's clock, which stands still in tests that ask for it.
@@ -46,14 +48,15 @@ pub(crate) enum Stopped {
     Closed,
 }
 
-/// Runs a session on a stream that needs no STARTTLS (because it is not wanted, or TLS is there already).
+/// Runs a session on a stream that needs no STARTTLS (because it is not wanted, or TLS is there
+/// already).
 ///
 /// Returns when the session is closed; the reason is in the last event, [`Event::Closed`].
 ///
 /// # Cancel safety
 ///
-/// When the future is dropped the session is aborted, and `dispatch` hears the outcome of every mail before
-/// that drop returns.
+/// When the future is dropped the session is aborted, and `dispatch` hears the outcome of every
+/// mail before that drop returns.
 pub async fn drive<S, D>(session: Session, stream: S, dispatch: D)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -109,7 +112,8 @@ impl<D: Dispatch> Driver<D> {
         }
     }
 
-    /// Takes what has come already, before a word is said: with a handshake can come what nobody asked for.
+    /// Takes what has come already, before a word is said: with a handshake can come what nobody
+    /// asked for.
     pub(crate) async fn hear<S: AsyncRead + Unpin>(&mut self, stream: &mut S) {
         poll_fn(|cx| Poll::Ready(self.read(cx, stream))).await;
     }
@@ -245,8 +249,8 @@ impl<D: Dispatch> Driver<D> {
         true
     }
 
-    /// The timer is only ever moved when it fires or must fire earlier: a deadline that is put off with each
-    /// reply costs nothing.
+    /// The timer is only ever moved when it fires or must fire earlier: a deadline that is put off
+    /// with each reply costs nothing.
     fn watch_clock(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> bool {
         let deadlines = self.session.poll_deadline().into_iter().chain(self.reads_until);
         let Some(deadline) = deadlines.min() else { return false };
@@ -259,7 +263,8 @@ impl<D: Dispatch> Driver<D> {
             }
             timer.as_mut().reset(deadline.into());
         }
-        // Whoever floods us with what is never a reply, as TLS can be, leaves the timer no budget to fire in.
+        // Whoever floods us with what is never a reply, as TLS can be, leaves the timer no budget
+        // to fire in.
         !has_budget_remaining() && self.expire(deadline)
     }
 
@@ -297,7 +302,8 @@ impl<D: Dispatch> Drop for Driver<D> {
         if !std::thread::panicking() {
             return self.handle_events();
         }
-        // A dispatch that has panicked may do so again, which would end the process and all other connections.
+        // A dispatch that has panicked may do so again, which would end the process and all other
+        // connections.
         while let Some(event) = self.session.poll_event() {
             let Self { session, dispatch, .. } = &mut *self;
             let _ = catch_unwind(AssertUnwindSafe(|| dispatch.handle_event(event, session)));

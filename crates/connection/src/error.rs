@@ -90,7 +90,8 @@ impl Error {
         Self::new(kind, server).with_peer(peer).with_source(error)
     }
 
-    /// The same failure, of the proxy: it says nothing about the server. What this machine lacks, it lacks.
+    /// The same failure, of the proxy: it says nothing about the server. What this machine lacks,
+    /// it lacks.
     #[cfg(feature = "socks5")]
     pub(crate) fn at_proxy(mut self) -> Self {
         if self.kind != ErrorKind::Local {
@@ -120,8 +121,8 @@ impl Error {
         Self { fault, is_cut_off, ..this }
     }
 
-    /// Whether the server, or something on the way to it, may have choked on ClientHello: it fell silent or
-    /// hung up instead of saying what it objects to.
+    /// Whether the server, or something on the way to it, may have choked on ClientHello: it fell
+    /// silent or hung up instead of saying what it objects to.
     pub(crate) fn may_be_choking(&self) -> bool {
         self.is_cut_off || self.kind == ErrorKind::HandshakeTimeout
     }
@@ -186,7 +187,8 @@ impl std::error::Error for Error {
     }
 }
 
-/// EMFILE and ENFILE, which have no [`io::ErrorKind`] of their own. The numbers are the same on all Unix systems.
+/// EMFILE and ENFILE, which have no [`io::ErrorKind`] of their own. The numbers are the same on all
+/// Unix systems.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }

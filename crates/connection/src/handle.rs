@@ -17,7 +17,8 @@ const QUEUE: usize = 3;
 
 /// A connection to one server, with a session that is driven in a task of its own.
 ///
-/// Clones share the session. When the last one is dropped, the session finishes its mails and says QUIT.
+/// Clones share the session. When the last one is dropped, the session finishes its mails and says
+/// QUIT.
 ///
 /// # Examples
 ///
@@ -29,11 +30,14 @@ const QUEUE: usize = 3;
 /// let server = Server::smtp("mx.example", 25);
 /// let name: posthaste_connection::session::ClientName = "client.example".parse()?;
 /// let tls = TlsClient::new(&TlsSettings::default())?;
-/// let connector = Connector::new(server, Config::new(name.clone()), Some(name), DialSettings::default(), tls);
+/// let config = Config::new(name.clone());
+/// let connector = Connector::new(server, config, Some(name), DialSettings::default(), tls);
 ///
 /// let connection = Connection::open(&connector);
-/// let envelope = Envelope::new("a@client.example".parse::<Mailbox>()?, ["b@mx.example".parse::<ForwardPath>()?])?;
-/// let finished = connection.send(Mail::new(envelope, Content::new("Subject: hi\r\n\r\nhi\r\n")?)).await?;
+/// let from: Mailbox = "a@client.example".parse()?;
+/// let to: ForwardPath = "b@mx.example".parse()?;
+/// let content = Content::new("Subject: hi\r\n\r\nhi\r\n")?;
+/// let finished = connection.send(Mail::new(Envelope::new(from, [to])?, content)).await?;
 /// println!("{:?}", finished.outcomes);
 /// # Ok(()) }
 /// ```
@@ -99,13 +103,13 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// When the session has ended before the mail was taken, or the server cannot be given this mail. A refusal
-    /// is no error but an [`Outcome`](posthaste_session::Outcome).
+    /// When the session has ended before the mail was taken, or the server cannot be given this
+    /// mail. A refusal is no error but an [`Outcome`](posthaste_session::Outcome).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before the session took the mail leaves nothing behind; after that it goes on its way
-    /// and only its outcome is lost. The connection stays usable.
+    /// Dropping the future before the session took the mail leaves nothing behind; after that it
+    /// goes on its way and only its outcome is lost. The connection stays usable.
     pub async fn send(&self, mail: Mail) -> Result<Finished, SendError> {
         let (reply, outcome) = oneshot::channel();
         let request = Request { mail, reply };

@@ -20,8 +20,8 @@ pub struct Info {
     pub connect_time: Duration,
     /// What came of the handshake, if there was one.
     pub tls: Option<TlsInfo>,
-    /// Why TLS was given up on the connection before this one, which is therefore in the clear. Only
-    /// where TLS is opportunistic.
+    /// Why TLS was given up on the connection before this one, which is therefore in the clear.
+    /// Only where TLS is opportunistic.
     pub tls_given_up: Option<ErrorKind>,
 }
 

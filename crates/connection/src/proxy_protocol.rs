@@ -49,8 +49,8 @@ pub enum ProxyVersion {
 /// What a header says of who is at the two ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ProxyAddresses {
-    /// The ends of the connection itself; [`Unknown`](Self::Unknown) where they have no addresses, or a
-    /// SOCKS proxy is in between.
+    /// The ends of the connection itself; [`Unknown`](Self::Unknown) where they have no addresses,
+    /// or a SOCKS proxy is in between.
     #[default]
     Connection,
     /// Nothing: `PROXY UNKNOWN` in version 1, LOCAL in version 2.

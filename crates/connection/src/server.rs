@@ -50,7 +50,8 @@ pub enum Security {
 pub struct LmtpPortError;
 
 impl Server {
-    /// A server for SMTP, with TLS by STARTTLS. The host is a name or an IP address without brackets.
+    /// A server for SMTP, with TLS by STARTTLS. The host is a name or an IP address without
+    /// brackets.
     pub fn smtp(host: impl Into<String>, port: u16) -> Self {
         Self::tcp(host, port, Protocol::Smtp, Security::StartTls)
     }

@@ -81,7 +81,8 @@ impl Socks5 {
         self.port
     }
 
-    /// Asks the proxy, to which there is a connection, for one to the server. The proxy resolves the name.
+    /// Asks the proxy, to which there is a connection, for one to the server. The proxy resolves
+    /// the name.
     pub(crate) async fn tunnel(
         &self,
         name: &str,
@@ -105,7 +106,8 @@ impl Socks5 {
     }
 }
 
-/// Whose fault it was: what the proxy says of the server is sorted as if it had been seen from here.
+/// Whose fault it was: what the proxy says of the server is sorted as if it had been seen from
+/// here.
 fn kind(error: &tokio_socks::Error) -> ErrorKind {
     match error {
         tokio_socks::Error::ConnectionRefused => ErrorKind::Refused,

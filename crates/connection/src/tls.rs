@@ -1,9 +1,9 @@
 //! TLS by rustls: whom to trust, what to show, and what came of a handshake.
 //!
-//! What rustls bounds by itself: a message of a handshake is at most 64 KiB, and so is a certificate
-//! chain; certificates are looked at with a budget; empty records, warnings and key updates are
-//! counted. It knows nothing older than TLS 1.2, and neither renegotiation nor, as it is set up here,
-//! early data.
+//! What rustls bounds by itself: a message of a handshake is at most 64 KiB, and so is a
+//! certificate chain; certificates are looked at with a budget; empty records, warnings and key
+//! updates are counted. It knows nothing older than TLS 1.2, and neither renegotiation nor, as it
+//! is set up here, early data.
 
 mod client;
 mod info;
@@ -28,13 +28,14 @@ pub enum Verification {
     /// Its certificate must be valid for its name, or there is no connection.
     #[default]
     Required,
-    /// Any certificate does, as where TLS is only opportunistic (RFC 7435). Whoever is on the way can pass for
-    /// the server.
+    /// Any certificate does, as where TLS is only opportunistic (RFC 7435). Whoever is on the way
+    /// can pass for the server.
     Optional,
-    /// Dangerous: the certificate must be valid, but may be anybody's. Whoever has one can pass for the server.
+    /// Dangerous: the certificate must be valid, but may be anybody's. Whoever has one can pass for
+    /// the server.
     DangerousAnyName,
-    /// Dangerous: the certificate must be for the server's name, but may be expired or made by anybody. Whoever
-    /// can make one can pass for the server.
+    /// Dangerous: the certificate must be for the server's name, but may be expired or made by
+    /// anybody. Whoever can make one can pass for the server.
     DangerousAnyCertificate,
 }
 
@@ -63,14 +64,16 @@ pub struct TlsSettings {
     pub revocation_lists: Vec<CertificateRevocationListDer<'static>>,
     /// The client's own certificate chain and key, for servers that ask.
     pub identity: Option<Arc<Identity>>,
-    /// The name the certificate must be valid for and the server is asked for, if it is not the host's.
+    /// The name the certificate must be valid for and the server is asked for, if it is not the
+    /// host's.
     pub server_name: Option<String>,
     /// Whether the certificate has to be valid.
     pub verification: Verification,
-    /// Protocols to offer by ALPN, the preferred one first. Default: none, for some servers object to any.
+    /// Protocols to offer by ALPN, the preferred one first. Default: none, for some servers object
+    /// to any.
     pub alpn: Vec<Vec<u8>>,
-    /// The cryptography. Default: the process's default provider, or else the one that this crate was built
-    /// with.
+    /// The cryptography. Default: the process's default provider, or else the one that this crate
+    /// was built with.
     pub provider: Option<Arc<CryptoProvider>>,
 }
 
@@ -109,7 +112,8 @@ pub enum TlsSetupError {
     /// The crypto provider lacks what TLS 1.2 and 1.3 need.
     #[error("crypto provider cannot be used")]
     Provider(#[source] rustls::Error),
-    /// There is no crypto provider: none is given, the process has none, and this crate was built without.
+    /// There is no crypto provider: none is given, the process has none, and this crate was built
+    /// without.
     #[error("there is no crypto provider")]
     NoProvider,
 }
@@ -137,7 +141,8 @@ impl TlsSettings {
         Ok(())
     }
 
-    /// Shows the certificate in one PEM file, with the key in another (or the same), to servers that ask.
+    /// Shows the certificate in one PEM file, with the key in another (or the same), to servers
+    /// that ask.
     ///
     /// # Errors
     ///
@@ -151,7 +156,8 @@ impl TlsSettings {
     }
 }
 
-/// The provider that this crate was built with. With both, ring, so that no other crate's features change it.
+/// The provider that this crate was built with. With both, ring, so that no other crate's features
+/// change it.
 fn built_in_provider() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "ring")]
     let provider = Some(rustls::crypto::ring::default_provider());

@@ -96,19 +96,19 @@ impl Mailer {
 
     /// Sends a mail, and says for each recipient what became of it.
     ///
-    /// What a server defers is tried again; the report comes when every recipient has its outcome. Waits while
-    /// too much is queued already.
+    /// What a server defers is tried again; the report comes when every recipient has its outcome.
+    /// Waits while too much is queued already.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and only its
-    /// report is lost.
+    /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and
+    /// only its report is lost.
     pub async fn send(&self, mail: Mail) -> Report {
         self.scheduler.send(self.server, mail).await
     }
 
-    /// Sends every mail of a stream, and gives a stream of `(place in the input, report)`, in the order in which
-    /// the mails are done. No more mails are taken than can be queued.
+    /// Sends every mail of a stream, and gives a stream of `(place in the input, report)`, in the
+    /// order in which the mails are done. No more mails are taken than can be queued.
     pub fn send_all<S>(&self, mails: S) -> SendAll<S> {
         self.scheduler.send_all(self.server, mails)
     }
@@ -118,8 +118,8 @@ impl Mailer {
         self.scheduler.status(self.server)
     }
 
-    /// Takes no more mails, finishes those that are being sent, reports the others as not sent, and closes every
-    /// connection. Takes half a minute at the most.
+    /// Takes no more mails, finishes those that are being sent, reports the others as not sent, and
+    /// closes every connection. Takes half a minute at the most.
     pub async fn shutdown(&self) {
         self.shutdown_within(SHUTDOWN_TIME).await;
     }
@@ -179,20 +179,22 @@ impl MailerBuilder {
         }
     }
 
-    /// Whether STARTTLS is used. Default: required on port 587 and where there are credentials, otherwise used
-    /// where it is offered.
+    /// Whether STARTTLS is used. Default: required on port 587 and where there are credentials,
+    /// otherwise used where it is offered.
     pub fn tls(mut self, policy: TlsPolicy) -> Self {
         self.tls = Some(policy);
         self
     }
 
-    /// Whom to trust and what to show. [`Verification`] is relaxed by itself where TLS is only opportunistic.
+    /// Whom to trust and what to show. [`Verification`] is relaxed by itself where TLS is only
+    /// opportunistic.
     pub fn tls_settings(mut self, settings: TlsSettings) -> Self {
         self.tls_settings = settings;
         self
     }
 
-    /// TLS with a configuration of your own; [`tls_settings`](Self::tls_settings) is not looked at then.
+    /// TLS with a configuration of your own; [`tls_settings`](Self::tls_settings) is not looked at
+    /// then.
     pub fn tls_client(mut self, client: TlsClient) -> Self {
         self.tls_client = Some(client);
         self
@@ -210,8 +212,8 @@ impl MailerBuilder {
         self
     }
 
-    /// Whom each session is made for, told to a server that trusts this client to say so. A server that does not
-    /// gets no mail. Default: nobody else.
+    /// Whom each session is made for, told to a server that trusts this client to say so. A server
+    /// that does not gets no mail. Default: nobody else.
     pub fn xclient(mut self, client: Xclient) -> Self {
         self.xclient = Some(client);
         self
@@ -229,7 +231,8 @@ impl MailerBuilder {
         self
     }
 
-    /// EHLO keywords that are taken as not offered, for servers that offer what they cannot do. Default: none.
+    /// EHLO keywords that are taken as not offered, for servers that offer what they cannot do.
+    /// Default: none.
     pub fn ignored_keywords(mut self, keywords: impl IntoIterator<Item = String>) -> Self {
         self.ignored_keywords = keywords.into_iter().collect();
         self
@@ -312,7 +315,8 @@ impl MailerBuilder {
         };
         let policy = self.tls.unwrap_or_else(|| default_policy(&server, credentials.as_ref()));
         let mut tls_settings = self.tls_settings;
-        // Where TLS is only opportunistic anybody may be at the other end; but nobody gets credentials that way.
+        // Where TLS is only opportunistic anybody may be at the other end; but nobody gets
+        // credentials that way.
         let is_opportunistic =
             policy != TlsPolicy::Require && server.security() == Security::StartTls;
         let is_strict = tls_settings.verification == Verification::Required;
@@ -370,7 +374,8 @@ mod tests {
         assert_eq!((config.tls, config.protocol), (policy, protocol), "{url}");
     }
 
-    /// TLS-14: TLS is a must for submission and where there is something to be hidden, and wanted elsewhere.
+    /// TLS-14: TLS is a must for submission and where there is something to be hidden, and wanted
+    /// elsewhere.
     #[test]
     fn tls_is_demanded_where_it_matters() {
         check("mx.example", TlsPolicy::May, Protocol::Smtp);

@@ -29,8 +29,8 @@ const PATH_ESCAPES: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'?').add(b'#'
 /// | `lmtp://[USER[:PASSWORD]@]HOST:PORT` | LMTP (RFC 2033), on any port but 25; TLS by STARTTLS |
 /// | `lmtp+unix:///PATH` | LMTP behind a Unix socket |
 ///
-/// IPv6 addresses stand in brackets; user, password and path are percent-decoded. The password shows in no
-/// output.
+/// IPv6 addresses stand in brackets; user, password and path are percent-decoded. The password
+/// shows in no output.
 ///
 /// ```
 /// use posthaste::ServerUrl;
@@ -56,7 +56,8 @@ pub enum UrlError {
     /// The host is neither a name nor an IP address.
     #[error("{0:?} is not a host name or an IP address (IPv6 addresses stand in brackets)")]
     Host(String),
-    /// The port is not a number from 1 to 65535. It is not repeated: it may be a password without its host.
+    /// The port is not a number from 1 to 65535. It is not repeated: it may be a password without
+    /// its host.
     #[error("what stands behind the colon is not a port number from 1 to 65535")]
     Port,
     /// LMTP has no port of its own.

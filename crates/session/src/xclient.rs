@@ -20,7 +20,8 @@ const MAX_COMMAND: usize = 512;
 /// The most octets of an encoded text, so that each fits into a command of its own.
 const MAX_TEXT: usize = 256;
 
-/// Whom a session is made for. What is `None` is not told, and neither is what the server does not ask for.
+/// Whom a session is made for. What is `None` is not told, and neither is what the server does not
+/// ask for.
 ///
 /// ```
 /// use posthaste_session::{Xclient, XclientName};
@@ -81,7 +82,8 @@ impl XclientText {
     ///
     /// # Errors
     ///
-    /// Refuses control characters, nothing at all, and what has more than 256 octets once it is encoded.
+    /// Refuses control characters, nothing at all, and what has more than 256 octets once it is
+    /// encoded.
     pub fn new(text: &str) -> Result<Self, OptionError> {
         if let Some(control) = text.chars().find(|c| c.is_control()) {
             return Err(OptionError::Character(control));
@@ -98,8 +100,8 @@ impl XclientText {
 }
 
 impl Xclient {
-    /// What is set, in the order in which it is told. NAME and ADDR come last: from then on the server trusts
-    /// this client as much as it trusts that one.
+    /// What is set, in the order in which it is told. NAME and ADDR come last: from then on the
+    /// server trusts this client as much as it trusts that one.
     fn attributes(&self) -> impl Iterator<Item = Attribute> {
         let number = |port: Option<u16>| port.map(|port| port.to_string());
         let texts = [
@@ -168,8 +170,8 @@ impl Untold {
 
     /// The next command, without its line end; `None` if the server does not ask for what is left.
     ///
-    /// What it has not asked for to begin with is left out. What it asks for no longer is missed: it would take
-    /// the mail for somebody else's.
+    /// What it has not asked for to begin with is left out. What it asks for no longer is missed:
+    /// it would take the mail for somebody else's.
     fn next_command(&mut self, extensions: &Extensions) -> Option<String> {
         let is_offered = |attribute: &Attribute| offers(extensions, attribute.name);
         if !self.has_begun {
@@ -203,7 +205,8 @@ fn offers(extensions: &Extensions, attribute: &str) -> bool {
 }
 
 impl Session {
-    /// Tells whom the session is made for, as far as that is still to be told, and then authenticates.
+    /// Tells whom the session is made for, as far as that is still to be told, and then
+    /// authenticates.
     pub(crate) fn start_xclient(&mut self, now: Instant) {
         if self.untold.attributes.is_empty() {
             return self.start_auth(now, None);

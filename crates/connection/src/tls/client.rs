@@ -23,7 +23,8 @@ use super::{Roots, TlsSettings, TlsSetupError};
 
 /// Groups whose key shares leave ClientHello in one segment.
 const SMALL_GROUPS: [NamedGroup; 2] = [NamedGroup::X25519, NamedGroup::secp256r1];
-/// Groups whose key shares are not too large either, but are of no use where the small ones are not.
+/// Groups whose key shares are not too large either, but are of no use where the small ones are
+/// not.
 const MEDIUM_GROUPS: [NamedGroup; 3] =
     [NamedGroup::secp384r1, NamedGroup::secp521r1, NamedGroup::X448];
 
@@ -47,8 +48,8 @@ pub struct TlsClient {
 pub(crate) enum Hello {
     /// As large as it is, with all groups.
     Full,
-    /// In one segment: some servers and boxes on the way choke on the second one, which a key share that
-    /// withstands quantum computers makes necessary.
+    /// In one segment: some servers and boxes on the way choke on the second one, which a key share
+    /// that withstands quantum computers makes necessary.
     Small,
 }
 
@@ -71,8 +72,8 @@ impl TlsClient {
         Ok(client)
     }
 
-    /// Uses a configuration of the caller's, with any crypto provider and verifier. What its verifier accepts
-    /// is [`Proof::Unknown`].
+    /// Uses a configuration of the caller's, with any crypto provider and verifier. What its
+    /// verifier accepts is [`Proof::Unknown`].
     pub fn with_config(config: Arc<ClientConfig>) -> Self {
         Self {
             connector: TlsConnector::from(config),
@@ -83,8 +84,8 @@ impl TlsClient {
         }
     }
 
-    /// Vouches that the verifier of a configuration of the caller's accepts no certificate that is not valid
-    /// for the server's name: what it accepts is [`Proof::Verified`].
+    /// Vouches that the verifier of a configuration of the caller's accepts no certificate that is
+    /// not valid for the server's name: what it accepts is [`Proof::Verified`].
     #[must_use]
     pub fn vouched(mut self) -> Self {
         self.otherwise = Proof::Verified;
@@ -132,7 +133,7 @@ impl TlsClient {
             version: version.unwrap_or_default(),
             cipher: cipher.unwrap_or_default(),
             proof,
-            certificates: certificates.to_vec(),
+            certificates: certificates.into(),
             server_name: match name {
                 ServerName::DnsName(name) => Some(name.as_ref().to_owned()),
                 _ => None,

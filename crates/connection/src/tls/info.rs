@@ -1,6 +1,7 @@
 //! What came of a handshake.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_session::{ChannelBinding, TlsState};
@@ -18,7 +19,7 @@ pub struct TlsInfo {
     /// Whether the server has proven who it is.
     pub proof: Proof,
     /// The server's certificate chain (DER), its own certificate first.
-    pub certificates: Vec<CertificateDer<'static>>,
+    pub certificates: Arc<[CertificateDer<'static>]>,
     /// The name that the server was asked for (SNI); none where it is an IP address.
     pub server_name: Option<String>,
     /// The protocol agreed on by ALPN; none unless protocols were offered.
@@ -36,9 +37,11 @@ pub struct TlsInfo {
 pub enum Proof {
     /// Its certificate is valid for its name.
     Verified,
-    /// Its certificate was accepted although something is wrong with it: anybody may be at the other end.
+    /// Its certificate was accepted although something is wrong with it: anybody may be at the
+    /// other end.
     Unverified(CertificateFault),
-    /// Its certificate was accepted by a configuration of the caller's, for reasons that are not known here.
+    /// Its certificate was accepted by a configuration of the caller's, for reasons that are not
+    /// known here.
     Unknown,
 }
 

@@ -12,7 +12,8 @@ use webpki::EndEntityCert;
 use super::Verification;
 use super::info::{CertificateFault, Proof, SelfSigned};
 
-/// A verifier, and what is accepted although it objects. Forged signatures of the handshake never are.
+/// A verifier, and what is accepted although it objects. Forged signatures of the handshake never
+/// are.
 #[derive(Debug)]
 pub(super) struct Verifier {
     strict: Arc<dyn ServerCertVerifier>,

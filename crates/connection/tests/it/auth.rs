@@ -142,7 +142,8 @@ async fn older_tls_binds_only_with_the_extended_master_secret() {
     assert_eq!(ours, theirs);
 }
 
-/// SCRAM-01, OAUTH-01: each connection has a nonce of its own, and the server is named as the user did.
+/// SCRAM-01, OAUTH-01: each connection has a nonce of its own, and the server is named as the user
+/// did.
 #[tokio::test]
 async fn a_connector_says_what_mechanisms_want_to_know() {
     let (listener, port) = listen().await;

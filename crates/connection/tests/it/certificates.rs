@@ -24,7 +24,8 @@ use CertificateFault::{
 };
 use Proof::{Unknown, Unverified, Verified};
 
-/// What a certificate proves, or why it is not accepted, by STARTTLS and with TLS from the first octet.
+/// What a certificate proves, or why it is not accepted, by STARTTLS and with TLS from the first
+/// octet.
 async fn proof(settings: &TlsSettings, acceptor: &TlsAcceptor) -> Result<Proof, CertificateFault> {
     let client = TlsClient::new(settings).unwrap();
     let [starttls, implicit] = [
@@ -136,7 +137,8 @@ async fn a_common_name_is_no_name() {
     assert_eq!(proof(&settings, &acceptor).await, Err(WrongName));
 }
 
-/// ST-14, TLS-20: certificates with a flaw, all of them for the right name from the right authority.
+/// ST-14, TLS-20: certificates with a flaw, all of them for the right name from the right
+/// authority.
 fn flawed() -> [(CertificateParams, CertificateFault); 3] {
     let mut expired = params(&["127.0.0.1"]);
     expired.not_after = date_time_ymd(2020, 1, 1);
@@ -222,7 +224,8 @@ async fn revoked_certificates_are_refused() {
     assert!(TlsClient::new(&nonsense).is_err());
 }
 
-/// TLS-27, Q55: whoever asks for no proof gets a connection, and is told that there was none, and why.
+/// TLS-27, Q55: whoever asks for no proof gets a connection, and is told that there was none, and
+/// why.
 #[tokio::test]
 async fn optional_verification_flags_what_it_accepts() {
     let authority = Authority::new();
@@ -277,7 +280,8 @@ async fn what_is_dangerous_is_so_one_by_one() {
     assert_eq!(proof(&any_certificate, &good).await, Ok(Verified));
 }
 
-/// TLS-26: what a configuration of the caller's accepts is not known to be valid, unless the caller says so.
+/// TLS-26: what a configuration of the caller's accepts is not known to be valid, unless the caller
+/// says so.
 #[tokio::test]
 async fn a_configuration_of_the_callers_proves_what_the_caller_says() {
     let authority = Authority::new();
@@ -288,7 +292,8 @@ async fn a_configuration_of_the_callers_proves_what_the_caller_says() {
     assert_eq!(proof_to(client.vouched(), Security::Implicit, &acceptor).await, Ok(Verified));
 }
 
-/// ST-12, TLS-22: what one client accepted, no other resumes. The server would, and does so for the first one.
+/// ST-12, TLS-22: what one client accepted, no other resumes. The server would, and does so for the
+/// first one.
 #[tokio::test]
 async fn clients_share_no_sessions() {
     let (authority, stranger) = (Authority::new(), Authority::new());
@@ -305,7 +310,8 @@ async fn clients_share_no_sessions() {
     assert_eq!(error.certificate_fault(), Some(UnknownIssuer));
 }
 
-/// TLS-18, TLS-20, TLS-21 with the operating system's verifier: extra authorities count, and nobody else's.
+/// TLS-18, TLS-20, TLS-21 with the operating system's verifier: extra authorities count, and nobody
+/// else's.
 #[cfg(feature = "platform-verifier")]
 #[tokio::test]
 async fn the_platforms_verifier_is_as_strict() {

@@ -1,4 +1,5 @@
-//! From a name to a connection: addresses, errors, source addresses, and what the client calls itself.
+//! From a name to a connection: addresses, errors, source addresses, and what the client calls
+//! itself.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;

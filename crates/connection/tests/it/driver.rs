@@ -186,8 +186,8 @@ async fn each_group_leaves_in_one_write_with_tls() {
     assert_eq!(writes.lock().unwrap().len(), 6);
 }
 
-/// PIPE-08, FL-04, TX-26: the server reads no command before it has got rid of its reply to the one before, and the
-/// buffers between the two hold much less than a flight.
+/// PIPE-08, FL-04, TX-26: the server reads no command before it has got rid of its reply to the one
+/// before, and the buffers between the two hold much less than a flight.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_answers_before_it_reads_on_does_not_block() {
     const RECIPIENTS: usize = 5000;

@@ -36,7 +36,8 @@ async fn poll_times(times: usize, future: impl Future<Output = ()>) -> bool {
 
 const MAILS: usize = 4;
 
-/// Drives a session through small buffers, drops it after so many polls, and says whether it was done by then.
+/// Drives a session through small buffers, drops it after so many polls, and says whether it was
+/// done by then.
 async fn run_and_drop(polls: usize, pipelining: Pipelining) -> (bool, Notes) {
     let (near, far) = duplex(64);
     let mails = (0..MAILS).map(|n| if n == 1 { mail_with(n, octets(500)) } else { mail(n) });
@@ -72,7 +73,8 @@ async fn run_and_drop(polls: usize, pipelining: Pipelining) -> (bool, Notes) {
     }
 }
 
-/// TX-30: wherever the future is dropped, each submitted mail has one outcome, and the end is heard last.
+/// TX-30: wherever the future is dropped, each submitted mail has one outcome, and the end is heard
+/// last.
 #[tokio::test(start_paused = true)]
 async fn dropped_at_every_await_point() {
     for pipelining in [Pipelining::Envelope, Pipelining::Cross] {
@@ -150,8 +152,8 @@ impl Dispatch for Panics {
     }
 }
 
-/// A panic of the dispatch ends its connection and nothing else, and no outcome is lost by it, not even when it
-/// panics again at the next one.
+/// A panic of the dispatch ends its connection and nothing else, and no outcome is lost by it, not
+/// even when it panics again at the next one.
 #[tokio::test(start_paused = true)]
 async fn a_panic_ends_one_connection_only() {
     for at in [At::Command, At::Submitted, At::Ready, At::Finished, At::Closed] {
@@ -197,7 +199,8 @@ async fn a_panic_ends_one_connection_only() {
     }
 }
 
-/// One session by STARTTLS, dropped after so many polls; what was heard of it, and whether it was done by then.
+/// One session by STARTTLS, dropped after so many polls; what was heard of it, and whether it was
+/// done by then.
 async fn connect_and_drop(polls: usize) -> (bool, Notes) {
     let authority = Authority::new();
     let acceptor = authority.acceptor(&["127.0.0.1"]);

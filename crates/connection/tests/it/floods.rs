@@ -65,7 +65,8 @@ async fn a_huge_chain_is_refused() {
     assert_eq!(fail(&authority.settings(), config).await, ErrorKind::Handshake);
 }
 
-/// ST-16: nor is a certificate with ten thousand names; with those that fit in, it is only for somebody else.
+/// ST-16: nor is a certificate with ten thousand names; with those that fit in, it is only for
+/// somebody else.
 #[tokio::test]
 async fn names_without_number_are_no_burden() {
     let authority = Authority::new();
@@ -168,8 +169,8 @@ async fn floods_of_records_end_the_connection() {
     assert_eq!(flood(Arc::new(config).into(), Flood::Tickets).await, lost);
 }
 
-/// A stream that always has something to be read, which is nothing for the session: what TLS is where a server
-/// sends one ticket after another.
+/// A stream that always has something to be read, which is nothing for the session: what TLS is
+/// where a server sends one ticket after another.
 struct Endless;
 
 impl AsyncRead for Endless {

@@ -52,8 +52,8 @@ fn extensions(hello: &[u8]) -> Vec<u16> {
     types
 }
 
-/// TLS-25, ST-26, TLS-29, TLS-23: the first connection and one that resumes its session ask for no early data,
-/// and for no protocol. (Renegotiation is unknown to rustls.)
+/// TLS-25, ST-26, TLS-29, TLS-23: the first connection and one that resumes its session ask for no
+/// early data, and for no protocol. (Renegotiation is unknown to rustls.)
 #[tokio::test]
 async fn no_early_data_and_no_protocols_are_offered() {
     let authority = Authority::new();
@@ -84,7 +84,8 @@ async fn no_early_data_and_no_protocols_are_offered() {
     }
 }
 
-/// TLS-23, Q53: another server of the farm does not know the session; the handshake is a full one then.
+/// TLS-23, Q53: another server of the farm does not know the session; the handshake is a full one
+/// then.
 #[tokio::test]
 async fn a_refused_resumption_costs_a_full_handshake() {
     let authority = Authority::new();
@@ -100,7 +101,8 @@ async fn a_refused_resumption_costs_a_full_handshake() {
     }
 }
 
-/// A group whose key share is too large for one segment, as those are that withstand quantum computers.
+/// A group whose key share is too large for one segment, as those are that withstand quantum
+/// computers.
 #[derive(Debug)]
 struct Large;
 
@@ -147,7 +149,8 @@ async fn accept_small(listener: &TcpListener) -> Option<Peer<TcpStream>> {
     (length < 700).then_some(peer)
 }
 
-/// Q52: a server that chokes on a large ClientHello gets a small one, before anything else is given up.
+/// Q52: a server that chokes on a large ClientHello gets a small one, before anything else is given
+/// up.
 #[tokio::test]
 async fn a_large_hello_is_followed_by_a_small_one() {
     let authority = Authority::new();

@@ -230,7 +230,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Deaf<S> {
     }
 }
 
-/// A mail to a server that hears the first 200 octets and then says something, or nothing, a moment later.
+/// A mail to a server that hears the first 200 octets and then says something, or nothing, a moment
+/// later.
 async fn run_deaf(last_words: &str) -> Notes {
     let (near, far) = duplex(4096);
     let recorder = recorder([mail_with(0, octets(1 << 12))]);
@@ -251,7 +252,8 @@ async fn run_deaf(last_words: &str) -> Notes {
     }
 }
 
-/// TX-20: the runtime may learn of a failed write before it learns that there is something to be read.
+/// TX-20: the runtime may learn of a failed write before it learns that there is something to be
+/// read.
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_is_explained_a_moment_later() {
     check_explained(&run_deaf("554 spam").await, "554 spam");
@@ -290,8 +292,8 @@ fn narrow_listener() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// PIPE-08, FL-04 over sockets: 5 000 recipients for a server that has room for few of them and reads none
-/// before its reply to the one before is gone.
+/// PIPE-08, FL-04 over sockets: 5 000 recipients for a server that has room for few of them and
+/// reads none before its reply to the one before is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousands_of_recipients_go_through_narrow_sockets() {
     const RECIPIENTS: usize = 5000;

@@ -1,4 +1,5 @@
-//! The tokio shell against scripted servers: on duplex streams with a paused clock, and on loopback.
+//! The tokio shell against scripted servers: on duplex streams with a paused clock, and on
+//! loopback.
 
 mod audited;
 mod auth;

@@ -126,7 +126,8 @@ mod socks5 {
         listener.accept().await.unwrap().0
     }
 
-    /// A session by way of a proxy, which resolves the name, with the PROXY protocol inside of the tunnel.
+    /// A session by way of a proxy, which resolves the name, with the PROXY protocol inside of the
+    /// tunnel.
     #[tokio::test]
     async fn a_session_by_way_of_a_proxy() {
         let (listener, port) = listen().await;
@@ -164,7 +165,8 @@ mod socks5 {
         assert_eq!(notes.infos()[0].peer, Peer::Proxy(address));
     }
 
-    /// A greeting that comes together with the proxy's reply is not lost; nor is an address taken for a name.
+    /// A greeting that comes together with the proxy's reply is not lost; nor is an address taken
+    /// for a name.
     #[tokio::test]
     async fn the_greeting_may_come_with_the_reply() {
         let (proxy, proxy_port) = listen().await;
@@ -192,7 +194,8 @@ mod socks5 {
         assert!(notes.outcomes()[0].is_delivered());
     }
 
-    /// What the proxy says of the server is sorted as if it had been seen from here, all else is its own fault.
+    /// What the proxy says of the server is sorted as if it had been seen from here, all else is
+    /// its own fault.
     #[tokio::test]
     async fn refusals_are_sorted() {
         for (code, expected) in [

@@ -262,7 +262,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
     }
 }
 
-/// Drives a session with these mails, and QUIT behind them, on a stream with buffers of `capacity` octets.
+/// Drives a session with these mails, and QUIT behind them, on a stream with buffers of `capacity`
+/// octets.
 pub(crate) async fn run(
     config: Config,
     capacity: usize,

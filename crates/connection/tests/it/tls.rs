@@ -304,7 +304,8 @@ async fn the_end_of_tls_is_announced() {
     assert_eq!(peer.stream.read(&mut [0; 16]).await.unwrap(), 0);
 }
 
-/// TLS-24, ST-17, Q54: an end without announcement is nothing behind QUIT, and a loss within a reply.
+/// TLS-24, ST-17, Q54: an end without announcement is nothing behind QUIT, and a loss within a
+/// reply.
 #[tokio::test]
 async fn truncation_is_a_loss_only_where_something_is_awaited() {
     let authority = Authority::new();

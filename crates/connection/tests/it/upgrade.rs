@@ -102,8 +102,8 @@ async fn octets_injected_into_the_handshake_end_the_connection() {
     assert_eq!(notes.closed(), CloseReason::Aborted { stage: Stage::Tls });
 }
 
-/// TLS-11, ST-21, ST-22: where TLS is only opportunistic, a broken handshake is followed by a new connection
-/// without it.
+/// TLS-11, ST-21, ST-22: where TLS is only opportunistic, a broken handshake is followed by a new
+/// connection without it.
 #[tokio::test]
 async fn a_broken_handshake_is_followed_by_a_new_connection_without_tls() {
     let (result, notes) = run(Security::StartTls, may(), async |listener| {
@@ -191,7 +191,8 @@ async fn tls_on_a_plaintext_port_is_a_violation() {
     assert_eq!(notes.closed(), CloseReason::Violation { stage: Stage::Greeting, violation });
 }
 
-/// ST-18, TLS-30: a handshake that does not come to an end has a deadline of its own, octets or not.
+/// ST-18, TLS-30: a handshake that does not come to an end has a deadline of its own, octets or
+/// not.
 #[tokio::test]
 async fn a_stalled_handshake_ends_at_its_deadline() {
     for security in [Security::StartTls, Security::Implicit] {
@@ -207,7 +208,8 @@ async fn a_stalled_handshake_ends_at_its_deadline() {
                 }
                 Security::Implicit => accept(listener).await,
             };
-            // The beginning of a handshake record that promises more, much slower than it would have to be.
+            // The beginning of a handshake record that promises more, much slower than it would
+            // have to be.
             for octet in b"\x16\x03\x03\x3f\xff\x02\x00".iter().cycle() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 if peer.stream.write_all(&[*octet]).await.is_err() {
@@ -222,7 +224,8 @@ async fn a_stalled_handshake_ends_at_its_deadline() {
     }
 }
 
-/// ST-20, TLS-15: rustls knows nothing older than TLS 1.2, so a server that does not either ends the handshake.
+/// ST-20, TLS-15: rustls knows nothing older than TLS 1.2, so a server that does not either ends
+/// the handshake.
 #[tokio::test]
 async fn old_versions_are_impossible() {
     for minor in [0, 1, 2] {
@@ -288,7 +291,8 @@ async fn words_within_tls_before_the_first_command_end_the_connection() {
     }
 }
 
-/// ST-11, TLS-22: a connection without TLS is no use to who demands it, and neither is what is known of it.
+/// ST-11, TLS-22: a connection without TLS is no use to who demands it, and neither is what is
+/// known of it.
 #[tokio::test]
 async fn a_plain_connection_is_not_used_again_where_tls_is_demanded() {
     let (listener, port) = listen().await;
@@ -354,7 +358,8 @@ async fn implicit_tls_begins_before_the_greeting() {
     assert_eq!(result, Err(ErrorKind::Handshake));
 }
 
-/// TLS-07: wherever the octets around the reply to STARTTLS are cut, none of them survives the upgrade.
+/// TLS-07: wherever the octets around the reply to STARTTLS are cut, none of them survives the
+/// upgrade.
 #[test]
 fn nothing_survives_the_upgrade() {
     let said = b"250-mx.example\r\n250 STARTTLS\r\n220 go\r\n";
