@@ -199,8 +199,8 @@ impl Run {
     fn nonce(&self) -> String {
         let messages = self.lines.iter().filter_map(|line| message(line));
         let texts = messages.filter_map(|message| String::from_utf8(message).ok());
-        let nonces = texts.filter_map(|text| Some(text.split_once(",r=")?.1.to_owned()));
-        nonces.last().unwrap_or_default()
+        let mut nonces = texts.filter_map(|text| Some(text.split_once(",r=")?.1.to_owned()));
+        nonces.next_back().unwrap_or_default()
     }
 
     fn interfere(&mut self, number: usize) {
@@ -215,7 +215,7 @@ impl Run {
             // Says again what the client has said.
             _ => {
                 let line = self.lines.last().cloned().unwrap_or_default();
-                let code: &[u8] = if number % 2 == 0 { b"334 " } else { b"535 " };
+                let code: &[u8] = if number & 1 == 0 { b"334 " } else { b"535 " };
                 let text = if number < 16 { line } else { message(&line).unwrap_or_default() };
                 let text: Vec<u8> = text.into_iter().filter(|octet| *octet != b'\n').collect();
                 self.tamper(&[code, &text[..], b"\r\n"].concat());

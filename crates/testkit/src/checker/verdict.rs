@@ -111,10 +111,13 @@ impl Transaction {
                 ]
             }
             Outcome::InDoubt => &[
-                // Out of step, its refusal may have been another's.
+                // Out of step, its refusal may have been another's, in LMTP the final one, too.
                 (!is_accepted && !context.is_out_of_step, "the recipient was not accepted"),
                 (!is_handed_over, "the content's end was not said"),
-                (final_reply.is_some(), "the final reply came"),
+                (
+                    final_reply.is_some_and(|code| code < 400 || !context.is_out_of_step),
+                    "the final reply came",
+                ),
             ],
             Outcome::NotSent(reason) => {
                 let is_positive = final_reply.is_some_and(|code| code < 300);
