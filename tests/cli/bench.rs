@@ -171,6 +171,7 @@ fn other_peoples_servers_are_left_alone() {
         &["bench", "192.0.2.1", "-n", "10", "-v"][..],
         &["bench", "smtps://[2001:db8::1]", "-z", "1s"],
         &["bench", "192.0.2.1", "--i-own-this-server"],
+        &["bench", "127.0.0.1", "-n1", "--socks5", "127.0.0.1:1"],
     ] {
         let finished = scene.run(args).exits(77);
         assert_eq!(finished.stdout, "");

@@ -244,6 +244,10 @@ async fn check_ours(args: &BenchArgs, url: &ServerUrl) -> Result<(), BenchError>
     }
     // A Unix socket is on this machine.
     let ServerAddress::Tcp { host, port } = server.address() else { return Ok(()) };
+    if args.server_args.is_proxied() {
+        // What the name means, and which network that is in, only the proxy knows.
+        return Err(BenchError::NotOurs(server.to_string()));
+    }
     let addresses = tokio::net::lookup_host((host.as_str(), *port)).await;
     let mut addresses =
         addresses.map_err(|error| BenchError::Resolve(server.to_string(), error))?;

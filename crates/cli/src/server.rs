@@ -256,6 +256,11 @@ impl ServerArgs {
         self.connections.unwrap_or(default)
     }
 
+    /// Whether the server is reached by way of a proxy.
+    pub(crate) fn is_proxied(&self) -> bool {
+        self.socks5.is_some()
+    }
+
     /// Whether the user would want to know that a server did not prove who it is.
     pub(crate) fn proof(&self, target: &Target) -> Proof {
         let is_lax = self.insecure || self.dangerous_any_name || self.dangerous_any_certificate;
