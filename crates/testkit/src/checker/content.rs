@@ -11,17 +11,22 @@ pub(super) struct ContentReader {
 const MAX_LINE: usize = 1000;
 
 impl ContentReader {
-    /// Takes one octet; the content, if it ends here.
+    /// Takes octets, of which none but the last may be a line feed; the content, if it ends here.
     ///
     /// # Panics
     ///
     /// When a line is not what a strict server takes.
-    pub(super) fn push(&mut self, octet: u8) -> Option<Vec<u8>> {
-        assert!(octet != 0, "NUL in content");
-        assert!(octet == b'\n' || self.line.last() != Some(&b'\r'), "a bare CR in content");
-        assert!(octet != b'\n' || self.line.last() == Some(&b'\r'), "a bare LF in content");
-        self.line.push(octet);
-        if octet != b'\n' {
+    pub(super) fn push(&mut self, octets: &[u8]) -> Option<Vec<u8>> {
+        assert!(!octets.contains(&0), "NUL in content");
+        let is_behind_cr = self.line.last() == Some(&b'\r');
+        assert!(!is_behind_cr || octets.starts_with(b"\n"), "a bare CR in content");
+        self.line.extend_from_slice(octets);
+        let is_whole = octets.ends_with(b"\n");
+        assert!(!is_whole || self.line.ends_with(b"\r\n"), "a bare LF in content");
+        let behind = if is_whole { 2 } else { 1 };
+        let inner = &octets[..octets.len().saturating_sub(behind)];
+        assert!(!inner.contains(&b'\r'), "a bare CR in content");
+        if !is_whole {
             return None;
         }
         if self.line == b".\r\n" {
@@ -98,15 +103,40 @@ mod tests {
     fn content_ends_with_a_dot_alone() {
         let mut reader = ContentReader::default();
         let wire = b"a\r\n..b\r\n...\r\n\r\n.\r\n";
-        let content = wire.iter().find_map(|&octet| reader.push(octet));
+        let content = wire.iter().find_map(|&octet| reader.push(&[octet]));
         assert_eq!(content.as_deref(), Some(&b"a\r\n.b\r\n..\r\n\r\n"[..]));
+    }
+
+    #[test]
+    fn lines_are_the_same_however_they_are_cut() {
+        let wire: &[u8] = b"ab\r\n..\r\n.\r\n";
+        for cut in 0..4 {
+            let mut reader = ContentReader::default();
+            let lines = wire.split_inclusive(|&octet| octet == b'\n');
+            let parts =
+                lines.flat_map(|line| [&line[..cut.min(line.len())], &line[cut.min(line.len())..]]);
+            let mut parts = parts.filter(|part| !part.is_empty());
+            assert_eq!(parts.find_map(|part| reader.push(part)).unwrap(), b"ab\r\n.\r\n");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a bare CR")]
+    fn a_bare_cr_is_not_content() {
+        ContentReader::default().push(b"a\rb");
+    }
+
+    #[test]
+    #[should_panic(expected = "a bare LF")]
+    fn a_bare_lf_is_not_content() {
+        ContentReader::default().push(b"a\n");
     }
 
     #[test]
     #[should_panic(expected = "not doubled")]
     fn a_single_dot_is_not_transparent() {
         let mut reader = ContentReader::default();
-        b".a\r\n".iter().for_each(|&octet| drop(reader.push(octet)));
+        drop(reader.push(b".a\r\n"));
     }
 
     #[test]

@@ -20,16 +20,22 @@ impl Checker {
                 Some(_) => return,
                 None => {}
             }
-            let length = match &mut self.speech {
+            let length = match &self.speech {
                 Speech::Chunk { left, .. } => rest.len().min(*left),
-                Speech::Command { .. } | Speech::AuthResponse(_) | Speech::Content(_) => 1,
+                Speech::Content(_) => {
+                    rest.iter().position(|&b| b == b'\n').map_or(rest.len(), |place| place + 1)
+                }
+                Speech::Command { .. } | Speech::AuthResponse(_) => 1,
             };
             let (octets, behind) = rest.split_at(length);
-            match self.speech {
+            match &mut self.speech {
                 Speech::Chunk { .. } => self.say_chunk(octets),
-                Speech::Command { .. } | Speech::AuthResponse(_) | Speech::Content(_) => {
-                    self.say(*octet)
+                Speech::Content(reader) => {
+                    if let Some(content) = reader.push(octets) {
+                        self.end_data(content);
+                    }
                 }
+                Speech::Command { .. } | Speech::AuthResponse(_) => self.say(*octet),
             }
             self.said += length as u64;
             rest = behind;
@@ -49,14 +55,10 @@ impl Checker {
         }
     }
 
+    /// Takes an octet of a line.
     fn say(&mut self, octet: u8) {
         match &mut self.speech {
-            Speech::Content(reader) => {
-                if let Some(content) = reader.push(octet) {
-                    self.end_data(content);
-                }
-            }
-            Speech::Chunk { .. } => {}
+            Speech::Content(_) | Speech::Chunk { .. } => {}
             Speech::AuthResponse(line) => {
                 line.push(octet);
                 if let Some(line) = line.strip_suffix(b"\r\n") {
