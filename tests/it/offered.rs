@@ -11,6 +11,7 @@ use posthaste::session::{
 use posthaste::{MailerBuilder, Transcript};
 use posthaste_tests::{Delivered, Exim, Postfix, Server, Tls, or_skip};
 
+use crate::dialogue::Dialogue;
 use crate::interop::{mail_to, mailer};
 use crate::samples::large_samples;
 use crate::tls::trusting;
@@ -113,12 +114,14 @@ async fn postfix_gets_all_that_it_offers() {
     }
 }
 
-/// Exim offers DSN where it is told to.
+/// Exim offers DSN where it is told to. Q37: it also offers PRDR, for which nobody asks.
 #[tokio::test(flavor = "multi_thread")]
 async fn exim_gets_all_that_it_offers() {
     for (tls, chunking) in WAYS {
-        let main = "dsn_advertise_hosts = *".to_owned();
+        let main = "dsn_advertise_hosts = *\nprdr_enable = true".to_owned();
         let server = or_skip!(Exim { tls, main, ..Exim::default() }.start().await);
+        let offer = Dialogue::connect(server.addr).await.expect("EHLO me", "250").await;
+        assert!(offer.contains("DSN") && offer.contains("PRDR"), "{offer}");
         let said = deliver(to(&server, tls).chunking(chunking), asking_for_all()).await;
         check_said(&said, chunking);
         let filed = server.maildir.wait_for(2).await;
