@@ -29,6 +29,7 @@ pub struct Server {
     pub(crate) duplicates: Option<Duplicates>,
     plain: Hello,
     inside_tls: Hello,
+    nothing: Hello,
     started: Instant,
     connections: AtomicU64,
 }
@@ -49,6 +50,7 @@ impl Server {
             duplicates: config.count_duplicates.then(Duplicates::default),
             plain: Hello::new(&config, config.keywords(false)),
             inside_tls: Hello::new(&config, config.keywords(true)),
+            nothing: Hello::new(&config, Vec::new()),
             started: now,
             connections: AtomicU64::new(0),
             config,
@@ -92,6 +94,11 @@ impl Server {
 
     pub(crate) fn hello(&self, tls_active: bool) -> &Hello {
         if tls_active { &self.inside_tls } else { &self.plain }
+    }
+
+    /// What is offered to a client that did not ask for extensions.
+    pub(crate) fn nothing(&self) -> &Hello {
+        &self.nothing
     }
 
     pub(crate) fn age(&self, now: Instant) -> Duration {

@@ -289,9 +289,12 @@ impl Session {
         self.pace == Pace::Running && self.resume_at.is_none()
     }
 
-    /// What is offered to this client now.
+    /// What is offered to this client now: nothing if it said HELO.
     fn offer(&self) -> &Hello {
-        self.server.hello(self.tls_active)
+        match self.hello {
+            Greeted::Helo => self.server.nothing(),
+            Greeted::Never | Greeted::Not | Greeted::Ehlo => self.server.hello(self.tls_active),
+        }
     }
 
     fn enhanced(&self) -> Enhanced {

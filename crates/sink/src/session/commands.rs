@@ -115,7 +115,7 @@ impl Session {
             // What is behind BDAT is its chunk.
             Command::Bdat(_) => None,
             Command::Mail(_) | Command::Rcpt(_) | Command::Rset => {
-                let offered = self.hello == Greeted::Ehlo && self.offer().pipelining;
+                let offered = self.offer().pipelining;
                 (!offered).then_some(Violation::UnofferedPipelining)
             }
         }

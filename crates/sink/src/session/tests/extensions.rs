@@ -84,6 +84,19 @@ fn stated_limits_are_kept() {
     check_codes(&limited("RCPTDOMAINMAX=1"), &domains, "250 250 250 250 250 452", beyond);
 }
 
+/// EHLO-20: whoever says HELO is offered nothing, and held to no limit they were not told.
+#[test]
+fn helo_offers_nothing() {
+    let config = offering("DSN,LIMITS=RCPTMAX=1");
+    let mail = "MAIL FROM:<a@x>";
+    let commands = ["HELO c", mail, "RCPT TO:<a@y>", "RCPT TO:<b@y>"];
+    check_codes(&config, &commands, "250 250 250 250", None);
+    let unoffered = Some("unoffered_extension");
+    check_codes(&config, &["HELO c", "MAIL FROM:<a@x> RET=HDRS"], "250 555", unoffered);
+    let commands = ["HELO c", mail, "RCPT TO:<a@y>", "BDAT 0 LAST"];
+    check_codes(&config, &commands, "250 250 250 502", unoffered);
+}
+
 /// CHUNK-03, CHUNK-05, CHUNK-10: what may follow what.
 #[test]
 fn chunks_keep_their_order() {
