@@ -184,7 +184,7 @@ mod tests {
             ),
             (b"\x15\x03\x01", "expected an SMTP reply, got a TLS record"),
         ] {
-            let error = Framer::new(Limits::default()).frame(octets).unwrap_err();
+            let error = Framer::new(Limits::default()).read(octets).unwrap_err();
             assert_eq!(error.to_string(), text);
         }
     }

@@ -123,17 +123,6 @@ impl Framer {
         self.wait(buffer)
     }
 
-    /// The length of the reply that starts with the first octet of `buffer`: [`read`](Self::read)
-    /// for whoever wants no more.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`read`](Self::read).
-    #[inline]
-    pub fn frame(&mut self, buffer: &[u8]) -> Result<Option<usize>, FrameError> {
-        Ok(self.read(buffer)?.map(|reply| reply.as_bytes().len()))
-    }
-
     /// Sets other limits, for what the framer reads from here on.
     ///
     /// Lines longer than any reply needs are allowed only while they are expected: set
@@ -237,6 +226,13 @@ mod tests {
     use super::*;
 
     type Framed = Result<Option<usize>, FrameError>;
+
+    impl Framer {
+        /// The length of the reply.
+        fn frame(&mut self, buffer: &[u8]) -> Framed {
+            Ok(self.read(buffer)?.map(|reply| reply.as_bytes().len()))
+        }
+    }
 
     /// Frames the octets whole, cut in two at every index, and one by one.
     #[track_caller]

@@ -30,7 +30,7 @@ pub(crate) struct Summary {
 }
 
 impl<'a> Reply<'a> {
-    /// Reads one framed reply: exactly the octets that [`Framer::frame`] delimits.
+    /// Reads one reply from its octets and no others, as [`Reply::as_bytes`] gives them.
     ///
     /// # Errors
     ///
