@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, stream};
 use posthaste::scheduler::PipeliningPolicy;
 use posthaste::session::{Chunking, Content, Envelope, ForwardPath, Mail, Mailbox};
-use posthaste::{Mailer, MailerBuilder, Report};
+use posthaste::{Mailer, MailerBuilder, RecipientState, Report};
 use posthaste_sink::Stats;
 
 use crate::engine::{mail, sink};
@@ -79,6 +79,32 @@ async fn content_by_bdat_arrives() {
     // CHUNK-01
     let by_data = |mailer: MailerBuilder| mailer.chunking(Chunking::Always);
     deliver("ehlo=-CHUNKING", mails(20, 1), by_data).await;
+}
+
+/// LIM-02: one recipient who is deferred for ever takes no other down with it.
+#[tokio::test]
+async fn a_deferred_recipient_costs_the_others_nothing() {
+    let query = "ehlo=LIMITS%3DRCPTMAX%3D3&fault=at%3Drcpt rcpt%3Dr1@* reply%3D\"450 4.2.1 busy\"";
+    let sink = sink(query).await;
+    let mailer = Mailer::connect(&sink.addr().to_string()).unwrap();
+    let report = mailer.send(mail(0, 31));
+    tokio::pin!(report);
+    // The one that is left waits for its next attempt.
+    let waits = async {
+        while sink.stats().recipients < 30 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = waits => {}
+        report = &mut report => panic!("{report:?}"),
+    }
+    mailer.shutdown_within(std::time::Duration::ZERO).await;
+    let delivered =
+        report.await.recipients.iter().filter(|it| it.state == RecipientState::Delivered).count();
+    assert_eq!(delivered, 30);
+    sink.shutdown().await;
 }
 
 /// CHUNK-17: a server that offers CHUNKING and does not know BDAT gets the mail by DATA, once.

@@ -39,6 +39,11 @@ pub struct Ledger {
     entries: Vec<Entry>,
     /// The recipients of the next attempt, by their place in the envelope.
     remaining: Vec<u32>,
+    /// Those whom the server has deferred since the last attempt that counted. They wait until all others have had
+    /// their turn, so that it is only they who pay.
+    deferred: Vec<u32>,
+    /// What their next attempt costs.
+    deferral: Option<Again>,
     submitted: Time,
     started: Option<Time>,
     ended: Time,
@@ -64,10 +69,21 @@ impl Ledger {
         let mut entries = Vec::new();
         entries.resize_with(recipients, Entry::default);
         let remaining = (0..).take(recipients).collect();
-        Self { mail, in_doubt, entries, remaining, submitted, started: None, ended: submitted }
+        Self {
+            mail,
+            in_doubt,
+            entries,
+            remaining,
+            deferred: Vec::new(),
+            deferral: None,
+            submitted,
+            started: None,
+            ended: submitted,
+        }
     }
 
-    /// The recipients that are not settled, by their place in the envelope.
+    /// The recipients of the next attempt, by their place in the envelope: those that are not settled, but for
+    /// deferred ones as long as there are others.
     pub fn remaining(&self) -> &[u32] {
         &self.remaining
     }
@@ -116,16 +132,27 @@ impl Ledger {
                     entry.settled = Some((state, cause));
                 }
                 Consequence::Again(next) => {
-                    entry.attempts += u32::from(next.charge == Charge::Counted);
+                    let (group, cost) = if next.charge == Charge::Counted {
+                        entry.attempts += 1;
+                        (&mut self.deferred, &mut self.deferral)
+                    } else {
+                        (&mut self.remaining, &mut again)
+                    };
                     let costlier = |other: Again| Again {
                         charge: other.charge.max(next.charge),
                         wait: other.wait.max(next.wait),
                         asked: other.asked.max(next.asked),
                     };
-                    again = Some(again.map_or(next, costlier));
-                    self.remaining.push(at);
+                    *cost = Some(cost.map_or(next, costlier));
+                    group.push(at);
                 }
             }
+        }
+        if self.remaining.is_empty() {
+            std::mem::swap(&mut self.remaining, &mut self.deferred);
+            // In the order of the envelope.
+            self.remaining.sort_unstable();
+            again = self.deferral.take();
         }
         self.ended = now;
         AttemptResult { again, answer }
@@ -146,7 +173,7 @@ impl Ledger {
         attempts: u32,
         words: Option<(Stage, ReplyBuf)>,
     ) -> Report {
-        for &at in &self.remaining {
+        for &at in self.remaining.iter().chain(&self.deferred) {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.attempts = attempts;
             if let Some((stage, reply)) = &words
@@ -185,7 +212,8 @@ impl Ledger {
     }
 
     fn settle_rest(&mut self, now: Time, state: RecipientState, cause: Cause) {
-        for at in std::mem::take(&mut self.remaining) {
+        let deferred = std::mem::take(&mut self.deferred);
+        for at in std::mem::take(&mut self.remaining).into_iter().chain(deferred) {
             if let Some(entry) = self.entries.get_mut(at as usize) {
                 entry.settled = Some((state, Some(cause)));
             }
@@ -445,6 +473,26 @@ mod tests {
         assert_eq!(charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)), Some(Charge::Split));
         let outcomes = [full(), full()];
         assert_eq!(charge(attempt(&mut ledger, &["b", "c"], &outcomes)), Some(Charge::Counted));
+    }
+
+    /// LIM-02, REP-20: whoever is left over pays nothing for one that is deferred, and does not wait for it either.
+    #[test]
+    fn only_those_who_are_deferred_pay_and_wait() {
+        let limit = || Outcome::NotSent(NotSent::Limit);
+        let busy = || refused("450 4.2.1 busy");
+        let mut ledger = ledger(&["a", "b", "c", "d"]);
+        let outcomes = [busy(), delivered(), limit(), limit()];
+        let result = attempt(&mut ledger, &["a", "b", "c", "d"], &outcomes);
+        assert_eq!(charge(result), Some(Charge::Unsent));
+        assert_eq!(
+            charge(attempt(&mut ledger, &["c", "d"], &[delivered(), limit()])),
+            Some(Charge::Unsent)
+        );
+        assert_eq!(charge(attempt(&mut ledger, &["d"], &[busy()])), Some(Charge::Counted));
+        assert_eq!(charge(attempt(&mut ledger, &["a", "d"], &[delivered(), delivered()])), None);
+        let report = ledger.into_report();
+        let attempts: Vec<_> = report.recipients.iter().map(|it| it.attempts).collect();
+        assert_eq!(attempts, [2, 1, 1, 2]);
     }
 
     /// Row 23: a minute, then five.
