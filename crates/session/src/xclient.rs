@@ -17,8 +17,12 @@ use crate::xtext::xtext;
 const VERB: &str = "XCLIENT";
 /// The most octets of a command with its line end (RFC 5321 section 4.5.3.1.4).
 const MAX_COMMAND: usize = 512;
-/// The most octets of an encoded text, so that each fits into a command of its own.
-const MAX_TEXT: usize = 256;
+/// The most octets of an encoded text, as Postfix has it. Each fits into a command of its own.
+const MAX_TEXT: usize = 255;
+/// There is no value.
+const UNAVAILABLE: &str = "[UNAVAILABLE]";
+/// The value could not be found out.
+const TEMPORARILY_UNAVAILABLE: &str = "[TEMPUNAVAIL]";
 
 /// Whom a session is made for. What is `None` is not told, and neither is what the server does not
 /// ask for.
@@ -82,14 +86,19 @@ impl XclientText {
     ///
     /// # Errors
     ///
-    /// Refuses control characters, nothing at all, and what has more than 256 octets once it is
-    /// encoded.
+    /// Refuses control characters, nothing at all, the keywords `[UNAVAILABLE]` and `[TEMPUNAVAIL]`,
+    /// and what has more than 255 octets once it is encoded.
     pub fn new(text: &str) -> Result<Self, OptionError> {
         if let Some(control) = text.chars().find(|c| c.is_control()) {
             return Err(OptionError::Character(control));
         }
         if text.is_empty() {
             return Err(OptionError::Empty);
+        }
+        let keywords = [UNAVAILABLE, TEMPORARILY_UNAVAILABLE];
+        // Servers find them even where they are encoded.
+        if keywords.iter().any(|keyword| keyword.eq_ignore_ascii_case(text)) {
+            return Err(OptionError::Form("a text other than [UNAVAILABLE] and [TEMPUNAVAIL]"));
         }
         let encoded = xtext(text.as_bytes());
         if encoded.len() > MAX_TEXT {
@@ -131,8 +140,8 @@ impl XclientName {
     fn encode(&self) -> String {
         match self {
             Self::Known(domain) => xtext(domain.as_str().as_bytes()),
-            Self::Unavailable => "[UNAVAILABLE]".to_owned(),
-            Self::TemporarilyUnavailable => "[TEMPUNAVAIL]".to_owned(),
+            Self::Unavailable => UNAVAILABLE.to_owned(),
+            Self::TemporarilyUnavailable => TEMPORARILY_UNAVAILABLE.to_owned(),
         }
     }
 }
@@ -322,5 +331,15 @@ mod tests {
         assert_eq!(XclientText::new(""), Err(OptionError::Empty));
         let length = OptionError::Length { octets: MAX_TEXT + 2, most: MAX_TEXT };
         assert_eq!(XclientText::new(&format!("{}+", "x".repeat(MAX_TEXT - 1))), Err(length));
+    }
+
+    /// IN-12: Postfix decodes a value before it looks for keywords, and Exim does not.
+    #[test]
+    fn texts_are_no_keywords() {
+        for text in ["[UNAVAILABLE]", "[unavailable]", "[TempUnavail]"] {
+            let refused = XclientText::new(text);
+            assert!(matches!(refused, Err(OptionError::Form(_))), "{text}: {refused:?}");
+        }
+        assert!(XclientText::new("[192.0.2.7]").is_ok(), "as in HELO");
     }
 }
