@@ -4,7 +4,7 @@
 //! It is written by the client of a server that stands behind a load balancer, in the place of that
 //! balancer. The addresses are typed, so nothing else can get into the header.
 
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// What every header of version 2 begins with.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -120,8 +120,17 @@ fn text(addresses: ProxyAddresses) -> String {
             format!("PROXY TCP4 {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port())
         }
         ProxyAddresses::V6 { source: s, destination: d } => {
-            format!("PROXY TCP6 {} {} {} {}\r\n", s.ip(), d.ip(), s.port(), d.port())
+            format!("PROXY TCP6 {} {} {} {}\r\n", hex(*s.ip()), hex(*d.ip()), s.port(), d.port())
         }
+    }
+}
+
+/// An IPv6 address without the dots that one has by custom behind `::ffff:`. Version 1 knows only
+/// groups of hexadecimal digits.
+fn hex(address: Ipv6Addr) -> String {
+    match (address.to_ipv4_mapped(), address.segments()) {
+        (Some(_), [.., high, low]) => format!("::ffff:{high:x}:{low:x}"),
+        (None, _) => address.to_string(),
     }
 }
 
@@ -169,6 +178,8 @@ mod tests {
         check(ProxyVersion::V1, v4, b"PROXY TCP4 192.0.2.1 192.0.2.2 5000 25\r\n");
         let v6 = given("[2001:db8::1]:5000", "[2001:db8::2]:25");
         check(ProxyVersion::V1, v6, b"PROXY TCP6 2001:db8::1 2001:db8::2 5000 25\r\n");
+        let mapped = given("[::ffff:192.0.2.1]:5000", "[::ffff:0.0.2.2]:25");
+        check(ProxyVersion::V1, mapped, b"PROXY TCP6 ::ffff:c000:201 ::ffff:0:202 5000 25\r\n");
         check(ProxyVersion::V1, ProxyAddresses::Unknown, b"PROXY UNKNOWN\r\n");
         let own = b"PROXY TCP4 127.0.0.1 127.0.0.2 4000 25\r\n";
         check(ProxyVersion::V1, ProxyAddresses::Connection, own);
