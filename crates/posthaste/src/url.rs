@@ -172,6 +172,10 @@ fn read_userinfo(text: &str) -> Result<(Option<String>, Option<Credentials>), Ur
         Some((user, password)) => (decode(user)?, Some(decode(password)?)),
         None => (decode(text)?, None),
     };
+    // It is shown, and no credentials may ever be made of it.
+    if user.chars().any(char::is_control) {
+        return Err(CredentialsError::Control.into());
+    }
     let credentials =
         password.map(|password| Credentials::new(user.clone(), password)).transpose()?;
     Ok((Some(user), credentials))
@@ -265,6 +269,7 @@ mod tests {
         refuse("mx.example:99999", UrlError::Port);
         refuse("[::1]x", UrlError::Rest("x".into()));
         refuse("smtp://u%0d%0a:p@h", UrlError::Credentials(CredentialsError::Control)); // IN-11
+        refuse("smtp://u%0d%0a@h", UrlError::Credentials(CredentialsError::Control)); // IN-11
         refuse("smtp://u:p%00@h", UrlError::Credentials(CredentialsError::Control)); // IN-11, IN-13
         refuse("smtp://%ff:p@h", UrlError::Encoding);
     }
