@@ -14,6 +14,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::code::{ReplyCode, Severity};
+use crate::enhanced::EnhancedStatusCode;
 use crate::grammar::{is_blank, trim_blanks};
 use crate::keyword::Keyword;
 use crate::reply::Reply;
@@ -267,6 +268,11 @@ pub fn classify(reply: Reply<'_>, said_to: SaidTo) -> Classification {
             rules::negative(reply, said_to)
         }
     }
+}
+
+/// The enhanced status code that stands in the text, if not at the start of a line.
+pub(crate) fn status_code_in_text(reply: Reply<'_>) -> Option<EnhancedStatusCode> {
+    words::Words::of(reply).status_code(reply.code())
 }
 
 fn positive(class: Class, said_to: SaidTo) -> Classification {

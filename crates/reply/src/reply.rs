@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::class;
 use crate::code::ReplyCode;
 use crate::enhanced::EnhancedStatusCode;
 use crate::frame_error::FrameError;
@@ -72,20 +73,10 @@ impl<'a> Reply<'a> {
     /// [agrees](EnhancedStatusCode::agrees_with) with the reply code: `#5.1.1`, `(5.7.1)`,
     /// `[4.7.0]`, `host 5.1.1`.
     ///
-    /// A guess, to classify replies of servers that put the code in odd places.
+    /// A guess, to classify replies of servers that put the code in odd places. One in a mail
+    /// address, or behind `said:`, is not the server's.
     pub fn enhanced_anywhere(&self) -> Option<EnhancedStatusCode> {
-        let tokens = self.lines().flat_map(|line| {
-            line.split(|octet| !matches!(octet, b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'))
-        });
-        let codes = tokens.filter_map(|token| {
-            // A full stop may end the sentence.
-            let token = token.strip_suffix(b".").unwrap_or(token);
-            match grammar::leading_status_code(token) {
-                Ok((_, code)) => Some(code),
-                Err(_) => None,
-            }
-        });
-        self.enhanced().or_else(|| codes.into_iter().find(|code| code.agrees_with(self.code())))
+        self.enhanced().or_else(|| class::status_code_in_text(*self))
     }
 
     /// The text of each line: without code, separator and line end, otherwise untouched.

@@ -281,6 +281,27 @@ fn replies_in_any_language_and_shape() {
     check(Data, exim, Class::BadSequence, Transaction);
 }
 
+/// RX-07: who writes the mail chooses the addresses in it, and with them no word of the server's.
+#[test]
+fn addresses_are_not_the_servers_words() {
+    for lines in [
+        "550 5.1.1 <\"daily limit exceeded\"@x>: User unknown",
+        "550 5.1.1 <\"too many connections\"@x>: User unknown",
+        "550 <\"too many connections\"@x>: User unknown",
+        "550 \"too many connections\"@x: User unknown",
+        "550 5.1.1 <greylist> is not here",
+        "550 5.1.1 greylist is not here",
+        "550 <5.4.5@x>: rejected",
+    ] {
+        check(Rcpt, lines, Class::NoSuchUser, Recipient);
+    }
+    check(Rcpt, "550 5.1.2 greylist.example.org: host unknown", Class::BadDomain, Recipient);
+    check(Rcpt, "450 <4.4.5@x>: rejected", Class::Greylisted, Recipient);
+    check(Rcpt, "450 <4.3.2@x>: rejected", Class::Greylisted, Recipient);
+    check(Rcpt, "550 5.1.1 <u@b.test>: inactive", Class::MailboxDisabled, Recipient);
+    check(Rcpt, "550 5.1.1 mailbox full", Class::MailboxFull, Recipient);
+}
+
 /// Servers write as they like.
 #[test]
 fn case_makes_no_difference() {

@@ -97,8 +97,10 @@ pub(super) fn negative(reply: Reply<'_>, said_to: SaidTo) -> Classification {
 /// The first rule that matches.
 fn deciding(reply: Reply<'_>, said_to: SaidTo) -> Option<&'static Prepared> {
     let code = reply.code();
-    let status = reply.enhanced_anywhere().filter(|status| status.agrees_with(code));
-    let found = INDEX.find(&Words::of(reply));
+    let words = Words::of(reply);
+    let status = reply.enhanced().or_else(|| words.status_code(code));
+    let status = status.filter(|status| status.agrees_with(code));
+    let found = INDEX.find(&words);
     INDEX.rules.iter().find(|(rule, words)| {
         rule.matches(said_to, code, status)
             && words.iter().all(|any| found.get(any.clone()).is_some_and(|it| it.contains(&true)))

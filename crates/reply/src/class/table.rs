@@ -26,6 +26,15 @@ pub(super) static RULES: &[Rule] = &[
     said(&[432], &["transition"]).is(AuthFailed).of(Account),
     said(&[432], &[]).status(7, 12).is(AuthFailed).of(Account),
 
+    // Of an address that is none no name makes a throttle or greylisting. iCloud, with 5.1.1 for all.
+    said(&[550], &["inactive|disabled"]).status(1, 1).is(MailboxDisabled).of(Recipient),
+    said(&[550], &["mailbox full|mailbox is full|over quota|overquota|quota exceed|exceeded quota"])
+        .status(1, 1).is(MailboxFull).of(Recipient),
+    said(&[550], &[]).status(1, 1).is(NoSuchUser).of(Recipient),
+    said(&[550], &[]).status(1, 2).is(BadDomain).of(Recipient),
+    said(&[550], &[]).status(1, 3).is(Syntax).of(Recipient),
+    said(&[550], &[]).statuses(1, 4, 6).is(NoSuchUser).of(Recipient),
+
     // Microsoft 365 speaks of throttling where it is tired of what is wrong with the sender.
     said(&[5], &["send as|on behalf|sendas"]).is(SenderRejected).of(Sender),
     said(&[5], &["throttled", "mailbox full"]).is(MailboxFull).of(Recipient),

@@ -1,14 +1,19 @@
 //! A reply's text, made easy to find phrases in.
 
+use crate::code::ReplyCode;
+use crate::enhanced::EnhancedStatusCode;
 use crate::grammar::leading_status_code;
 use crate::reply::Reply;
 
 /// Octets that are read. The longest replies known say what they mean within 400; what an attacker
 /// sends beyond is not looked at.
 const MAX_OCTETS: usize = 1024;
+/// Octets of a path (RFC 5321, 4.5.3.1.3): how far the `>` of a `<` is looked for.
+const MAX_PATH: usize = 256;
 
-/// The text of all lines in lower case, with one space wherever there were blanks, controls or a
-/// line end, and without status codes and mail addresses: those are not the server's words.
+/// The server's own words: the text of all lines in lower case, with one space wherever there were
+/// blanks, controls or a line end. Without the status codes that lines start with, paths and
+/// addresses, which others choose, and what another server said.
 pub(super) struct Words {
     octets: [u8; MAX_OCTETS],
     length: usize,
@@ -25,7 +30,9 @@ impl Words {
                 break;
             }
         }
+        words.blank_out_paths();
         words.blank_out_addresses();
+        words.cut_what_others_said();
         words
     }
 
@@ -40,20 +47,58 @@ impl Words {
         }
     }
 
-    /// A recipient called `greylist@example.org` is none of the server's reasons.
+    /// A recipient called `<greylist>` or `<"too many connections"@example.org>` is none of the
+    /// server's reasons.
+    fn blank_out_paths(&mut self) {
+        let mut rest = self.octets.get_mut(..self.length).unwrap_or_default();
+        while let Some(start) = rest.iter().position(|octet| *octet == b'<') {
+            let (_, from) = rest.split_at_mut(start);
+            let length = path_length(from).unwrap_or(1);
+            let (path, behind) = from.split_at_mut(length);
+            if !matches!(&*path, b"<" | b"<cr>" | b"<lf>" | b"<crlf>") {
+                path.fill(b' ');
+            }
+            rest = behind;
+        }
+    }
+
+    /// The same without `<` and `>`.
     fn blank_out_addresses(&mut self) {
-        let text = self.octets.get_mut(..self.length).unwrap_or_default();
-        let mut rest = text;
+        let mut rest = self.octets.get_mut(..self.length).unwrap_or_default();
         while let Some(at) = rest.iter().position(|octet| *octet == b'@') {
             let (before, behind) = rest.split_at_mut(at);
             let (sign, behind) = behind.split_at_mut(1);
             sign.fill(b' ');
-            let local_part = before.iter().rev().take_while(|octet| is_atext(**octet)).count();
+            let local_part = match before.split_last() {
+                Some((b'"', quoted)) => quoted_length(quoted) + 1,
+                _ => before.iter().rev().take_while(|octet| is_atext(**octet)).count(),
+            };
             before.iter_mut().rev().take(local_part).for_each(|octet| *octet = b' ');
             let domain = behind.iter().take_while(|octet| is_domain(**octet)).count();
             behind.iter_mut().take(domain).for_each(|octet| *octet = b' ');
             rest = behind;
         }
+    }
+
+    /// `host mx.example.org said: 421 Too many connections` is a reason of that host.
+    fn cut_what_others_said(&mut self) {
+        const SAID: &[u8] = b" said:";
+        if let Some(at) = self.as_slice().windows(SAID.len()).position(|here| here == SAID) {
+            self.length = at;
+        }
+    }
+
+    /// The first token that reads like an enhanced status code and agrees with the reply code.
+    pub(super) fn status_code(&self, code: ReplyCode) -> Option<EnhancedStatusCode> {
+        let tokens = self
+            .as_slice()
+            .split(|octet| !matches!(octet, b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z'));
+        let mut codes = tokens.filter_map(|token| {
+            // A full stop may end the sentence.
+            let token = token.strip_suffix(b".").unwrap_or(token);
+            leading_status_code(token).ok().map(|(_, code)| code)
+        });
+        codes.find(|found| found.agrees_with(code))
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
@@ -70,6 +115,32 @@ impl Words {
         });
         starts.filter_map(move |start| text.get(start..))
     }
+}
+
+/// How long the path is that starts here, if one does: up to its `>`, or to the end of a text that
+/// was cut within. No blank is part of one unless it is quoted.
+fn path_length(text: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, octet) in text.iter().enumerate().take(MAX_PATH) {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(at + 1),
+            b' ' if !quoted => return None,
+            _ => {}
+        }
+    }
+    (text.len() <= MAX_PATH).then_some(text.len())
+}
+
+/// How many octets there are from the opening quote to the end, where the closing one follows.
+fn quoted_length(text: &[u8]) -> usize {
+    let opening = (0..text.len()).rev().find(|&at| {
+        let escaped = at.checked_sub(1).and_then(|before| text.get(before)) == Some(&b'\\');
+        text.get(at) == Some(&b'"') && !escaped
+    });
+    opening.map_or(0, |at| text.len() - at)
 }
 
 /// Of a local-part without quotes (RFC 5321, 4.1.2).
@@ -104,10 +175,37 @@ mod tests {
 
     #[test]
     fn addresses_are_no_words() {
-        check("550 <Greylist@Example.org>: no\r\n", "< >: no");
+        check("550 <Greylist@Example.org>: no\r\n", ": no");
+        check("550 <greylist> [<@a,@b:c@d>] no\r\n", "[ ] no");
+        check("550 <\"daily limit\"@x>: <\"a\\\">\\\\ b\"@x> no\r\n", ": no");
+        check("550 no \"too many\"@x \"a\\\" b\"@x b\"@x\r\n", "no b");
+        check("550 a < b > c \"too many\"\r\n", "a < b > c \"too many\"");
+        check("550 no <\"too many connec\r\n", "no");
+        check("550 bare <LF>\r\n", "bare <lf>");
         check("550 no (spam.box+x@example.org:blocked)\r\n", "no ( :blocked)");
         check("550 a@b@c @ @@ d@\r\n", "");
         check("550 @\r\n", "");
+    }
+
+    #[test]
+    fn others_words_are_not_the_servers() {
+        check("450 host x said: 421 Too many\r\n", "host x");
+        check("450 no \"a said:\"@x they-said: y\r\n", "no they-said: y");
+    }
+
+    #[test]
+    fn status_codes_in_addresses_are_not_the_servers() {
+        for (reply, expected) in [
+            ("450 <4.4.5@x>: no\r\n", None),
+            ("450 4.4.5@x no\r\n", None),
+            ("450 <\"4.4.5 \"@x>: no (#4.2.1)\r\n", Some("4.2.1")),
+            ("450 host x said: 4.2.1\r\n", None),
+            ("450 5.1.1 x 4.2.1.\r\n", Some("4.2.1")),
+        ] {
+            let reply = Reply::parse(reply.as_bytes()).unwrap();
+            let found = Words::of(reply).status_code(reply.code()).map(|code| code.to_string());
+            assert_eq!(found.as_deref(), expected, "{reply:?}");
+        }
     }
 
     #[test]
