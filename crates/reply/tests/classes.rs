@@ -159,6 +159,10 @@ fn throttles_are_told_by_their_words() {
         (Rcpt, "550 Domain frequency limited [x]", Source),
         (Mail, "550 Sender frequency limited", Sender),
         (Connecting, "550 Connection frequency limited", Source),
+        (Connecting, "554 Service temporarily unavailable, please try again later", Host),
+        (Connecting, "554 Server overloaded, try later", Host),
+        (Connecting, "550 Access temporarily denied", Host),
+        (Hello, "554 internal server error", Host),
         (
             Rcpt,
             "450 4.2.1 The user you are trying to contact is receiving mail too quickly",
@@ -239,6 +243,15 @@ fn authentication_fails_for_many_reasons() {
         ("454 4.7.0 Temporary authentication failure", Class::AuthTemp),
         ("454", Class::AuthTemp),
         ("454 4.7.0 Too many login attempts, please try again later", Class::Throttled),
+        ("454 4.7.8 Error: authentication failed: temporary backend failure", Class::AuthTemp),
+        ("454 4.7.8 x", Class::AuthTemp),
+        ("550 5.7.1 Too many failed login attempts, try again in 10 minutes", Class::Throttled),
+        ("535 5.7.8 too many failed login attempts, try again later", Class::Throttled),
+        ("535 5.7.0 (#AUTH005) Too many bad auth attempts.", Class::Throttled),
+        ("535 5.7.8 Connection lost to authentication server", Class::AuthTemp),
+        ("550 internal error", Class::AuthTemp),
+        ("554 internal server error", Class::AuthTemp),
+        ("535 5.7.8 Error: authentication failed, please try again", Class::AuthFailed),
         ("432 4.3.2 x", Class::Throttled),
     ] {
         check(Auth, lines, class, Account);

@@ -19,6 +19,16 @@ use super::{Class, SaidTo, Scope};
 
 #[rustfmt::skip] // one rule, one line, as far as it goes
 pub(super) static RULES: &[Rule] = &[
+    // AUTH fails for reasons that are not the credentials, whatever the code. Most of them pass.
+    said(&[], &["too many failed|too many login|too many auth|too many authentication|\
+          too many unsuccessful|too many bad|too many invalid|too many wrong|login attempts|\
+          auth attempts|authentication attempts"])
+        .to(&[Auth]).is(Throttled).of(Account).wait_minutes(10),
+    said(&[5], &["temporar|try again later|try again in|try later|come back later|internal error|\
+          internal server|server error|internal failure|overload|too busy|server busy|\
+          connection lost|lost connection|authentication server|authentication service"])
+        .to(&[Auth]).is(AuthTemp).of(Account),
+
     // The replies of RFC 4954 that have one meaning, whatever else their text speaks of.
     said(&[534, 535], &[]).is(AuthFailed).of(Account),
     said(&[538], &[]).is(TlsRequired).of(Connection),
@@ -94,6 +104,10 @@ pub(super) static RULES: &[Rule] = &[
     said(&[5], &["[tss|[ts0", "permanently"]).is(PolicySpam).of(Source),
     said(&[4], &["unresolvable|does not resolve|not resolve"]).is(BadDomain).of(Sender),
     said(&[4], &["[tss|[ts0|[ipts"]).is(Throttled).of(Source).wait_minutes(120),
+    // A greeting that says for good, and in its text for now.
+    said(&[5], &["temporar|try again|try later|come back later|overload|too busy|server busy|\
+          internal error|internal server"])
+        .to(&[Connecting, Hello]).is(Throttled).of(Host),
     // iCloud.
     said(&[4], &["[cs|[hm|[bs"]).is(Throttled).of(Source).wait_minutes(15),
     // NetEase (163, 126): HL is about the address, RP about the rate, DT about the content.
@@ -383,13 +397,14 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &[]).status(5, 2).is(Syntax),
     said(&[], &[]).status(5, 3).is(TooManyRecipients).of(Transaction),
     said(&[], &[]).status(5, 4).is(Syntax),
-    said(&[], &[]).status(5, 6).is(AuthFailed).of(Account),
+    said(&[5], &[]).status(5, 6).is(AuthFailed).of(Account),
     // X.6: the content.
     said(&[], &[]).statuses(6, 0, 999).is(ContentRejected).of(Scope::Mail),
     // X.7: policy; Microsoft has a range of its own.
     said(&[5], &[]).statuses(7, 500, 999).is(PolicySpam).of(Source),
     said(&[], &[]).status(7, 2).is(PolicyOther).of(Recipient),
-    said(&[], &[]).status(7, 8).is(AuthFailed).of(Account),
+    said(&[5], &[]).status(7, 8).is(AuthFailed).of(Account),
+    said(&[4], &[]).status(7, 8).is(AuthTemp).of(Account),
     said(&[5], &[]).status(7, 3).to(&[Auth]).is(AuthFailed).of(Account),
     said(&[5], &[]).status(7, 9).to(&[Auth]).is(AuthFailed).of(Account),
     said(&[], &[]).status(7, 10).is(TlsFailed),
