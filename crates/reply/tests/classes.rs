@@ -123,6 +123,15 @@ fn too_many_recipients_or_a_full_mailbox() {
     check(Rcpt, "552 Mailbox quota exceeded", Class::MailboxFull, Recipient);
     check(Rcpt, "552", Class::TooManyRecipients, Transaction);
     check(Rcpt, "452", Class::TooManyRecipients, Transaction);
+    for lines in [
+        "452 4.5.3 Your message has too many recipients. For more information regarding Google's\
+         sending limits go to x",
+        "450 4.5.3 Recipient limit of 100 per session reached",
+        "452 4.5.3 Maximum number of recipients per session exceeded",
+        "452 Maximum number of recipients per session exceeded",
+    ] {
+        check(Rcpt, lines, Class::TooManyRecipients, Transaction);
+    }
     check(Mail, "452", Class::Storage, Host);
     check(Content, "552", Class::TooLarge, Scope::Mail);
     // Q34.
@@ -170,6 +179,10 @@ fn throttles_are_told_by_their_words() {
         ),
         (Rcpt, "450 4.2.1 receiving mail at a rate that prevents additional messages", Recipient),
         (Rcpt, "450 4.2.1 x", Recipient),
+        (Rcpt, "452 4.2.2 mailbox daily quota exceeded, limit reached", Recipient),
+        (Rcpt, "452 4.2.2 Recipient has exceeded its daily receiving limit", Recipient),
+        (Rcpt, "452 Recipient has exceeded its daily receiving limit", Recipient),
+        (Rcpt, "550 5.4.5 Daily limit of recipients exceeded", Account),
         (Mail, "421 4.7.28 Our system has detected an unusual rate of mail from your IP", Source),
         (Mail, "421 4.7.28 x", Source),
         (Mail, "421 4.4.5 Server busy", Host),

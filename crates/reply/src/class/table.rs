@@ -45,6 +45,13 @@ pub(super) static RULES: &[Rule] = &[
     said(&[550], &[]).status(1, 3).is(Syntax).of(Recipient),
     said(&[550], &[]).statuses(1, 4, 6).is(NoSuchUser).of(Recipient),
 
+    // How many recipients a mail may have, also where the text goes on about limits and sessions.
+    said(&[4, 552], &[]).status(5, 3).to(&[Rcpt]).is(TooManyRecipients).of(Transaction),
+    said(&[], &["too many recipients|too many rcpt|recipient limit|recipients limit|rcpt limit|\
+          number of recipients|number of rcpt", "session|transaction|per connection|per message|\
+          per mail|this message"])
+        .is(TooManyRecipients).of(Transaction),
+
     // Microsoft 365 speaks of throttling where it is tired of what is wrong with the sender.
     said(&[5], &["send as|on behalf|sendas"]).is(SenderRejected).of(Sender),
     said(&[5], &["throttled", "mailbox full"]).is(MailboxFull).of(Recipient),
@@ -59,9 +66,6 @@ pub(super) static RULES: &[Rule] = &[
           too many unrecognized|too many nonmail|too many invalid|too many unknown"])
         .is(Throttled).of(Connection),
 
-    // How many recipients there may be in a session is not how many sessions.
-    said(&[], &["too many recipients|too many rcpt", "in this session|per session|transaction"])
-        .is(TooManyRecipients).of(Transaction),
     // How many connections there may be. All; Orange in French, GoDaddy with a text on the DNS.
     said(&[], &["too many|maximum number of|trop de|limit of", "connection|concurrent|session|\
           connexion|simultaneous"])
@@ -80,6 +84,12 @@ pub(super) static RULES: &[Rule] = &[
     said(&[5], &["frequency limited|frequency limit exceeded"])
         .is(Throttled).of(Source).wait_minutes(60),
 
+    // What one recipient gets a day.
+    said(&[], &["daily|hourly|24 hour|monthly", "limit|quota"])
+        .status(2, 2).is(Throttled).of(Recipient),
+    said(&[], &["daily|hourly|24 hour|monthly", "limit|quota", "mailbox|recipient has|recipient is|\
+          recipient's|receiving"])
+        .is(Throttled).of(Recipient),
     // The account's quota: Gmail, Microsoft 365, Amazon SES, SendGrid and relays of all kinds.
     said(&[], &["daily|hourly|24 hour|monthly", "limit|quota", "exceed|reach"])
         .is(Throttled).of(Account).wait_minutes(240),
