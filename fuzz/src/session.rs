@@ -109,7 +109,7 @@ impl Run {
             6 => self.session.handle_eof(self.now),
             7..=15 => {
                 let mode = MODES[number % 3];
-                self.checker.allow(mode);
+                self.checker.allow(mode, self.queued());
                 self.session.set_pipelining(self.now, mode);
             }
             _ if self.awaits_tls && !self.session.is_closed() => {

@@ -6,10 +6,13 @@
 
 mod command;
 mod content;
+mod envelope;
 mod heard;
 mod offer;
 mod replies;
 mod said;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod verdict;
 
@@ -31,7 +34,7 @@ pub struct Rules {
     pub protocol: Protocol,
     /// When it may use BDAT.
     pub chunking: Chunking,
-    /// The highest mode that it may use.
+    /// The mode that it may use, as long as it is not told another.
     pub pipelining: Pipelining,
     /// Whether mail may go without TLS.
     pub tls: TlsPolicy,
@@ -77,13 +80,22 @@ pub struct Checker {
     awaited: VecDeque<To>,
     said: u64,
     speech: Speech,
+    /// The mode for the next command, and the modes for those from these positions on.
+    mode: Pipelining,
+    mode_changes: VecDeque<(u64, Pipelining)>,
     is_tls: bool,
+    /// It is settled whether there is TLS: it was refused, or could not be had.
+    is_past_tls: bool,
     is_authenticated: bool,
     is_greeted: bool,
     offer: Offer,
     transactions: Vec<Transaction>,
     /// Domains of recipients so far (LIM-03).
     domains: BTreeSet<String>,
+    /// Reverse-paths of the mails that are done with.
+    reported: BTreeSet<String>,
+    /// Domains of the recipients of those, but for recipients that were left out.
+    reported_domains: BTreeSet<String>,
     /// The server has said that it does not do BDAT (CHUNK-17).
     bdat_refused: bool,
     /// Why nothing may be said any more.
@@ -152,6 +164,8 @@ impl Checker {
     /// A witness beside the client, of a connection that was just opened.
     pub fn new(rules: Rules) -> Self {
         Self {
+            mode: rules.pipelining,
+            mode_changes: VecDeque::new(),
             rules,
             place: Place::Client,
             replies: ReplyReader::default(),
@@ -159,11 +173,14 @@ impl Checker {
             said: 0,
             speech: Speech::default(),
             is_tls: false,
+            is_past_tls: false,
             is_authenticated: false,
             is_greeted: false,
             offer: Offer::default(),
             transactions: Vec::new(),
             domains: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            reported_domains: BTreeSet::new(),
             bdat_refused: false,
             silence: None,
             has_quit: false,
@@ -177,9 +194,16 @@ impl Checker {
         Self { place: Place::Line, ..Self::new(rules) }
     }
 
-    /// The client was told to use another mode.
-    pub fn allow(&mut self, mode: Pipelining) {
+    /// The client was told to use another mode from now on. The `queued` octets that it has queued
+    /// already keep to the one before.
+    pub fn allow(&mut self, mode: Pipelining, queued: usize) {
         self.rules.pipelining = self.rules.pipelining.max(mode);
+        self.mode_changes.push_back((self.position_behind(queued), mode));
+    }
+
+    /// The position of the client's octets behind those that are queued.
+    fn position_behind(&self, queued: usize) -> u64 {
+        self.said.saturating_add(queued.try_into().unwrap_or(u64::MAX))
     }
 
     /// TLS has begun: whatever was said before is forgotten (RFC 3207 section 4.2).

@@ -2,7 +2,7 @@
 
 mod parameter;
 
-pub(super) use parameter::Parameter;
+pub(super) use parameter::{Parameter, decode_xtext};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn xclient(arguments: &str) -> Result<Command, String> {
     for pair in arguments.split(' ') {
         let (name, value) = pair.split_once('=').ok_or("an attribute without a value")?;
         let is_name = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_uppercase());
-        if !is_name || value.is_empty() || parameter::decode_xtext(value).is_none() {
+        if !is_name || value.is_empty() || decode_xtext(value).is_none() {
             return Err(format!("attribute {pair:?}"));
         }
         attributes.push(name.to_owned());

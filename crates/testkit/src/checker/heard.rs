@@ -10,7 +10,7 @@ impl Checker {
     /// will be said whatever these are; [`usize::MAX`] if nobody knows how many.
     pub fn heard(&mut self, octets: &[u8], queued: usize) {
         let known_from = match self.place {
-            Place::Client => self.said.saturating_add(queued.try_into().unwrap_or(u64::MAX)),
+            Place::Client => self.position_behind(queued),
             Place::Line => u64::MAX,
         };
         for &octet in octets {
@@ -82,6 +82,7 @@ impl Checker {
         match to {
             To::Hello | To::Helo if usual => self.greeted(to, reply),
             To::StartTls if usual => self.silence = Some("STARTTLS"),
+            To::StartTls => self.is_past_tls = true,
             To::Xclient if usual => self.forget(),
             To::Auth if code == 334 => self.speech = Speech::AuthResponse(Vec::new()),
             To::Auth if usual => self.is_authenticated = true,

@@ -65,13 +65,34 @@ impl Offer {
         value.parse().ok().filter(|value| (1..=999_999).contains(value))
     }
 
+    /// The octets that a content may have (RFC 1870 section 4); none if that is not said, or not as
+    /// it should be (SIZE-03).
+    pub(super) fn size_limit(&self) -> Option<u64> {
+        let [limit] = self.parameters("SIZE") else { return None };
+        let is_number = limit.bytes().all(|octet| octet.is_ascii_digit());
+        limit.parse().ok().filter(|&limit| is_number && limit > 0)
+    }
+
+    /// Whether 8-bit content may be sent: SMTPUTF8 implies that (RFC 6531 section 3.1).
+    pub(super) fn has_8bit(&self) -> bool {
+        self.has("8BITMIME") || self.has("SMTPUTF8")
+    }
+
     /// EHLO-13: panics unless this parameter is offered, and its value is within what is offered.
     pub(super) fn check(&self, parameter: &Parameter) {
         let extension = parameter.extension();
-        assert!(self.has(extension), "{parameter:?}, and {extension} is not offered");
+        let is_offered = self.has(extension) || extension == "8BITMIME" && self.has_8bit();
+        assert!(is_offered, "{parameter:?}, and {extension} is not offered");
         let first: Option<u64> = self.parameters(extension).first().and_then(|it| it.parse().ok());
         let value = parameter.value.as_str();
         match parameter.keyword.as_str() {
+            "SIZE" => {
+                let most = self.size_limit().unwrap_or(u64::MAX);
+                assert!(
+                    value.parse().is_ok_and(|size: u64| size <= most),
+                    "{parameter:?}: SIZE-02"
+                );
+            }
             "BODY" if value == "BINARYMIME" => {
                 assert!(self.has("CHUNKING"), "BINARYMIME without CHUNKING: CHUNK-10");
             }

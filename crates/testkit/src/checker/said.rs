@@ -4,6 +4,7 @@ use posthaste_session::{Chunking, Pipelining, Protocol, TlsPolicy};
 
 use super::command::{self, Command};
 use super::content::ChunkReader;
+use super::envelope::domain_of;
 use super::transaction::{Recipient, Transaction};
 use super::{CHUNK_SIZES, Checker, MAX_AWAITED, MAX_CHUNKS_AWAITED, Place, Speech, To};
 
@@ -84,17 +85,18 @@ impl Checker {
     }
 
     /// Whether a command may begin now, whatever it is (RFC 2920 section 3.1).
-    fn check_group(&self) {
+    fn check_group(&mut self) {
+        while let Some((_, mode)) = self.mode_changes.pop_front_if(|(from, _)| *from <= self.said) {
+            self.mode = mode;
+        }
         let Some(last) = self.awaited.back() else { return };
         let goes_on =
             matches!(last, To::Mail(_) | To::Rcpt(..) | To::Content(..) | To::Chunk(_) | To::Reset);
         assert!(goes_on, "said on behind {last:?}, which ends a group");
         assert!(self.offer.has("PIPELINING"), "a group although PIPELINING was not offered");
-        let needed = match last {
-            To::Content(..) => Pipelining::Cross,
-            _ => Pipelining::Envelope,
-        };
-        assert!(self.rules.pipelining >= needed, "a group of {needed}");
+        let is_behind_content = self.awaited.iter().any(|to| matches!(to, To::Content(..)));
+        let needed = if is_behind_content { Pipelining::Cross } else { Pipelining::Envelope };
+        assert!(self.mode >= needed, "a group of {needed}, in {}", self.mode);
     }
 
     /// Handles a command line with its CRLF.
@@ -130,6 +132,8 @@ impl Checker {
             Command::Bdat { octets, is_last } => self.begin_chunk(octets, is_last, start),
             Command::Rset => {
                 let last = self.transactions.last_mut().expect("RSET before any transaction");
+                assert!(!last.is_reset, "RSET again: TX-24");
+                assert!(!last.is_in_vain(), "RSET although MAIL was refused: TX-24");
                 assert!(last.content.is_none() || last.needs_reset, "RSET behind content");
                 last.is_reset = true;
                 self.expect(To::Reset);
@@ -150,8 +154,20 @@ impl Checker {
         assert!(awaited <= MAX_AWAITED, "{awaited} replies awaited");
     }
 
+    /// ST-01: with TLS to be had nothing goes in the clear that need not. What is offered behind
+    /// XCLIENT changes nothing.
+    fn settle_tls(&mut self) {
+        let is_missed = self.offer.has("STARTTLS") && self.rules.tls != TlsPolicy::Off;
+        assert!(
+            self.is_tls || self.is_past_tls || !is_missed,
+            "STARTTLS was offered and not tried"
+        );
+        self.is_past_tls = true;
+    }
+
     /// AUTH-01, AUTH-02, AUTH-13
     fn authenticate(&mut self, mechanism: &str) {
+        self.settle_tls();
         let is_plain = ["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"].contains(&mechanism);
         let is_safe = self.is_tls || self.rules.allows_plaintext || !is_plain;
         assert!(is_safe, "AUTH {mechanism} in the clear");
@@ -166,6 +182,7 @@ impl Checker {
 
     /// XCLIENT-01
     fn introduce_client(&mut self, attributes: &[String]) {
+        self.settle_tls();
         let offered = self.offer.parameters("XCLIENT");
         for attribute in attributes {
             assert!(offered.contains(attribute), "XCLIENT {attribute} was not offered");
@@ -178,8 +195,15 @@ impl Checker {
     fn begin(&mut self, mail: command::Mail) {
         assert!(self.is_greeted, "MAIL before EHLO was accepted");
         assert!(self.is_tls || self.rules.tls != TlsPolicy::Require, "MAIL in the clear");
+        self.settle_tls();
         assert!(self.is_authenticated || !self.rules.authenticates, "MAIL before AUTH");
+        let is_reported = self.reported.contains(&mail.reverse_path);
+        assert!(!is_reported, "MAIL for a mail that is done with: <{}>", mail.reverse_path);
         mail.parameters.iter().for_each(|parameter| self.offer.check(parameter));
+        let has_size = mail.parameter("SIZE").is_some();
+        assert!(has_size || !self.offer.has("SIZE"), "MAIL without SIZE: SIZE-01");
+        let is_plain = mail.reverse_path.is_ascii();
+        assert!(is_plain || mail.is_utf8(), "MAIL without SMTPUTF8: UTF8-01");
         assert!(mail.parameter("REQUIRETLS").is_none() || self.is_tls, "REQUIRETLS: RTLS-01");
         assert!(self.transactions.last().is_none_or(Transaction::is_over), "nested MAIL");
         let most = self.offer.limit("MAILMAX").unwrap_or(usize::MAX);
@@ -191,11 +215,12 @@ impl Checker {
     fn recipient(&mut self, rcpt: command::Rcpt, start: u64) {
         rcpt.parameters.iter().for_each(|parameter| self.offer.check(parameter));
         let most = self.offer.limit("RCPTMAX").unwrap_or(usize::MAX);
-        let domain = rcpt.forward_path.rsplit_once('@').map_or("", |(_, domain)| domain);
-        self.domains.insert(domain.to_lowercase());
+        self.domains.insert(domain_of(&rcpt.forward_path));
         let most_domains = self.offer.limit("RCPTDOMAINMAX").unwrap_or(usize::MAX);
         assert!(self.domains.len() <= most_domains, "domains {:?}: LIM-03", self.domains);
         let (index, transaction) = self.open("RCPT", start);
+        let is_plain = rcpt.forward_path.is_ascii();
+        assert!(is_plain || transaction.mail.is_utf8(), "RCPT without SMTPUTF8: UTF8-01");
         assert!(transaction.recipients.len() < most, "more than {most} RCPT: LIM-02");
         transaction.recipients.push(Recipient { command: rcpt, reply: None, final_reply: None });
         // This one may be accepted. With MAIL refused it was not to be said at all.
@@ -276,14 +301,15 @@ impl Checker {
     /// The content has been said to its end: one reply comes, in LMTP one for each recipient that was
     /// accepted (LMTP-03 to LMTP-05).
     fn end_content(&mut self, content: Vec<u8>, reply: impl Fn(Option<usize>) -> To) {
-        let may_be_8bit = self.offer.has("8BITMIME");
+        let most = self.offer.size_limit().unwrap_or(u64::MAX);
+        assert!(content.len() as u64 <= most, "content over the limit: SIZE-02");
         let Some(transaction) = self.transactions.last_mut() else { return };
         if let Some(size) = transaction.mail.size().filter(|_| transaction.has_accepted()) {
             assert_eq!(size, content.len(), "SIZE is not the content's");
         }
         assert!(transaction.has_accepted() || content.is_empty(), "content for nobody");
-        let is_declared = transaction.mail.is_8bit() || transaction.mail.is_utf8();
-        assert!(content.is_ascii() || is_declared || !may_be_8bit, "8 bit, undeclared");
+        let is_8bit = transaction.mail.is_8bit();
+        assert!(content.is_ascii() || is_8bit, "8 bit, undeclared: TX-13");
         transaction.content = Some(content);
         match self.rules.protocol {
             Protocol::Smtp => self.expect(reply(None)),

@@ -83,6 +83,11 @@ impl Transaction {
         self.mail_reply.is_some_and(|code| code >= 400) && self.has_recipient()
     }
 
+    /// MAIL was refused, and nothing of it was taken: the server has no transaction.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.mail_reply.is_some_and(|code| code >= 400) && !self.has_recipient()
+    }
+
     fn has_recipient(&self) -> bool {
         self.recipients.iter().any(Recipient::is_accepted)
     }

@@ -2,18 +2,28 @@
 
 use posthaste_session::{Finished, Mail, NotSent, Outcome, Pipelining, Stage};
 
-use super::offer::Offer;
+use super::envelope::{Likeness, domain_of, is_left_out};
 use super::{Checker, Recipient, Transaction};
 
 impl Checker {
     /// Panics unless every outcome is borne out by what was said and heard.
     ///
-    /// A mail is known by its reverse-path, so no two may have the same.
-    pub fn judge(&self, finished: &Finished) {
-        let Finished { mail, outcomes, .. } = finished;
+    /// A mail is known by its reverse-path, so no two may have the same. Mails come in the order in
+    /// which they were handed in.
+    pub fn judge(&mut self, finished: &Finished) {
+        self.judge_outcomes(&finished.mail, &finished.outcomes);
+    }
+
+    pub(super) fn judge_outcomes(&mut self, mail: &Mail, outcomes: &[Outcome]) {
         assert_eq!(outcomes.len(), mail.envelope.forward_paths().len(), "one outcome each");
         let path = mail.envelope.reverse_path().as_str();
-        let place = self.transactions.iter().rposition(|t| t.mail.reverse_path == path);
+        assert!(self.reported.insert(path.to_owned()), "<{path}> is reported twice");
+        self.note_domains(mail, outcomes);
+        let mut places = self.transactions.iter().enumerate();
+        let place = places.rfind(|(_, it)| it.mail.reverse_path == path).map(|(place, _)| place);
+        for (_, earlier) in places.filter(|(_, it)| it.mail.reverse_path == path) {
+            assert!(earlier.may_start_over(), "<{path}> began again: {earlier:?}");
+        }
         let transaction = place.map(|place| &self.transactions[place]);
         let context = Context {
             // The server may not have come to it yet.
@@ -23,19 +33,18 @@ impl Checker {
             is_out_of_step: self.rules.pipelining == Pipelining::Cross
                 // The start of a line that is no reply is enough for the client.
                 && (self.silence.is_some() || self.replies.is_within_reply()),
-            has_envelope: transaction.is_some_and(|it| it.has_envelope_of(finished, &self.offer)),
-            limits_recipients: ["RCPTMAX", "RCPTDOMAINMAX"]
-                .iter()
-                .any(|name| self.offer.limit(name).is_some()),
+            likeness: transaction.map_or(Likeness::Part, |transaction| {
+                transaction.likeness(mail, outcomes, &self.offer)
+            }),
         };
         // Recipients that were left out have no place on the wire.
         let mut said = transaction.map_or(&[][..], |it| &it.recipients).iter();
         for (index, outcome) in outcomes.iter().enumerate() {
-            let is_withheld = *outcome == Outcome::NotSent(NotSent::Limit);
-            let recipient = if is_withheld { None } else { said.next() };
+            let recipient = if is_left_out(outcome) { None } else { said.next() };
             let problem = match (transaction, outcome) {
                 (_, Outcome::NotSent(NotSent::Limit)) => {
-                    (!context.limits_recipients).then_some("the server has no such limit")
+                    let is_needed = self.is_over_limit(mail, outcomes, index);
+                    (!is_needed).then_some("no limit of the server was reached")
                 }
                 (Some(transaction), outcome) => {
                     transaction.objection(mail, recipient, outcome, context)
@@ -52,6 +61,24 @@ impl Checker {
         }
         assert!(said.next().is_none(), "<{path}>: said for more recipients than are reported");
     }
+
+    /// What a session has for domains, a mail uses up when it is handed in (LIM-03).
+    fn note_domains(&mut self, mail: &Mail, outcomes: &[Outcome]) {
+        let paths = mail.envelope.forward_paths().iter().zip(outcomes);
+        let kept = paths.filter(|(_, outcome)| !is_left_out(outcome));
+        self.reported_domains.extend(kept.map(|(path, _)| domain_of(path.as_str())));
+    }
+
+    /// Whether the recipient at this place was rightly left out: the others of its mail are as many
+    /// as go at once, or its domain would have been one too many.
+    fn is_over_limit(&self, mail: &Mail, outcomes: &[Outcome], place: usize) -> bool {
+        let kept = outcomes.iter().filter(|outcome| !is_left_out(outcome)).count();
+        let domain = domain_of(mail.envelope.forward_paths()[place].as_str());
+        let domains = &self.reported_domains;
+        let has_room = |most: usize| domains.contains(&domain) || domains.len() < most;
+        self.offer.limit("RCPTMAX").is_some_and(|most| kept >= most)
+            || self.offer.limit("RCPTDOMAINMAX").is_some_and(|most| !has_room(most))
+    }
 }
 
 /// What matters to a transaction and is not its own.
@@ -59,8 +86,7 @@ impl Checker {
 struct Context {
     is_behind: bool,
     is_out_of_step: bool,
-    has_envelope: bool,
-    limits_recipients: bool,
+    likeness: Likeness,
 }
 
 impl Transaction {
@@ -73,6 +99,12 @@ impl Transaction {
         let awaits_end = self.content.is_some() && self.recipients.iter().any(awaits);
         let awaits_lone_dot = self.content.is_some() && self.final_reply.is_none();
         is_unanswered || awaits_end || is_shut_down || awaits_lone_dot && !self.has_accepted()
+    }
+
+    /// Whether the same mail may begin anew in this session: the server objected to the mode, and
+    /// nothing was handed to it.
+    fn may_start_over(&self) -> bool {
+        self.mail_reply == Some(503) && self.content.is_none() && !self.has_chunks
     }
 
     /// The final reply as far as it is about this recipient: its own in LMTP.
@@ -93,27 +125,38 @@ impl Transaction {
         let is_accepted = recipient.is_some_and(Recipient::is_accepted);
         let is_handed_over = self.content.is_some();
         let mail_is_refused = self.mail_reply.is_some_and(|code| code >= 400);
+        let is_whole = context.likeness == Likeness::Whole;
+        if context.likeness == Likeness::Foreign {
+            return Some("the envelope is another");
+        }
         let objections: &[(bool, &'static str)] = match outcome {
             Outcome::Delivered(reply) => &[
                 (!is_accepted, "the recipient was not accepted"),
                 (mail_is_refused, "MAIL was refused"),
                 (!self.has_content_of(mail), "the content is another"),
-                (!context.has_envelope, "the envelope is another"),
+                (!is_whole, "the envelope is another"),
                 (final_reply != Some(reply.code().value()), "that was not the final reply"),
                 (reply.code().value() >= 300, "that is not positive"),
             ],
             Outcome::Refused(refusal) => {
                 let (code, stage) = (Some(refusal.reply.code().value()), refusal.stage);
+                let data_is_refused = self.data_reply.is_some_and(|code| code >= 400);
                 &[
                     (code < Some(400), "that is not negative"),
                     (self.reply_at(stage, recipient) != code, "that was not the reply"),
-                    (is_accepted && stage == Stage::Rcpt, "the recipient was accepted"),
+                    // Q21: the first reply that says no tells why.
+                    (stage > Stage::Mail && mail_is_refused, "MAIL had been refused"),
+                    (stage > Stage::Rcpt && !is_accepted, "the recipient was not accepted"),
+                    (stage > Stage::Data && data_is_refused, "DATA had been refused"),
+                    (stage == Stage::Final && self.chunk_refusal.is_some(), "a chunk was refused"),
                 ]
             }
             Outcome::InDoubt => &[
                 // Out of step, its refusal may have been another's, in LMTP the final one, too.
                 (!is_accepted && !context.is_out_of_step, "the recipient was not accepted"),
                 (!is_handed_over, "the content's end was not said"),
+                (!self.has_content_of(mail), "the content is another"),
+                (!is_whole, "the envelope is another"),
                 (
                     final_reply.is_some_and(|code| code < 400 || !context.is_out_of_step),
                     "the final reply came",
@@ -158,46 +201,6 @@ impl Transaction {
 
     fn has_content_of(&self, mail: &Mail) -> bool {
         self.content.as_deref() == Some(&sent_form(mail))
-    }
-
-    /// Whether the envelope on the wire is that of the mail, but for recipients that were left out;
-    /// with all that is asked for and offered (DSN-05).
-    fn has_envelope_of(&self, finished: &Finished, offer: &Offer) -> bool {
-        let envelope = &finished.mail.envelope;
-        let is_sent = |outcome: &Outcome| *outcome != Outcome::NotSent(NotSent::Limit);
-        let mut places = finished.outcomes.iter().enumerate().filter(|(_, it)| is_sent(it));
-        let mut said = self.recipients.iter();
-        let are_theirs = said.by_ref().all(|recipient| {
-            let Some((place, _)) = places.next() else { return false };
-            let options = envelope.recipient_options(place);
-            let notify = options.and_then(|it| it.notify).map(|it| format!("NOTIFY={it}"));
-            let original = options.and_then(|it| it.original.as_ref());
-            let original = original.map(|it| format!("ORCPT={}", it.as_xtext()));
-            let path = envelope.forward_paths()[place].as_str();
-            let parameters = recipient.command.parameters.iter();
-            let parameters: Vec<_> =
-                parameters.map(|it| format!("{}={}", it.keyword, it.value)).collect();
-            let wanted = [notify, original].into_iter().flatten().filter(|_| offer.has("DSN"));
-            recipient.command.forward_path == path
-                && wanted.into_iter().all(|wanted| parameters.contains(&wanted))
-        });
-        are_theirs && places.next().is_none() && self.has_options_of(finished, offer)
-    }
-
-    fn has_options_of(&self, finished: &Finished, offer: &Offer) -> bool {
-        let options = finished.mail.envelope.options();
-        let asked_for = [
-            ("RET", "DSN", options.return_content.is_some()),
-            ("ENVID", "DSN", options.envelope_id.is_some()),
-            ("BY", "DELIVERBY", options.deliver_by.is_some()),
-            ("MT-PRIORITY", "MT-PRIORITY", options.priority.is_some()),
-            ("REQUIRETLS", "REQUIRETLS", options.require_tls),
-            ("AUTH", "AUTH", options.authority.is_some()),
-        ];
-        asked_for.iter().all(|(keyword, extension, is_asked_for)| {
-            let is_said = self.mail.parameter(keyword).is_some();
-            is_said == (*is_asked_for && offer.has(extension))
-        })
     }
 }
 

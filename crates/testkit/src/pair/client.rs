@@ -137,7 +137,10 @@ impl Client {
             match event {
                 Event::StartTls => self.awaits_tls = true,
                 Event::Finished(finished) => self.finish(finished),
-                Event::PipeliningLowered(change) => self.lowered = Some(change.to),
+                Event::PipeliningLowered(change) => {
+                    self.lowered = Some(change.to);
+                    self.checker.allow(change.to, self.queued());
+                }
                 Event::Closed(reason) => self.close(world, reason),
                 _ => {}
             }
@@ -179,7 +182,7 @@ impl Client {
         let mut progress = false;
         let change = self.application.changes_mode.take_if(|(at, _)| *at <= elapsed);
         if let Some((_, mode)) = change {
-            self.checker.allow(mode);
+            self.checker.allow(mode, self.queued());
             self.session.set_pipelining(world.now, mode);
             progress = true;
         }

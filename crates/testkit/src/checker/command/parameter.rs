@@ -132,7 +132,7 @@ fn is_original_recipient(value: &str) -> bool {
 }
 
 /// DSN-04: octets 33 to 126 but for `+` and `=`, and `+HH` with upper-case digits.
-pub(super) fn decode_xtext(text: &str) -> Option<Vec<u8>> {
+pub(in crate::checker) fn decode_xtext(text: &str) -> Option<Vec<u8>> {
     let mut octets = Vec::new();
     let mut rest = text.bytes();
     while let Some(octet) = rest.next() {
