@@ -17,7 +17,7 @@ use crate::driver::{Driver, now};
 use crate::error::{Error, ErrorKind};
 use crate::info::Info;
 use crate::server::{Security, Server, ServerAddress};
-use crate::tls::{Hello, TlsClient};
+use crate::tls::{Hello, TlsClient, TlsSetupError};
 
 /// Opens connections to one server; cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ struct Inner {
     client_name: Option<ClientName>,
     dial: DialSettings,
     tls: TlsClient,
+    /// The name that certificates must be valid for; `None`: there is none, and no TLS.
+    tls_name: Option<rustls::pki_types::ServerName<'static>>,
 }
 
 impl Connector {
@@ -44,13 +46,23 @@ impl Connector {
     ///
     /// All its connections are made and secured by the same settings, so none can be taken for what
     /// it is not.
+    ///
+    /// # Errors
+    ///
+    /// When there may be TLS, and the host is nothing that a certificate could be for, as the
+    /// `127.1` that some resolvers know.
     pub fn new(
         server: Server,
         mut config: Config,
         client_name: Option<ClientName>,
         dial: DialSettings,
         tls: TlsClient,
-    ) -> Self {
+    ) -> Result<Self, TlsSetupError> {
+        let is_clear = config.tls == TlsPolicy::Off && server.security() == Security::StartTls;
+        let tls_name = match tls.name_of(server.host()) {
+            Err(_) if is_clear => None,
+            name => Some(name?),
+        };
         let name = server.to_string();
         config.protocol = server.protocol();
         config.server = match server.address() {
@@ -60,7 +72,8 @@ impl Connector {
             #[cfg(unix)]
             ServerAddress::Unix(_) => None,
         };
-        Self { inner: Arc::new(Inner { server, name, config, client_name, dial, tls }) }
+        let inner = Inner { server, name, config, client_name, dial, tls, tls_name };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The server.
@@ -77,7 +90,8 @@ impl Connector {
     ///
     /// `adjust` may change what the session is told. Where TLS is only opportunistic and its
     /// handshake fails, a second connection without it is tried, and [`Info::tls_given_up`] says
-    /// why.
+    /// why. Not so with credentials or a certificate of this side's own: who shows these means one
+    /// server.
     ///
     /// # Errors
     ///
@@ -115,6 +129,7 @@ impl Connector {
         }
         let may_do_without = failed.config.tls == TlsPolicy::May
             && failed.config.credentials.is_none()
+            && !self.inner.tls.has_identity()
             && self.inner.server.security() == Security::StartTls;
         let is_broken = matches!(
             error.kind(),
@@ -186,9 +201,11 @@ impl Connector {
         deadline: Option<Instant>,
         info: &mut Info,
     ) -> Result<(TlsStream<S>, TlsState), Error> {
-        let Inner { server, name, tls, .. } = &*self.inner;
+        let Inner { name, tls, tls_name, .. } = &*self.inner;
+        // Only if TLS was demanded after the connector had been made without.
+        let Some(tls_name) = tls_name else { return Err(Error::new(ErrorKind::Local, name)) };
         let started = now();
-        let handshake = tls.handshake(hello, server.host(), stream);
+        let handshake = tls.handshake(hello, tls_name, stream);
         let result = match deadline {
             Some(deadline) => timeout_at(deadline.into(), handshake).await,
             None => Ok(handshake.await),
@@ -196,7 +213,10 @@ impl Connector {
         let peer = info.peer.socket_addr();
         let (stream, mut tls) = match result {
             Ok(Ok(secured)) => secured,
-            Ok(Err(error)) => return Err(Error::handshake(name, peer, error)),
+            Ok(Err(error)) => {
+                let error = Error::handshake(name, peer, error);
+                return Err(if tls.accepts_any() { error.without_distrust() } else { error });
+            }
             Err(_) => return Err(Error::new(ErrorKind::HandshakeTimeout, name).with_peer(peer)),
         };
         tls.time = now() - started;

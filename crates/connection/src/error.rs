@@ -121,6 +121,14 @@ impl Error {
         Self { fault, is_cut_off, ..this }
     }
 
+    /// The same failure where any certificate would have done: it was no lack of trust.
+    pub(crate) fn without_distrust(mut self) -> Self {
+        if self.kind == ErrorKind::Certificate {
+            self.kind = ErrorKind::Handshake;
+        }
+        self
+    }
+
     /// Whether the server, or something on the way to it, may have choked on ClientHello: it fell
     /// silent or hung up instead of saying what it objects to.
     pub(crate) fn may_be_choking(&self) -> bool {
@@ -153,7 +161,9 @@ impl Error {
         self.peer
     }
 
-    /// What is wrong with the certificate, where that was the reason.
+    /// What is wrong with the certificate, where that was the reason: always with
+    /// [`ErrorKind::Certificate`], and with [`ErrorKind::Handshake`] where any certificate does that
+    /// TLS is possible with.
     pub fn certificate_fault(&self) -> Option<CertificateFault> {
         self.fault
     }

@@ -31,7 +31,7 @@ const QUEUE: usize = 3;
 /// let name: posthaste_connection::session::ClientName = "client.example".parse()?;
 /// let tls = TlsClient::new(&TlsSettings::default())?;
 /// let config = Config::new(name.clone());
-/// let connector = Connector::new(server, config, Some(name), DialSettings::default(), tls);
+/// let connector = Connector::new(server, config, Some(name), DialSettings::default(), tls)?;
 ///
 /// let connection = Connection::open(&connector);
 /// let from: Mailbox = "a@client.example".parse()?;

@@ -32,7 +32,7 @@ pub enum Verification {
     /// can pass for the server.
     Optional,
     /// Dangerous: the certificate must be valid, but may be anybody's. Whoever has one can pass for
-    /// the server.
+    /// the server. Not with the platform's verifier.
     DangerousAnyName,
     /// Dangerous: the certificate must be for the server's name, but may be expired or made by
     /// anybody. Whoever can make one can pass for the server.
@@ -62,7 +62,8 @@ pub struct TlsSettings {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Certificates that are no longer to be trusted. The platform's verifier looks for itself.
     pub revocation_lists: Vec<CertificateRevocationListDer<'static>>,
-    /// The client's own certificate chain and key, for servers that ask.
+    /// The client's own certificate chain and key, for servers that ask. With them, a handshake that
+    /// fails is never followed by a connection without TLS.
     pub identity: Option<Arc<Identity>>,
     /// The name the certificate must be valid for and the server is asked for, if it is not the
     /// host's.
@@ -104,8 +105,12 @@ pub enum TlsSetupError {
     #[error("client certificate and key cannot be used together")]
     Identity(#[source] rustls::Error),
     /// The name a certificate is to be valid for is no name.
-    #[error("{0:?} is not a host name or an IP address")]
+    #[error("{0:?} is not a host name or an IP address that a certificate could be for")]
     ServerName(String),
+    /// Whether the name is all that the platform's verifier objects to cannot be told.
+    #[cfg(feature = "platform-verifier")]
+    #[error("the platform's verifier cannot accept a certificate for any name")]
+    PlatformAnyName,
     /// A revocation list is not one.
     #[error("certificate revocation list cannot be used")]
     RevocationList(#[source] rustls::Error),

@@ -337,7 +337,7 @@ impl MailerBuilder {
         config.xclient = self.xclient;
         config.ignored_keywords = self.ignored_keywords;
         config.transcript = self.transcript;
-        Ok(Connector::new(server, config, self.client_name, self.dial, tls))
+        Ok(Connector::new(server, config, self.client_name, self.dial, tls)?)
     }
 }
 

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+#[cfg(feature = "platform-verifier")]
+use super::Verification;
 use super::info::{Proof, TlsInfo};
 use super::verifier::Verifier;
 use super::{Roots, TlsSettings, TlsSetupError};
@@ -60,6 +62,12 @@ impl TlsClient {
     ///
     /// When certificates, key or name cannot be used, or there is no crypto provider.
     pub fn new(settings: &TlsSettings) -> Result<Self, TlsSetupError> {
+        #[cfg(feature = "platform-verifier")]
+        if settings.roots == Roots::Platform
+            && settings.verification == Verification::DangerousAnyName
+        {
+            return Err(TlsSetupError::PlatformAnyName);
+        }
         let provider = settings.provider()?;
         let verifier = Arc::new(Verifier::new(strict(settings, &provider)?, settings.verification));
         let small = with_small_groups(&provider)
@@ -103,22 +111,33 @@ impl TlsClient {
         self.small.is_some()
     }
 
+    /// Whether there is a certificate for servers that ask who is there.
+    pub(crate) fn has_identity(&self) -> bool {
+        self.connector.config().client_auth_cert_resolver.has_certs()
+    }
+
+    /// Whether any certificate does that a handshake can be finished with.
+    pub(crate) fn accepts_any(&self) -> bool {
+        self.verifier.as_ref().is_some_and(|verifier| verifier.accepts_any())
+    }
+
+    /// The name that the certificate of this host must be valid for.
+    pub(crate) fn name_of(&self, host: &str) -> Result<ServerName<'static>, TlsSetupError> {
+        self.server_name.clone().map_or_else(|| server_name(host), Ok)
+    }
+
     pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         hello: Hello,
-        host: &str,
+        name: &ServerName<'static>,
         stream: S,
     ) -> io::Result<(TlsStream<S>, TlsInfo)> {
-        let name = match &self.server_name {
-            Some(name) => name.clone(),
-            None => server_name(host).map_err(io::Error::other)?,
-        };
         let connector = match (hello, &self.small) {
             (Hello::Small, Some(small)) => small,
             (Hello::Small | Hello::Full, _) => &self.connector,
         };
         let stream = connector.connect(name.clone(), stream).await?;
-        let info = self.info(stream.get_ref().1, &name);
+        let info = self.info(stream.get_ref().1, name);
         Ok((stream, info))
     }
 

@@ -55,7 +55,8 @@ pub enum CertificateFault {
     NotYetValid,
     /// It was issued by somebody who is not trusted.
     UnknownIssuer,
-    /// It was issued by the server itself.
+    /// It was issued by the server itself. One that says that it is an authority's is not accepted
+    /// even where it is among the trusted ones.
     SelfSigned,
     /// It is for another name.
     WrongName,
@@ -65,7 +66,10 @@ pub enum CertificateFault {
     Revoked,
     /// It is signed by an algorithm or a key that is too weak, or not known.
     Algorithm,
-    /// Something else: it cannot be read, or its signature is wrong.
+    /// No handshake can be finished with it, whatever is accepted: it cannot be read, or is not of
+    /// version 3, or its key is too weak or not the server's.
+    Unusable,
+    /// Something else.
     Other,
 }
 
@@ -94,6 +98,7 @@ impl CertificateFault {
             E::UnsupportedSignatureAlgorithmContext { .. }
             | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => Self::Algorithm,
             E::Other(other) if other.0.is::<SelfSigned>() => Self::SelfSigned,
+            E::Other(other) if other.0.is::<Unusable>() => Self::Unusable,
             _ => Self::Other,
         }
     }
@@ -109,6 +114,7 @@ impl CertificateFault {
             Self::WrongPurpose => "wrong-purpose",
             Self::Revoked => "revoked",
             Self::Algorithm => "algorithm",
+            Self::Unusable => "unusable",
             Self::Other => "other",
         }
     }
@@ -122,5 +128,10 @@ impl fmt::Display for CertificateFault {
 
 /// An unknown issuer that is the certificate's own subject. rustls makes no difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it is self-signed, and not among the trusted ones")]
+#[error("it is self-signed, and not a trusted one for servers")]
 pub(super) struct SelfSigned;
+
+/// A certificate that no handshake can be finished with.
+#[derive(Debug, thiserror::Error)]
+#[error("no TLS is possible with such a certificate or key: {0}")]
+pub(super) struct Unusable(pub(super) CertificateError);

@@ -10,7 +10,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use webpki::EndEntityCert;
 
 use super::Verification;
-use super::info::{CertificateFault, Proof, SelfSigned};
+use super::info::{CertificateFault, Proof, SelfSigned, Unusable};
 
 /// A verifier, and what is accepted although it objects. Forged signatures of the handshake never
 /// are.
@@ -23,6 +23,10 @@ pub(super) struct Verifier {
 impl Verifier {
     pub(super) fn new(strict: Arc<dyn ServerCertVerifier>, verification: Verification) -> Self {
         Self { strict, verification }
+    }
+
+    pub(super) fn accepts_any(&self) -> bool {
+        self.verification == Verification::Optional
     }
 
     /// What the certificate of a finished handshake proves.
@@ -53,13 +57,10 @@ impl Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let result =
             self.strict.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
-        result.map_err(|error| match error {
-            Error::InvalidCertificate(CertificateError::UnknownIssuer)
-                if is_self_signed(end_entity) =>
-            {
-                CertificateError::Other(OtherError(Arc::new(SelfSigned))).into()
-            }
-            error => error,
+        result.map_err(|error| match EndEntityCert::try_from(end_entity) {
+            Err(_) => unusable(error),
+            Ok(certificate) if is_of_no_authority(&error, &certificate) => other(SelfSigned),
+            Ok(_) => error,
         })
     }
 
@@ -84,8 +85,30 @@ impl Verifier {
     }
 }
 
-fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
-    EndEntityCert::try_from(certificate).is_ok_and(|cert| cert.issuer() == cert.subject())
+/// Whether nobody vouches for a certificate but itself. What openssl makes by default is not even
+/// looked at for that: it says that it is an authority's own, and those are not for servers.
+fn is_of_no_authority(error: &Error, certificate: &EndEntityCert<'_>) -> bool {
+    let is_authority = |error: &OtherError| {
+        matches!(error.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+    };
+    let is_for_lack_of_an_issuer = match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => true,
+        Error::InvalidCertificate(CertificateError::Other(error)) => is_authority(error),
+        _ => false,
+    };
+    is_for_lack_of_an_issuer && certificate.issuer() == certificate.subject()
+}
+
+/// The same objection, to a certificate that no handshake can be finished with.
+fn unusable(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(error) => other(Unusable(error)),
+        error => error,
+    }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    CertificateError::Other(OtherError(Arc::new(error))).into()
 }
 
 impl ServerCertVerifier for Verifier {
@@ -111,7 +134,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls12_signature(message, cert, dss)
+        self.strict.verify_tls12_signature(message, cert, dss).map_err(unusable)
     }
 
     fn verify_tls13_signature(
@@ -120,7 +143,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.strict.verify_tls13_signature(message, cert, dss)
+        self.strict.verify_tls13_signature(message, cert, dss).map_err(unusable)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -101,7 +101,8 @@ async fn bindings(authority: &Authority, config: ClientConfig) -> [Option<Channe
     let (listener, port) = listen().await;
     let server = Server::smtp("127.0.0.1", port);
     let tls = TlsClient::with_config(Arc::new(config));
-    let connector = Connector::new(server, require(), Some(name()), DialSettings::default(), tls);
+    let connector =
+        Connector::new(server, require(), Some(name()), DialSettings::default(), tls).unwrap();
     let acceptor = authority.config(params(&["127.0.0.1"]), rustls::ALL_VERSIONS);
     let acceptor = TlsAcceptor::from(Arc::new(acceptor));
     let mut recorder = recorder([]);
@@ -152,7 +153,7 @@ async fn a_connector_says_what_mechanisms_want_to_know() {
         let config = Config { credentials, ..plain() };
         let tls = TlsClient::new(&Default::default()).unwrap();
         let server = Server::smtp("localhost", port);
-        let connector = Connector::new(server, config, None, DialSettings::default(), tls);
+        let connector = Connector::new(server, config, None, DialSettings::default(), tls).unwrap();
         let serve = async {
             let mut peer = accept(&listener).await;
             peer.introduce(&["AUTH SCRAM-SHA-256 OAUTHBEARER"]).await;

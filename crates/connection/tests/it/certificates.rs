@@ -8,19 +8,20 @@ use posthaste_connection::{
     TlsClient, TlsSettings, Verification,
 };
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams, SanType, SerialNumber,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
 };
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use crate::floods::serving;
 use crate::support::{listen, name};
 use crate::tls::{Authority, connector, params, require, run};
 
 use CertificateFault::{
-    Expired, NotYetValid, Revoked, SelfSigned, UnknownIssuer, WrongName, WrongPurpose,
+    Expired, NotYetValid, Revoked, SelfSigned, UnknownIssuer, Unusable, WrongName, WrongPurpose,
 };
 use Proof::{Unknown, Unverified, Verified};
 
@@ -47,7 +48,7 @@ async fn proof_to(
         Security::Implicit => Server::smtps("127.0.0.1", port),
     };
     let connector =
-        Connector::new(server, require(), Some(name()), DialSettings::default(), client);
+        Connector::new(server, require(), Some(name()), DialSettings::default(), client).unwrap();
     match run(&listener, &connector, acceptor).await {
         Ok((info, _)) => {
             assert_eq!(info.is_verified(), info.proof == Verified);
@@ -185,6 +186,61 @@ async fn flawed_certificates_are_refused_and_told_apart() {
         ..TlsSettings::default()
     };
     assert_eq!(proof(&settings, &acceptor).await, Ok(Verified));
+}
+
+/// TLS-20: the certificate that openssl makes by default says that it is an authority's own, which
+/// no server may show, trusted or not.
+#[tokio::test]
+async fn an_authority_that_is_its_own_server_is_self_signed() {
+    let mut params = params(&["127.0.0.1"]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().der().clone();
+    let acceptor = TlsAcceptor::from(Arc::new(serving(vec![certificate.clone()], &key)));
+    let trusting = TlsSettings { extra_roots: vec![certificate], ..TlsSettings::default() };
+    for settings in [TlsSettings::default(), trusting] {
+        assert_eq!(proof(&settings, &acceptor).await, Err(SelfSigned));
+        let optional = TlsSettings { verification: Verification::Optional, ..settings };
+        assert_eq!(proof(&optional, &acceptor).await, Ok(Unverified(SelfSigned)));
+    }
+    // One that another authority made is none of that.
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue(params);
+    let acceptor = TlsAcceptor::from(Arc::new(serving(vec![certificate], &key)));
+    assert_eq!(proof(&authority.settings(), &acceptor).await, Err(CertificateFault::Other));
+}
+
+/// TLS-20, TLS-27: no handshake can be finished with some certificates, whatever is accepted, and
+/// that is told.
+#[tokio::test]
+async fn unusable_certificates_are_told_apart() {
+    let authority = Authority::new();
+    let (good, key) = authority.issue(params(&["127.0.0.1"]));
+    let mut version_1 = good.to_vec();
+    let version = version_1.windows(5).position(|it| it == b"\xa0\x03\x02\x01\x02").unwrap();
+    version_1[version + 4] = 0;
+    let garbage = b"no certificate".to_vec();
+    for certificate in [version_1, garbage] {
+        let acceptor = TlsAcceptor::from(Arc::new(serving(vec![certificate.into()], &key)));
+        assert_eq!(proof(&authority.settings(), &acceptor).await, Err(Unusable));
+        let verification = Verification::DangerousAnyCertificate;
+        let lax = TlsSettings { verification, ..authority.settings() };
+        assert_eq!(proof(&lax, &acceptor).await, Err(Unusable));
+    }
+    // Signed by a key that is not the certificate's, as one that is too weak is found out.
+    let config = serving(vec![good], &KeyPair::generate().unwrap());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    assert_eq!(proof(&authority.settings(), &acceptor).await, Err(Unusable));
+}
+
+/// Whether the name is all that the platform's verifier objects to cannot be told.
+#[cfg(feature = "platform-verifier")]
+#[test]
+fn the_platform_knows_no_certificate_for_any_name() {
+    let verification = Verification::DangerousAnyName;
+    let settings = TlsSettings { roots: Roots::Platform, verification, ..TlsSettings::default() };
+    let refused = TlsClient::new(&settings);
+    assert!(matches!(refused, Err(posthaste_connection::TlsSetupError::PlatformAnyName)));
 }
 
 /// ST-14, TLS-20: a certificate that its authority took back.

@@ -21,7 +21,7 @@ fn connector(
 ) -> Connector {
     let server = Server::smtp(host, port);
     let tls = TlsClient::new(&TlsSettings::default()).unwrap();
-    Connector::new(server, plain(), client_name, dial, tls)
+    Connector::new(server, plain(), client_name, dial, tls).unwrap()
 }
 
 /// Runs a session without mails, against a server that expects this EHLO.

@@ -16,7 +16,7 @@ use crate::support::{Peer, accept, delivered, listen, mail, mail_with, name, oct
 fn connector(port: u16, config: Config) -> Connector {
     let server = Server::smtp("127.0.0.1", port);
     let tls = TlsClient::new(&TlsSettings::default()).unwrap();
-    Connector::new(server, config, Some(name()), DialSettings::default(), tls)
+    Connector::new(server, config, Some(name()), DialSettings::default(), tls).unwrap()
 }
 
 #[tokio::test]

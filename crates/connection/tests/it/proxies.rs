@@ -17,7 +17,7 @@ fn header(version: ProxyVersion, addresses: ProxyAddresses) -> DialSettings {
 
 fn connector(server: Server, dial: DialSettings) -> Connector {
     let tls = TlsClient::new(&TlsSettings::default()).unwrap();
-    Connector::new(server, plain(), Some(name()), dial, tls)
+    Connector::new(server, plain(), Some(name()), dial, tls).unwrap()
 }
 
 /// PROXY-01, PROXY-02, DS-21: the header comes before the greeting, and nothing comes with it.
@@ -57,7 +57,7 @@ async fn the_header_is_said_before_tls() {
     let server = Server::smtps("127.0.0.1", port);
     let tls = TlsClient::new(&authority.settings()).unwrap();
     let dial = header(ProxyVersion::V1, ProxyAddresses::Unknown);
-    let connector = Connector::new(server, require(), Some(name()), dial, tls);
+    let connector = Connector::new(server, require(), Some(name()), dial, tls).unwrap();
     assert_eq!(connector.server().security(), Security::Implicit);
     let mut recorder = recorder([]);
     let serve = async {

@@ -100,7 +100,7 @@ pub(crate) fn connector(
         Security::Implicit => Server::smtps("127.0.0.1", port),
     };
     let tls = TlsClient::new(settings).unwrap();
-    Connector::new(server, config, Some(name()), DialSettings::default(), tls)
+    Connector::new(server, config, Some(name()), DialSettings::default(), tls).unwrap()
 }
 
 pub(crate) fn require() -> Config {

@@ -24,7 +24,7 @@ fn path(name: &str) -> PathBuf {
 fn connector(server: Server, tls: TlsPolicy, settings: &TlsSettings) -> Connector {
     let config = Config { tls, ..Config::new(name()) };
     let tls = TlsClient::new(settings).unwrap();
-    Connector::new(server, config, None, DialSettings::default(), tls)
+    Connector::new(server, config, None, DialSettings::default(), tls).unwrap()
 }
 
 async fn run(connector: &Connector, serve: impl Future<Output = ()>) -> Notes {

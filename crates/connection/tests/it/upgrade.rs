@@ -9,7 +9,12 @@ use posthaste_connection::session::{
     CloseReason, Config, Credentials, Requirement, Session, Stage, Timeouts, TlsPolicy, TlsState,
     Violation,
 };
-use posthaste_connection::{Command, ErrorKind, Security, TlsSettings};
+use posthaste_connection::{
+    Command, Connector, DialSettings, ErrorKind, Identity, Security, Server, TlsClient,
+    TlsSettings, TlsSetupError, Verification,
+};
+use rcgen::KeyPair;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -58,10 +63,20 @@ async fn run(
     config: Config,
     script: impl AsyncFnOnce(&TcpListener),
 ) -> (Result<(), ErrorKind>, Notes) {
+    run_with(&TlsSettings::default(), security, config, script).await
+}
+
+/// The same with settings of TLS.
+async fn run_with(
+    settings: &TlsSettings,
+    security: Security,
+    config: Config,
+    script: impl AsyncFnOnce(&TcpListener),
+) -> (Result<(), ErrorKind>, Notes) {
     let (listener, port) = listen().await;
     let mut recorder = recorder([mail(0)]);
     let notes = recorder.notes.clone();
-    let connector = connector(port, security, &TlsSettings::default(), config);
+    let connector = connector(port, security, settings, config);
     let (result, ()) = tokio::join!(connector.run(|_| {}, &mut recorder), script(&listener));
     assert_untouched(&listener).await;
     (result.map_err(|error| error.kind()), notes)
@@ -157,6 +172,104 @@ async fn a_bad_certificate_is_never_followed_by_plaintext() {
     .await;
     assert_eq!(result, Err(ErrorKind::Certificate));
     assert!(notes.submitted().is_empty());
+}
+
+/// ST-21, TLS-27, Q55: where any certificate does, one that TLS is impossible with is as good a
+/// reason to do without as any other; but not for who demands TLS.
+#[tokio::test]
+async fn an_unusable_certificate_is_a_broken_handshake() {
+    let any = TlsSettings { verification: Verification::Optional, ..TlsSettings::default() };
+    let config = serving(vec![b"no certificate".to_vec().into()], &KeyPair::generate().unwrap());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    for config in [may(), require()] {
+        let policy = config.tls;
+        let (result, notes) = run_with(&any, Security::StartTls, config, async |listener| {
+            assert!(accept_tls(listener, Security::StartTls, &acceptor).await.is_err());
+            if policy == TlsPolicy::Require {
+                return;
+            }
+            let mut peer = accept(listener).await;
+            peer.introduce(&["PIPELINING", "STARTTLS"]).await;
+            peer.take_mail(0).await;
+            peer.part().await;
+        })
+        .await;
+        if policy == TlsPolicy::Require {
+            assert_eq!(result, Err(ErrorKind::Handshake));
+            assert!(notes.submitted().is_empty());
+        } else {
+            assert_eq!(result, Ok(()));
+            assert!(notes.outcomes()[0].is_delivered());
+            let given_up = notes.infos().last().unwrap().tls_given_up;
+            assert_eq!(given_up, Some(ErrorKind::Handshake));
+        }
+    }
+}
+
+/// ST-21: who shows a certificate means one server, and nobody gets the mail in its place.
+#[tokio::test]
+async fn an_identity_is_never_followed_by_plaintext() {
+    let (certificate, key) = Authority::new().issue(params(&["client.example"]));
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let identity = Some(Arc::new(Identity::new(vec![certificate], key)));
+    let settings = TlsSettings { identity, ..TlsSettings::default() };
+    let (result, notes) = run_with(&settings, Security::StartTls, may(), async |listener| {
+        let mut peer = until_starttls(listener).await;
+        peer.say("220 go").await;
+        assert_eq!(peer.stream.read_u8().await.unwrap(), 22);
+        peer.say("501 what is this").await;
+        hear_no_smtp(peer).await;
+    })
+    .await;
+    assert_eq!(result, Err(ErrorKind::NotTls));
+    assert!(notes.submitted().is_empty());
+}
+
+/// ST-21, CONN-13: a host that no certificate could be for is an error before anything is said,
+/// unless there is no TLS anyway.
+#[tokio::test]
+async fn a_host_without_a_name_for_tls_is_refused() {
+    let new = |server, tls, settings: &TlsSettings| {
+        let config = Config { tls, ..Config::new(name()) };
+        let client = TlsClient::new(settings).unwrap();
+        Connector::new(server, config, None, DialSettings::default(), client)
+    };
+    let (none, named) = (
+        TlsSettings::default(),
+        TlsSettings { server_name: Some("mx.example".into()), ..TlsSettings::default() },
+    );
+    for host in ["127.1", "fe80::1%2", "", "a b"] {
+        for tls in [TlsPolicy::May, TlsPolicy::Require] {
+            let error = new(Server::smtp(host, 25), tls, &none).unwrap_err();
+            assert!(matches!(error, TlsSetupError::ServerName(name) if name == host));
+            assert!(new(Server::smtp(host, 25), tls, &named).is_ok());
+        }
+        assert!(new(Server::smtps(host, 465), TlsPolicy::Off, &none).is_err());
+        assert!(new(Server::smtp(host, 25), TlsPolicy::Off, &none).is_ok());
+    }
+}
+
+/// Nor is anything done in the clear where TLS is asked for only later.
+#[tokio::test]
+async fn tls_without_a_name_is_a_local_failure() {
+    let (listener, port) = listen().await;
+    let client = TlsClient::new(&TlsSettings::default()).unwrap();
+    let config = Config { tls: TlsPolicy::Off, ..may() };
+    let server = Server::smtp("127.1", port);
+    let connector = Connector::new(server, config, Some(name()), DialSettings::default(), client);
+    let connector = connector.unwrap();
+    let mut recorder = recorder([mail(0)]);
+    let notes = recorder.notes.clone();
+    let serve = async {
+        let mut peer = until_starttls(&listener).await;
+        peer.say("220 go").await;
+        hear_no_smtp(peer).await;
+    };
+    let run = connector.run(|config| config.tls = TlsPolicy::May, &mut recorder);
+    let (result, ()) = tokio::join!(run, serve);
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::Local);
+    assert!(notes.submitted().is_empty());
+    assert_untouched(&listener).await;
 }
 
 /// ST-25, TLS-13: plaintext on a port for TLS is told at once, and not answered.
