@@ -185,6 +185,8 @@ fn throttles_are_told_by_their_words() {
         (Rcpt, "550 5.4.5 Daily limit of recipients exceeded", Account),
         (Mail, "421 4.7.28 Our system has detected an unusual rate of mail from your IP", Source),
         (Mail, "421 4.7.28 x", Source),
+        (Content, "421-4.7.28 an unusual rate of\r\n421 4.7.28 mail from your DKIM domain", Source),
+        (Content, "421 4.7.32 Your mail has been rate limited: no DKIM", Source),
         (Mail, "421 4.4.5 Server busy", Host),
         (Content, "421 4.7.1 [CS01] Message deferred due to excessive volume", Source),
         (Content, "451 4.7.651 x", Connections),
@@ -209,6 +211,94 @@ fn throttles_are_told_by_their_words() {
     check(Connecting, "421 4.7.0 [TSS04] Messages temporarily deferred", Class::Throttled, Source);
     let never = "553 5.7.2 [TSS11] All messages will be permanently deferred; do not retry";
     check(Connecting, never, Class::PolicySpam, Source);
+}
+
+/// Too much of something is no reason to open fewer connections.
+#[test]
+fn closing_the_connection_is_not_the_reason() {
+    for (said_to, lines, class, scope) in [
+        (
+            Content,
+            "550 5.7.1 Too many spam reports about this sender, closing connection",
+            Class::PolicySpam,
+            Scope::Mail,
+        ),
+        (Content, "554 too many Received headers; connection closed", Class::Loop, Scope::Mail),
+        (Content, "550 too many URLs; session logged", Class::PolicyOther, Scope::Mail),
+        (
+            Mail,
+            "552 5.3.4 Message size exceeds limit; maximum number of 10 MB per session",
+            Class::TooLarge,
+            Scope::Mail,
+        ),
+        (
+            Rcpt,
+            "450 4.1.1 undeliverable address: host x said: 421 Too many connections",
+            Class::NoSuchUser,
+            Recipient,
+        ),
+        (
+            Rcpt,
+            "450 undeliverable address: host x said: 421 Too many connections",
+            Class::NoSuchUser,
+            Recipient,
+        ),
+    ] {
+        check(said_to, lines, class, scope);
+    }
+}
+
+/// Q36, Q40: for good by the digit, for now by the words.
+#[test]
+fn for_now_may_be_said_for_good() {
+    for (said_to, lines, class, scope) in [
+        (
+            Mail,
+            "550 5.7.1 Your host has been temporarily blocked, try again in 30 minutes",
+            Class::Throttled,
+            Source,
+        ),
+        (
+            Content,
+            "554 5.7.1 Message temporarily rejected, try again later",
+            Class::LocalError,
+            Scope::Mail,
+        ),
+        (Rcpt, "550 Mailbox temporarily unavailable, try later", Class::LocalError, Recipient),
+        (Rcpt, "550 5.2.1 Mailbox temporarily disabled", Class::LocalError, Recipient),
+        (Mail, "554 5.3.2 shutting down", Class::ShuttingDown, Host),
+        (Mail, "550 5.7.1 Service refused, please try later. OFR_999", Class::LocalError, Sender),
+        (Rcpt, "554 5.2.122 x", Class::Throttled, Recipient),
+        (Rcpt, "550 5.2.121 x", Class::Throttled, Recipient),
+        (
+            Rcpt,
+            "550 Domain x.test has exceeded the max emails per hour (9/9) allowed. Message discarded",
+            Class::Throttled,
+            Sender,
+        ),
+        (
+            Rcpt,
+            "550 Mail quota exceeded for this domain: too many messages per hour",
+            Class::Throttled,
+            Sender,
+        ),
+        // What has a reason of its own does not pass.
+        (Rcpt, "550 5.1.1 User unknown, do not try again later", Class::NoSuchUser, Recipient),
+        (Rcpt, "552 Mailbox full, try again later", Class::MailboxFull, Recipient),
+        (Content, "554 5.7.1 Looks like spam, try again later", Class::PolicySpam, Scope::Mail),
+    ] {
+        check(said_to, lines, class, scope);
+    }
+}
+
+/// Whom a text is about besides the server that says it.
+#[test]
+fn others_trouble_is_not_the_servers() {
+    let lines = "450 4.3.2 Recipient's mail server temporarily unavailable";
+    check(Rcpt, lines, Class::LocalError, Recipient);
+    check(Content, "451 timeout exceeded while scanning", Class::LocalError, Scope::Mail);
+    check(Content, "550 5.7.708 Access denied, traffic not accepted", Class::PolicySpam, Source);
+    check(Rcpt, "550 5.7.124 Sender not in allowed-senders list", Class::SenderRejected, Sender);
 }
 
 /// Q65: the next connection may go on.

@@ -58,17 +58,22 @@ pub(super) static RULES: &[Rule] = &[
 
     // What this connection has had enough of; the next one may go on. Exim, Yahoo, Microsoft.
     said(&[], &["too many messages|too many mails|too many emails|max message|\
-          maximum number of messages|message count", "connection|session"])
-        .is(Throttled).of(Connection),
-    said(&[], &["messages per|mails per|message per", "connection|session"])
+          maximum number of messages|message count|messages per|mails per|message per",
+          "this connection|this session|per connection|per session|per smtp|one connection|\
+          one session|messages in connection|message count"])
         .is(Throttled).of(Connection),
     said(&[], &["too many errors|too many protocol errors|too many bad commands|too many syntax|\
           too many unrecognized|too many nonmail|too many invalid|too many unknown"])
         .is(Throttled).of(Connection),
 
-    // How many connections there may be. All; Orange in French, GoDaddy with a text on the DNS.
-    said(&[], &["too many|maximum number of|trop de|limit of", "connection|concurrent|session|\
-          connexion|simultaneous"])
+    // How many connections there may be. All; Orange in French, GoDaddy with a text on the DNS. The
+    // words stand together: too much of something else is a reason to close the connection, too.
+    said(&[], &["too many connection|too many concurrent|too many simultaneous|too many parallel|\
+          too many session|too many open|too many active|too many existing|too many current|\
+          too many incoming|too many inbound|too many tcp|too many smtp connection|\
+          too many smtp session|too many client connection|trop de connexion"])
+        .is(Throttled).of(Connections),
+    said(&[], &["maximum number of|limit of", "connections|sessions|simultaneous"])
         .is(Throttled).of(Connections),
     said(&[], &["concurrent connection|concurrent session|concurrency|connection limit|\
           connections limit|connection count|session limit|thread limit"])
@@ -106,7 +111,13 @@ pub(super) static RULES: &[Rule] = &[
         .is(Throttled).of(Account).wait_minutes(10),
     said(&[432], &[]).is(Throttled).of(Account),
 
-    // One recipient gets more than it bears. Gmail, Yahoo.
+    // The domain's, or the user's, where one server sends for many: cPanel and Exim.
+    said(&[], &["max emails per|max defers|messages per hour|emails per hour|mails per hour|\
+          messages per day|emails per day"])
+        .is(Throttled).of(Sender).wait_minutes(60),
+
+    // One recipient gets more than it bears. Gmail, Yahoo; Microsoft 365 in an hour.
+    said(&[5], &[]).statuses(2, 121, 122).is(Throttled).of(Recipient).wait_minutes(60),
     said(&[], &["mail too quickly|mail at a rate|messages too quickly|messages at a rate"])
         .is(Throttled).of(Recipient),
 
@@ -124,18 +135,20 @@ pub(super) static RULES: &[Rule] = &[
     said(&[4], &["hl:|rp:|dt:"]).is(Throttled).of(Source).wait_minutes(15),
     said(&[5], &["hl:|dt:|rp:"]).is(PolicySpam),
     // Mimecast.
-    said(&[4], &["temporarily blacklisted|temporarily blocked"])
+    said(&[], &["temporarily blacklisted|temporarily blocked|temporarily blocklisted"])
         .is(Throttled).of(Source).wait_minutes(30),
     // Comcast.
     said(&[4], &["#rl0"]).is(Throttled).of(Source).wait_minutes(15),
     // Microsoft's consumer hosts, by reputation; RP-001 to RP-003 in older words.
     said(&[4], &["ip reputation|rp-00"]).is(Throttled).of(Source).wait_minutes(90),
 
-    // Gmail slows down who does not prove who it is, or is in the clear.
-    said(&[], &["spf|dkim|dmarc|arc"]).statuses(7, 20, 49).is(PolicyAuth).of(Sender),
-    said(&[], &["tls|ssl|encrypt"]).status(7, 29).is(TlsRequired).of(Connection),
+    // Gmail slows down who sends much at once, who does not prove who it is, or is in the clear.
     said(&[4], &["unusual rate|unusual amount|unsolicitedratelimit"])
         .is(Throttled).of(Source).wait_minutes(60),
+    said(&[4], &["been rate limited"]).is(Throttled).of(Source),
+    said(&[], &["spf|dkim|dmarc|arc"]).statuses(7, 20, 27).is(PolicyAuth).of(Sender),
+    said(&[], &["spf|dkim|dmarc|arc"]).statuses(7, 29, 49).is(PolicyAuth).of(Sender),
+    said(&[], &["tls|ssl|encrypt"]).status(7, 29).is(TlsRequired).of(Connection),
 
     // The rate of all mail from here. Postfix (anvil), Exim, Exchange, IronPort, rspamd.
     said(&[4], &["too much mail|too many recipients from|too many recipients received|\
@@ -157,6 +170,15 @@ pub(super) static RULES: &[Rule] = &[
     // rspamd greylists with these words, and says no more.
     said(&[450, 451], &["try again later|try later|please try again"])
         .status(7, 1).to(&[Rcpt]).is(Greylisted),
+
+    // For now, although the digit says for good; that there is a wait tells it. About a mailbox, and about whatever was said.
+    said(&[5], &["mailbox|recipient|user|account", "temporarily unavailable|temporarily disabled|\
+          temporarily inactive|temporarily suspended|temporarily locked|temporarily not available"])
+        .is(LocalError).of(Recipient).wait_minutes(15),
+    said(&[5], &["temporarily rejected|temporarily deferred|temporarily refused|\
+          temporarily unavailable|temporarily not|temporarily denied|temporarily unable|\
+          temporary failure|temporary error|temporary problem"])
+        .is(LocalError).wait_minutes(15),
 
     // Domains. Before mailboxes and senders, of which they are part.
     said(&[], &["null mx|nullmx|does not accept mail|accepts no mail|no mail here"]).is(BadDomain),
@@ -181,6 +203,18 @@ pub(super) static RULES: &[Rule] = &[
           nul character", "address|command|argument|error|rfc|bdat|request"])
         .is(Syntax),
 
+    // Another server, behind the one that speaks.
+    said(&[4], &["recipient's mail server|recipient's server|recipient mail server|\
+          recipient server|destination server|destination mail server|remote server"])
+        .is(LocalError).of(Recipient),
+    // Time that a look at the content took.
+    said(&[4], &["timeout|timed out|time out", "scan|milter|content filter|spam filter|virus"])
+        .is(LocalError).of(Scope::Mail),
+
+    // Microsoft 365 has a range for reputation, and a list of those who may send to a group.
+    said(&[5], &[]).statuses(7, 500, 999).is(PolicySpam).of(Source),
+    said(&[5], &[]).status(7, 124).is(SenderRejected).of(Sender),
+
     // Mailboxes.
     said(&[], &["mailbox full|mailboxfull|mailbox is full|mailbox for user is full|\
           mailbox has exceeded|inbox is full|inbox is out of|over quota|overquota|quota exceed|\
@@ -202,7 +236,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[5], &["invalid recipient|invalid mailbox|invalid user|bad recipient|\
           undeliverable address|not a valid recipient|badrcptto|this user"])
         .is(NoSuchUser).of(Recipient),
-    said(&[4], &["unverified address|address verification"]).is(NoSuchUser).of(Recipient),
+    said(&[4], &["unverified address|undeliverable address|address verification"]).is(NoSuchUser).of(Recipient),
     // Microsoft 365, of addresses that its directory does not have.
     said(&[5], &["recipient address rejected", "access denied"]).is(NoSuchUser).of(Recipient),
     said(&[5], &["mailbox|account|user|address|recipient", "disabled|inactive|suspended|\
@@ -340,6 +374,9 @@ pub(super) static RULES: &[Rule] = &[
           currently unavailable|temporarily deferred|temporarily rejected|deferred due to"])
         .is(Throttled),
 
+    said(&[5], &["try again later|try again in|try later|come back later|essayer plus tard"])
+        .is(LocalError).wait_minutes(15),
+
     // What is left of policy.
     said(&[54, 55, 57], &["policy|policies|administrative|prohibit|rejected by destination|\
           host network not allowed|not allowed|not accepted|message rejected|mail rejected|\
@@ -410,8 +447,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[5], &[]).status(5, 6).is(AuthFailed).of(Account),
     // X.6: the content.
     said(&[], &[]).statuses(6, 0, 999).is(ContentRejected).of(Scope::Mail),
-    // X.7: policy; Microsoft has a range of its own.
-    said(&[5], &[]).statuses(7, 500, 999).is(PolicySpam).of(Source),
+    // X.7: policy.
     said(&[], &[]).status(7, 2).is(PolicyOther).of(Recipient),
     said(&[5], &[]).status(7, 8).is(AuthFailed).of(Account),
     said(&[4], &[]).status(7, 8).is(AuthTemp).of(Account),

@@ -73,11 +73,12 @@ pub struct Reading {
 
 /// Reads a reply that was said at this stage.
 pub fn read(stage: Stage, reply: Reply<'_>) -> Reading {
-    let Classification { class, scope, wait } = classify(reply, said_to(stage));
+    let found = classify(reply, said_to(stage));
+    let Classification { class, scope, wait } = found;
     let severity = Severity::of(reply.code());
     let consequence = match stage {
         Stage::Mail | Stage::Rcpt | Stage::Data | Stage::Content | Stage::Final => {
-            about_mail(stage, severity, class, scope)
+            about_mail(stage, severity, found)
         }
         Stage::Connect
         | Stage::Tls
@@ -118,11 +119,11 @@ impl Severity {
     }
 }
 
-fn about_mail(stage: Stage, severity: Severity, class: Class, scope: Scope) -> Consequence {
+fn about_mail(stage: Stage, severity: Severity, found: Classification) -> Consequence {
     use Consequence::{
         Deliver, Fail, Greylist, LimitConnections, Proceed, Reconnect, Retry, SlowDown, Split,
     };
-    match (severity, class, scope) {
+    match (severity, found.class, found.scope) {
         (Severity::Positive, ..) if stage == Stage::Final => Deliver,
         (Severity::Positive, ..) => Proceed,
         (Severity::Closing, Class::Throttled, Scope::Connections) => LimitConnections,
@@ -143,6 +144,9 @@ fn about_mail(stage: Stage, severity: Severity, class: Class, scope: Scope) -> C
         (Severity::Transient, Class::Timeout, _) => Reconnect,
         (Severity::Transient, Class::ShuttingDown, _) => SlowDown,
         (Severity::Transient, ..) => Retry,
+        // It says for good what will pass.
+        (Severity::Permanent, Class::ShuttingDown, _) => Retry,
+        (Severity::Permanent, Class::LocalError, _) if found.wait.is_some() => Retry,
         (Severity::Permanent, ..) => Fail,
     }
 }
@@ -168,6 +172,8 @@ fn about_account(severity: Severity, class: Class, scope: Scope) -> Consequence 
         (Severity::Positive, ..) => Consequence::Proceed,
         (_, Class::Throttled, Scope::Connections) => Consequence::LimitConnections,
         (_, Class::Throttled, _) => Consequence::BackOff,
+        (_, Class::AuthTemp, _) => Consequence::BackOff,
+        // Of the transient ones it is 432: a password transition is needed.
         (Severity::Transient, Class::AuthFailed, _) | (Severity::Permanent, ..) => {
             Consequence::HoldAccount
         }
@@ -233,12 +239,49 @@ mod tests {
         check(Mail, "454 Throttling failure: Maximum sending rate exceeded.", SlowDown);
         check(Final, "451 4.7.500 Server busy", SlowDown);
         check(Mail, "421 4.7.28 unusual rate of mail", SlowDown);
+        check(Final, "421 4.7.28 unusual rate of mail from your DKIM domain", SlowDown);
+        check(Final, "421 4.7.32 Your mail has been rate limited: no DKIM", SlowDown);
         check(Rcpt, "450 4.2.1 The user is receiving mail too quickly", Retry);
+        check(Rcpt, "452 4.2.2 mailbox daily quota exceeded, limit reached", Retry);
+        check(Rcpt, "452 4.2.2 Recipient has exceeded its daily receiving limit", Retry);
         check(Mail, "550 Sender frequency limited", Retry);
         check(Mail, "450 4.7.0 Too many concurrent connections", SlowDown);
         check(Mail, "421 4.7.0 Too many concurrent connections", LimitConnections);
         check(Greeting, "421 4.7.0 Too many concurrent connections", LimitConnections);
         check(Greeting, "554 too many connections", LimitConnections);
+    }
+
+    /// Q36, Q40: for good by the digit, for now by the words.
+    #[test]
+    fn what_will_pass_is_tried_again() {
+        check(Rcpt, "550 5.7.1 Your host has been temporarily blocked, try again soon", SlowDown);
+        check(Final, "554 5.7.1 Message temporarily rejected, try again later", Retry);
+        check(Rcpt, "550 Mailbox temporarily unavailable, try later", Retry);
+        check(Rcpt, "550 5.2.1 Mailbox temporarily disabled", Retry);
+        check(Mail, "554 5.3.2 shutting down", Retry);
+        check(Rcpt, "550 5.7.1 Service refused, please try later. OFR_999", Retry);
+        check(Rcpt, "554 5.2.122 x", Retry);
+        check(Rcpt, "550 5.2.121 x", Retry);
+        check(Rcpt, "550 Domain x has exceeded the max emails per hour. Discarded", Retry);
+        check(Rcpt, "550 Mail quota exceeded for this domain: too many messages per hour", Retry);
+        check(Rcpt, "524 5.2.4 Mailing list expansion problem", Fail);
+        check(Rcpt, "550 5.1.1 User unknown, try again later", Fail);
+        check(Rcpt, "552 5.2.2 Mailbox full, try again later", Fail);
+        check(Final, "554 5.7.1 Looks like spam, try again later", Fail);
+    }
+
+    /// Whom a text is about besides the server that says it.
+    #[test]
+    fn others_trouble_slows_nobody_down() {
+        check(Rcpt, "450 4.3.2 Recipient's mail server temporarily unavailable", Retry);
+        check(Rcpt, "450 4.1.1 undeliverable: host x said: 421 Too many connections", Retry);
+        check(Final, "451 timeout exceeded while scanning", Retry);
+        check(Final, "550 5.7.1 Too many spam reports about you, closing connection", Fail);
+        check(Final, "554 too many Received headers; connection closed", Fail);
+        check(Final, "550 too many URLs; session logged", Fail);
+        check(Mail, "552 5.3.4 Message size exceeds maximum number of 10 MB per session", Fail);
+        check(Rcpt, "550 5.1.1 <\"daily limit exceeded\"@x>: User unknown", Fail);
+        check(Rcpt, "550 5.1.1 <\"too many connections\"@x>: User unknown", Fail);
     }
 
     /// Q64, Q65.
@@ -265,6 +308,9 @@ mod tests {
         check(Rcpt, "451 4.3.0 Multiple destination domains per transaction", Split);
         check(Rcpt, "552 5.2.2 mailbox full", Fail);
         check(Rcpt, "552 Mailbox full", Fail);
+        check(Rcpt, "452 4.5.3 Your message has too many recipients. See sending limits", Split);
+        check(Rcpt, "450 4.5.3 Recipient limit of 100 per session reached", Split);
+        check(Rcpt, "452 4.5.3 Maximum number of recipients per session exceeded", Split);
         check(Final, "452 4.5.3 too many recipients", Retry);
         check(Final, "554 5.5.3 too many recipients", Fail);
     }
@@ -276,6 +322,16 @@ mod tests {
         check(Rcpt, "451 4.7.1 Try again later", Greylist);
         check(Final, "451 4.7.1 Greylisted", Greylist);
         check(Rcpt, "450 4.3.0 try later", Retry);
+    }
+
+    /// Whatever 4yz: only a password transition needs somebody to look at the credentials.
+    #[test]
+    fn transient_replies_hold_no_account() {
+        for code in (400..500).filter(|code| *code != 432) {
+            for text in ["", "4.7.8 x", "4.7.12 x", "4.5.6 x", "4.7.9 authentication failed"] {
+                check(Auth, &format!("{code} {text}"), BackOff);
+            }
+        }
     }
 
     /// AUTH-09, AUTH-10, Q61, Q62.
@@ -293,6 +349,13 @@ mod tests {
         check(Auth, "454 4.7.0 Too many login attempts, please try again later", BackOff);
         check(Auth, "421 4.7.0 Too many login attempts", BackOff);
         check(Auth, "535 login frequency limited", HoldAccount);
+        // What passes is no reason to fail a whole queue.
+        check(Auth, "454 4.7.8 Error: authentication failed: temporary backend failure", BackOff);
+        check(Auth, "550 5.7.1 Too many failed login attempts, try again in 10 minutes", BackOff);
+        check(Auth, "535 5.7.8 too many failed login attempts, try again later", BackOff);
+        check(Auth, "535 5.7.8 Connection lost to authentication server", BackOff);
+        check(Auth, "550 internal error", BackOff);
+        check(Auth, "554 internal server error", BackOff);
     }
 
     /// CONN-04, CONN-05, Q68, NULLMX-01.
@@ -302,6 +365,10 @@ mod tests {
         check(Greeting, "450 4.3.2 busy", BackOff);
         check(Greeting, "421 4.3.2 busy", BackOff);
         check(Greeting, "554 5.7.1 you are on a list", HoldServer);
+        check(Greeting, "554 Service temporarily unavailable, please try again later", BackOff);
+        check(Greeting, "554 Server overloaded, try later", BackOff);
+        check(Greeting, "550 Access temporarily denied", BackOff);
+        check(Hello, "554 internal server error", BackOff);
         check(Greeting, "521 host does not accept mail", HoldServer);
         check(Greeting, "554 mx.example.org ESMTP not accepting connections", BackOff);
         check(Greeting, "550 Connection frequency limited", BackOff);
