@@ -8,7 +8,7 @@ mod consequence;
 
 use std::time::Duration;
 
-use posthaste_session::reply::{ReplyBuf, ReplyCode, Scope};
+use posthaste_session::reply::{Class, ReplyBuf, ReplyCode, Scope};
 use posthaste_session::{CloseReason, NotSent, Objection, Outcome, Refusal, Stage, Violation};
 
 pub use self::consequence::{Consequence, Reading, read};
@@ -96,14 +96,19 @@ pub fn judge(outcome: &Outcome) -> Judgement {
 
 fn refused(refusal: &Refusal) -> Judgement {
     let Refusal { stage, reply } = refusal;
-    let Reading { consequence, wait, .. } = read(*stage, reply.as_reply());
+    let Reading { class, scope, consequence, wait } = read(*stage, reply.as_reply());
     let at_mail = *stage == Stage::Mail;
+    let is_mails_own = is_mails_own(class, scope);
     let interrupted = Verdict::Again(Charge::Interrupted(part(*stage)));
     let counted = Verdict::Again(Charge::Counted);
     let (verdict, answer) = match consequence {
+        // It closes the connection over this mail, and would do so again.
+        _ if is_shutdown(reply) && is_mails_own => (counted, Answer::Refused),
+        _ if is_shutdown(reply) && *stage == Stage::Final => (counted, Answer::Nothing),
+        Consequence::SlowDown if is_shutdown(reply) && !at_mail => (counted, Answer::Nothing),
         _ if is_shutdown(reply) => (interrupted, Answer::Nothing),
         Consequence::Reconnect => (interrupted, Answer::Exhausted),
-        Consequence::Retry if at_mail => (counted, Answer::Deferred),
+        Consequence::Retry if at_mail && !is_mails_own => (counted, Answer::Deferred),
         Consequence::Retry => (counted, Answer::Refused),
         Consequence::Greylist => {
             let said = if wait.is_some() { Greylisting::Said } else { Greylisting::Guessed };
@@ -125,6 +130,19 @@ fn refused(refusal: &Refusal) -> Judgement {
         | Consequence::HoldServer => (Verdict::Failed, Answer::Refused),
     };
     Judgement { verdict, answer, asked: wait.unwrap_or_default() }
+}
+
+/// Whether a reply is about this mail, so that others may hear something else. What names no reason
+/// is the server's doing.
+fn is_mails_own(class: Class, scope: Scope) -> bool {
+    match scope {
+        Scope::Sender | Scope::Recipient | Scope::Transaction | Scope::Mail => {
+            class != Class::LocalError
+        }
+        Scope::Connection | Scope::Connections | Scope::Host | Scope::Source | Scope::Account => {
+            false
+        }
+    }
 }
 
 fn part(stage: Stage) -> Part {
@@ -356,12 +374,36 @@ mod tests {
             (Data, "451 4.3.0 try later", counted),
             (Data, "554 5.5.1 no valid recipients", Verdict::Failed),
             (Content, "421 4.4.2 took too long", interrupted(Part::Content)),
-            (Final, "421 4.3.0 going down", interrupted(Part::Content)),
+            (Final, "421 4.3.0 going down", counted),
+            (Final, "421 4.7.0 this message is suspicious and has been blocked", counted),
+            (Mail, "421 4.7.0 this message is suspicious", counted),
+            (Mail, "421 4.7.28 unusual rate of mail", interrupted(Part::Envelope)),
+            (Rcpt, "421 4.7.28 unusual rate of mail", counted),
+            (Content, "421 4.7.0 Too many connections", interrupted(Part::Content)),
             (Final, "451 4.7.1 try later", counted),
             (Final, "550 5.7.1 content refused", Verdict::Failed),
         ] {
             let refusal = Refusal { stage, reply: reply(line) };
             assert_eq!(judge(&Outcome::Refused(refusal)).verdict, expected, "{stage} {line}");
+        }
+    }
+
+    /// SCHED-05: what is deferred at MAIL over the sender says nothing about the server.
+    #[test]
+    fn only_the_servers_own_trouble_at_mail_counts_against_it() {
+        for (line, expected) in [
+            ("451 4.3.0 local error", Answer::Deferred),
+            ("452 4.3.1 no space", Answer::Deferred),
+            ("451 hm", Answer::Deferred),
+            ("450 4.7.1 blocked using dnsbl.example.net", Answer::Deferred),
+            ("450 4.1.8 <a@b.test>: Sender address rejected: Domain not found", Answer::Refused),
+            ("450 4.7.26 SPF failed", Answer::Refused),
+            ("550 Sender frequency limited", Answer::Refused),
+            ("421 4.7.0 this message is suspicious", Answer::Refused),
+            ("421 4.3.2 shutting down", Answer::Nothing),
+        ] {
+            let refusal = Refusal { stage: Stage::Mail, reply: reply(line) };
+            assert_eq!(judge(&Outcome::Refused(refusal)).answer, expected, "{line}");
         }
     }
 

@@ -164,6 +164,19 @@ impl Ledger {
         AttemptResult { again: None, answer: Answer::Nothing }
     }
 
+    /// Enters that this connection cannot take this mail, but another one to the same server may:
+    /// every recipient that is left has had an attempt.
+    pub fn unsendable_here(&mut self, now: Time) -> AttemptResult {
+        for &at in &self.remaining {
+            let Some(entry) = self.entries.get_mut(at as usize) else { continue };
+            entry.attempts += 1;
+        }
+        self.ended = now;
+        let (wait, asked) = (Duration::ZERO, Duration::ZERO);
+        let again = Some(Again { charge: Charge::Counted, wait, asked });
+        AttemptResult { again, answer: Answer::Nothing }
+    }
+
     /// Closes the books although recipients are left. What the server said last about the session
     /// is reported where that is the cause, or where it said nothing about the recipient.
     pub fn give_up(
@@ -574,5 +587,16 @@ mod tests {
         assert_eq!(ledger.unsendable(Time::EPOCH, Unsendable::EightBit).again, None);
         let cause = ledger.into_report().recipients[0].cause;
         assert_eq!(cause, Some(Cause::Unsendable(Unsendable::EightBit)));
+    }
+
+    /// RTLS-02: TLS may be there again on the next connection.
+    #[test]
+    fn what_one_connection_cannot_take_is_tried_on_another() {
+        let mut ledger = ledger(&["a", "b"]);
+        attempt(&mut ledger, &["a", "b"], &[delivered(), refused("451 4.2.0 later")]);
+        let again = ledger.unsendable_here(Time::EPOCH).again;
+        assert_eq!(again.map(|again| again.charge), Some(Charge::Counted));
+        assert_eq!(attempt(&mut ledger, &["b"], &[delivered()]).again, None);
+        assert_eq!(states(&ledger.into_report()), [(Delivered, 1), (Delivered, 3)]);
     }
 }

@@ -8,7 +8,7 @@ use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
     Chunking, CloseReason, Config, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError,
-    SubmitErrorReason, TransactionId,
+    SubmitErrorReason, TransactionId, Unsendable,
 };
 
 use super::port::{End, Orders, Port};
@@ -146,6 +146,13 @@ impl Lane {
         }
     }
 
+    /// Whether a mail cannot be sent because of this very connection: TLS was given up on it, which
+    /// says nothing about the next one.
+    fn lacks(&self, reason: Unsendable) -> bool {
+        reason == Unsendable::RequireTls
+            && self.info.as_ref().is_some_and(|info| info.tls_given_up.is_some())
+    }
+
     fn finished(&mut self, finished: &Finished) {
         let Some(job) = self.in_flight.pop_front() else { return };
         self.shared.observe(Observation::Attempted(self.server, self.connection, finished));
@@ -183,9 +190,15 @@ impl Dispatch for Lane {
             Ok(_) => self.in_flight.push_back(job),
             Err((SubmitErrorReason::Unsendable(reason), _)) => shared.plan(|state, now| {
                 let Some(entry) = state.job_mut(job) else { return };
-                let result = entry.ledger.unsendable(now, reason);
+                let result = if self.lacks(reason) {
+                    entry.ledger.unsendable_here(now)
+                } else {
+                    entry.ledger.unsendable(now, reason)
+                };
                 state.planner.finished(now, self.connection, job, result, &mut state.actions);
-                state.finish_job(job);
+                if result.again.is_none() {
+                    state.finish_job(job);
+                }
             }),
             Err((SubmitErrorReason::NoRoom, mail)) => shared.plan(|state, now| {
                 let recipients = mail.envelope.forward_paths().len();

@@ -262,9 +262,8 @@ impl Ended {
             Closed::Broken | Closed::Absent(_) | Closed::Failure(_) | Closed::Violation => {
                 Some(Blame::MailOrServer)
             }
-            Closed::Shutdown | Closed::Throttled | Closed::TooManyConnections => {
-                Some(Blame::Server)
-            }
+            Closed::Shutdown => Some(Blame::Server),
+            Closed::Throttled | Closed::TooManyConnections => Some(Blame::Load),
             Closed::Unremarkable
             | Closed::Objected
             | Closed::Unwelcome

@@ -50,6 +50,9 @@ const FREE_IN_CONTENT: u8 = 1;
 /// A server that hangs interrupts before the content as well, and no mail can help that. So many
 /// times, though, and others went first in between: it is the mail.
 const FREE_IN_ENVELOPE: u8 = 10;
+/// A server that closes with 421 says that it does, but not to whom else: the same, wherever the
+/// mail was.
+const FREE_BY_SERVER: u8 = 10;
 
 impl Planner {
     /// Queues a mail. It ends by [`finished`](Self::finished) with nothing left to do, by
@@ -230,7 +233,11 @@ impl Planner {
             Part::Content => (in_content, FREE_IN_CONTENT),
         };
         *count = count.saturating_add(1);
-        let counts = blame == Blame::MailOrServer && *count > free;
+        let counts = match blame {
+            Blame::Load => false,
+            Blame::Server => *count > FREE_BY_SERVER,
+            Blame::MailOrServer => *count > free,
+        };
         let behind = job.interruptions.into_iter().any(|count| count > INTERRUPTIONS_AT_HEAD);
         if job.state != State::Ready || !(counts || behind) {
             return; // another connection has it already, or it is all right where it is
@@ -300,6 +307,8 @@ impl Planner {
 /// Who may have ended a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Blame {
+    /// The server said that mail or connections are too many: no mail is to blame.
+    Load,
     /// The server said that it does.
     Server,
     /// It broke.
