@@ -140,15 +140,16 @@ impl Transaction {
             ],
             Outcome::Refused(refusal) => {
                 let (code, stage) = (Some(refusal.reply.code().value()), refusal.stage);
-                let data_is_refused = self.data_reply.is_some_and(|code| code >= 400);
                 &[
                     (code < Some(400), "that is not negative"),
                     (self.reply_at(stage, recipient) != code, "that was not the reply"),
                     // Q21: the first reply that says no tells why.
                     (stage > Stage::Mail && mail_is_refused, "MAIL had been refused"),
                     (stage > Stage::Rcpt && !is_accepted, "the recipient was not accepted"),
-                    (stage > Stage::Data && data_is_refused, "DATA had been refused"),
-                    (stage == Stage::Final && self.chunk_refusal.is_some(), "a chunk was refused"),
+                    (
+                        stage == Stage::Final && self.chunk_refusal.is_some(),
+                        "a chunk had been refused",
+                    ),
                 ]
             }
             Outcome::InDoubt => &[
