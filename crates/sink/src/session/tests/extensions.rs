@@ -92,9 +92,21 @@ fn helo_offers_nothing() {
     let commands = ["HELO c", mail, "RCPT TO:<a@y>", "RCPT TO:<b@y>"];
     check_codes(&config, &commands, "250 250 250 250", None);
     let unoffered = Some("unoffered_extension");
-    check_codes(&config, &["HELO c", "MAIL FROM:<a@x> RET=HDRS"], "250 555", unoffered);
+    let offer = "XCLIENT=NAME,AUTH=PLAIN".parse().unwrap();
+    let everything = Config { offer, tls: TlsUse::Offered, ..Config::default() };
+    for parameter in ["SIZE=1", "BODY=8BITMIME", "BODY=BINARYMIME", "SMTPUTF8", "RET=HDRS"] {
+        let command = format!("MAIL FROM:<a@x> {parameter}");
+        check_codes(&everything, &["HELO c", &command], "250 555", unoffered);
+    }
+    let commands = ["HELO c", mail, "RCPT TO:<a@y> NOTIFY=NEVER"];
+    check_codes(&everything, &commands, "250 250 555", unoffered);
     let commands = ["HELO c", mail, "RCPT TO:<a@y>", "BDAT 0 LAST"];
-    check_codes(&config, &commands, "250 250 250 502", unoffered);
+    check_codes(&everything, &commands, "250 250 250 502", unoffered);
+    check_codes(&everything, &["HELO c", "AUTH PLAIN AGEAYg=="], "250 504", unoffered);
+    check_codes(&everything, &["HELO c", "STARTTLS"], "250 502", unoffered);
+    check_codes(&everything, &["HELO c", "XCLIENT NAME=a"], "250 502", unoffered);
+    let commands = ["HELO c", "MAIL FROM:<\u{fc}@x>"];
+    check_codes(&everything, &commands, "250 250", Some("utf8_address"));
 }
 
 /// CHUNK-03, CHUNK-05, CHUNK-10: what may follow what.
