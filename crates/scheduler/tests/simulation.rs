@@ -348,6 +348,12 @@ fn a_mail_that_is_dismissed_again_and_again_lets_others_go_first() {
     simulation.run_until(at(60));
     assert_eq!(simulation.closed().len(), 99);
     assert!(simulation.planner().jobs() == 1, "421 costs no attempt");
+    // Ten times; then it is the mail, whatever the server says.
+    simulation.run();
+    let last = simulation.closed().last().unwrap();
+    let recipient = &last.report.recipients[0];
+    assert_eq!((last.number, recipient.cause), (0, Some(Cause::GivenUp(GiveUp::AttemptsUsedUp))));
+    assert_eq!(last.interruptions.before_end, 15, "ten are free, five are attempts");
 }
 
 /// RX-05: 421 after every EHLO.

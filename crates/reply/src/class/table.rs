@@ -26,7 +26,8 @@ pub(super) static RULES: &[Rule] = &[
         .to(&[Auth]).is(Throttled).of(Account).wait_minutes(10),
     said(&[5], &["temporar|try again later|try again in|try later|come back later|internal error|\
           internal server|server error|internal failure|overload|too busy|server busy|\
-          connection lost|lost connection|authentication server|authentication service"])
+          connection lost|lost connection|service unavailable|server unavailable|\
+          currently unavailable|service not available|server not available"])
         .to(&[Auth]).is(AuthTemp).of(Account),
 
     // The replies of RFC 4954 that have one meaning, whatever else their text speaks of.
@@ -111,10 +112,13 @@ pub(super) static RULES: &[Rule] = &[
         .is(Throttled).of(Account).wait_minutes(10),
     said(&[432], &[]).is(Throttled).of(Account),
 
-    // The domain's, or the user's, where one server sends for many: cPanel and Exim.
-    said(&[], &["max emails per|max defers|messages per hour|emails per hour|mails per hour|\
-          messages per day|emails per day"])
+    // The same, or of one domain where a server sends for many: cPanel and Exim.
+    said(&[], &["domain|sender", "emails per hour|messages per hour|mails per hour|emails per day|\
+          messages per day|max defers"])
         .is(Throttled).of(Sender).wait_minutes(60),
+    said(&[], &["emails per hour|messages per hour|mails per hour|emails per day|\
+          messages per day"])
+        .is(Throttled).of(Account).wait_minutes(60),
 
     // One recipient gets more than it bears. Gmail, Yahoo; Microsoft 365 in an hour.
     said(&[5], &[]).statuses(2, 121, 122).is(Throttled).of(Recipient).wait_minutes(60),
@@ -126,7 +130,7 @@ pub(super) static RULES: &[Rule] = &[
     said(&[4], &["unresolvable|does not resolve|not resolve"]).is(BadDomain).of(Sender),
     said(&[4], &["[tss|[ts0|[ipts"]).is(Throttled).of(Source).wait_minutes(120),
     // A greeting that says for good, and in its text for now.
-    said(&[5], &["temporar|try again|try later|come back later|overload|too busy|server busy|\
+    said(&[5], &["temporar|try again later|try again in|try later|come back later|overload|too busy|server busy|\
           internal error|internal server"])
         .to(&[Connecting, Hello]).is(Throttled).of(Host),
     // iCloud.

@@ -367,6 +367,7 @@ mod tests {
         check(Greeting, "554 5.7.1 you are on a list", HoldServer);
         check(Greeting, "554 Service temporarily unavailable, please try again later", BackOff);
         check(Greeting, "554 Server overloaded, try later", BackOff);
+        check(Greeting, "554 5.7.1 no reverse DNS, mend it and try again", HoldServer);
         check(Greeting, "550 Access temporarily denied", BackOff);
         check(Hello, "554 internal server error", BackOff);
         check(Greeting, "521 host does not accept mail", HoldServer);
