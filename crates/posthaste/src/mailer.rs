@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_connection::{
-    Connector, DialSettings, Security, Server, ServerAddress, TlsClient, TlsSettings,
+    Connector, DialSettings, Roots, Security, Server, ServerAddress, TlsClient, TlsSettings,
     TlsSetupError, Verification,
 };
 use posthaste_scheduler::{
@@ -179,15 +179,17 @@ impl MailerBuilder {
         }
     }
 
-    /// Whether STARTTLS is used. Default: required on port 587 and where there are credentials,
-    /// otherwise used where it is offered.
+    /// Whether STARTTLS is used. Default: required on port 587, with credentials, and where
+    /// [`tls_settings`](Self::tls_settings) say whom to trust, what to show or which name to expect
+    /// (all of which would be in vain with somebody else), or a [`tls_client`](Self::tls_client)
+    /// does; not used on Unix sockets; otherwise used where it is offered.
     pub fn tls(mut self, policy: TlsPolicy) -> Self {
         self.tls = Some(policy);
         self
     }
 
-    /// Whom to trust and what to show. [`Verification`] is relaxed by itself where TLS is only
-    /// opportunistic.
+    /// Whom to trust and what to show. Where TLS is only opportunistic any certificate does,
+    /// whatever [`Verification`] says, unless there are credentials.
     pub fn tls_settings(mut self, settings: TlsSettings) -> Self {
         self.tls_settings = settings;
         self
@@ -313,16 +315,19 @@ impl MailerBuilder {
             (None, None, Some(user)) => return Err(SetupError::NoPassword(user.to_owned())),
             (None, None, None) => None,
         };
-        let policy = self.tls.unwrap_or_else(|| default_policy(&server, credentials.as_ref()));
         let mut tls_settings = self.tls_settings;
-        // Where TLS is only opportunistic anybody may be at the other end; but nobody gets
-        // credentials that way.
-        let is_opportunistic =
-            policy != TlsPolicy::Require && server.security() == Security::StartTls;
-        let is_strict = tls_settings.verification == Verification::Required;
-        if is_opportunistic && is_strict && credentials.is_none() {
-            tls_settings.verification = Verification::Optional;
-        }
+        let is_meant = self.tls_client.is_some() || is_about_one_server(&tls_settings);
+        let policy = match self.tls {
+            Some(policy) => policy,
+            None if is_meant => TlsPolicy::Require,
+            None => default_policy(&server, credentials.as_ref()),
+        };
+        tls_settings.verification = verification(
+            tls_settings.verification,
+            policy,
+            server.security(),
+            credentials.as_ref(),
+        );
         let tls = match self.tls_client {
             Some(client) => client,
             None => TlsClient::new(&tls_settings)?,
@@ -339,6 +344,29 @@ impl MailerBuilder {
         config.transcript = self.transcript;
         Ok(Connector::new(server, config, self.client_name, self.dial, tls)?)
     }
+}
+
+/// Whether somebody has said whom to trust, what to show or which name to expect: who does so means
+/// one server, and nobody in its place.
+fn is_about_one_server(settings: &TlsSettings) -> bool {
+    let TlsSettings { roots, extra_roots, identity, server_name, .. } = settings;
+    *roots != Roots::default()
+        || !extra_roots.is_empty()
+        || identity.is_some()
+        || server_name.is_some()
+}
+
+/// What is asked of certificates. Where TLS is only opportunistic anybody may be at the other end, so
+/// refusing some would only fail mail that any server without TLS gets; but nobody gets credentials
+/// that way.
+fn verification(
+    asked: Verification,
+    policy: TlsPolicy,
+    security: Security,
+    credentials: Option<&Credentials>,
+) -> Verification {
+    let is_demanded = policy == TlsPolicy::Require || security == Security::Implicit;
+    if is_demanded || credentials.is_some() { asked } else { Verification::Optional }
 }
 
 /// Nobody is in between on a Unix socket, and somebody may be everywhere else.
@@ -363,6 +391,7 @@ pub enum Transcript {
 
 #[cfg(test)]
 mod tests {
+    use posthaste_connection::Identity;
     use posthaste_session::Protocol;
 
     use super::*;
@@ -384,6 +413,50 @@ mod tests {
         check("lmtp://mx.example:24", TlsPolicy::May, Protocol::Lmtp);
         check("lmtp://news:secret@mx.example:24", TlsPolicy::Require, Protocol::Lmtp);
         check("lmtp+unix:///run/lmtp", TlsPolicy::Off, Protocol::Lmtp);
+    }
+
+    /// TLS-14, ST-21: who says whom to trust, what to show or which name to expect means TLS with
+    /// that server, unless another policy was chosen.
+    #[test]
+    fn tls_that_is_meant_is_demanded() {
+        #[track_caller]
+        fn check(mailer: MailerBuilder, expected: TlsPolicy) {
+            assert_eq!(mailer.connector().unwrap().config().tls, expected);
+        }
+        let mailer = || Mailer::builder("mx.example").unwrap();
+        let none = TlsSettings::default;
+        let named = || TlsSettings { server_name: Some("mx.secure.example".into()), ..none() };
+        check(mailer().tls_settings(named()), TlsPolicy::Require);
+        check(mailer().tls_settings(named()).tls(TlsPolicy::May), TlsPolicy::May);
+        check(mailer().tls_settings(none()), TlsPolicy::May);
+        check(mailer().tls_client(TlsClient::new(&none()).unwrap()), TlsPolicy::Require);
+
+        let key = b"\x30\x05\x02\x01\x01\x04\x00".to_vec().try_into().unwrap();
+        let identity = Some(Arc::new(Identity::new(Vec::new(), key)));
+        for settings in [
+            TlsSettings { identity, ..none() },
+            TlsSettings { extra_roots: vec![b"root".to_vec().into()], ..none() },
+            TlsSettings { roots: Roots::Extra, ..none() },
+        ] {
+            assert!(is_about_one_server(&settings), "{settings:?}");
+        }
+        // Any certificate is no certain one.
+        let verification = Verification::Optional;
+        assert!(!is_about_one_server(&TlsSettings { verification, ..none() }));
+    }
+
+    /// TLS-27: whatever is asked of certificates, opportunistic TLS takes any.
+    #[test]
+    fn opportunistic_tls_takes_any_certificate() {
+        use Verification::{DangerousAnyCertificate, DangerousAnyName, Optional, Required};
+        let known = Credentials::new("news", "secret").unwrap();
+        for asked in [Required, DangerousAnyName, DangerousAnyCertificate, Optional] {
+            let of = |policy, security, known| verification(asked, policy, security, known);
+            assert_eq!(of(TlsPolicy::May, Security::StartTls, None), Optional);
+            assert_eq!(of(TlsPolicy::May, Security::StartTls, Some(&known)), asked);
+            assert_eq!(of(TlsPolicy::Require, Security::StartTls, None), asked);
+            assert_eq!(of(TlsPolicy::May, Security::Implicit, None), asked);
+        }
     }
 
     #[test]
