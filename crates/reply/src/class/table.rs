@@ -47,7 +47,8 @@ pub(super) static RULES: &[Rule] = &[
     said(&[550], &[]).statuses(1, 4, 6).is(NoSuchUser).of(Recipient),
 
     // How many recipients a mail may have, also where the text goes on about limits and sessions.
-    said(&[4, 552], &[]).status(5, 3).to(&[Rcpt]).is(TooManyRecipients).of(Transaction),
+    said(&[4, 552], &["recipient|rcpt"])
+        .status(5, 3).to(&[Rcpt]).is(TooManyRecipients).of(Transaction),
     said(&[], &["too many recipients|too many rcpt|recipient limit|recipients limit|rcpt limit|\
           number of recipients|number of rcpt", "session|transaction|per connection|per message|\
           per mail|this message"])
@@ -155,8 +156,9 @@ pub(super) static RULES: &[Rule] = &[
     said(&[], &["tls|ssl|encrypt"]).status(7, 29).is(TlsRequired).of(Connection),
 
     // The rate of all mail from here. Postfix (anvil), Exim, Exchange, IronPort, rspamd.
-    said(&[4], &["too much mail|too many recipients from|too many recipients received|\
-          too many recipients this hour|recipients this hour"])
+    said(&[4], &["too much mail|too many messages|too many mails|too many emails|\
+          too many recipients from|too many recipients received|\
+          recipients this hour"])
         .is(Throttled).of(Source),
     said(&[4], &["ratelimit|rate limit|rate-limit|submission rate|rate exceeded|throttl|\
           slow down|sending too|too fast|too quickly|too frequent|excessive volume|\
