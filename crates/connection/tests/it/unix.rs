@@ -8,10 +8,10 @@ use posthaste_connection::{
     TlsSettings,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::support::{Notes, Peer, accept, listen, mail, name, recorder};
+use crate::support::{Notes, Peer, accept, listen, mail, name, now, recorder};
 use crate::tls::Authority;
 
 /// A path where nothing is yet.
@@ -106,6 +106,52 @@ async fn fail(path: PathBuf) -> Error {
     let error = connector.run(|_| {}, &mut recorder([])).await.unwrap_err();
     assert_eq!((error.stage(), error.peer()), (Stage::Connect, None));
     error
+}
+
+/// A listener whose queue is full, and how many connections are in it.
+async fn full_listener(path: &PathBuf) -> (UnixListener, Vec<UnixStream>) {
+    let socket = UnixSocket::new_stream().unwrap();
+    socket.bind(path).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let mut waiting = Vec::new();
+    loop {
+        match UnixStream::connect(path).await {
+            Ok(stream) => waiting.push(stream),
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                return (listener, waiting);
+            }
+        }
+        assert!(waiting.len() < 100, "the queue never fills");
+    }
+}
+
+/// CONN-13: a server that is busy for a moment is waited for.
+#[tokio::test]
+async fn a_full_queue_is_waited_for() {
+    let path = path("full");
+    let (listener, waiting) = full_listener(&path).await;
+    let connector = connector(Server::lmtp_unix(&path), TlsPolicy::Off, &TlsSettings::default());
+    let serve = async {
+        for _ in &waiting {
+            listener.accept().await.unwrap();
+        }
+        let mut peer = Peer::new(listener.accept().await.unwrap().0);
+        peer.say("220 mx.example LMTP").await;
+        take(&mut peer, &["PIPELINING"]).await;
+    };
+    let notes = run(&connector, serve).await;
+    assert!(matches!(notes.outcomes()[..], [Outcome::Delivered(_)]));
+}
+
+/// FL-09: but not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_stays_full_is_given_up() {
+    let path = path("stuck");
+    let (_listener, _waiting) = full_listener(&path).await;
+    let since = now();
+    assert_eq!(fail(path).await.kind(), ErrorKind::ConnectTimeout);
+    assert_eq!((now() - since).as_secs(), 30);
 }
 
 /// CONN-13
