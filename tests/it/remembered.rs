@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use posthaste::Mailer;
-use posthaste::session::{Pipelining, Timeouts};
+use posthaste::session::{MailOptions, Pipelining, Timeouts, Unsendable};
+use posthaste::{Cause, Mailer, RecipientState};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::engine::mail;
+use crate::faults::quick;
 use crate::scripted::Scripted;
 
 /// EHLO-15: what was offered on one connection is not used on the next, which offers nothing.
@@ -63,4 +66,32 @@ async fn a_server_that_stalls_on_a_group_gets_one_command_at_a_time() {
         mailer.shutdown().await;
     };
     tokio::join!(serve, send);
+}
+
+/// RTLS-02, ST-21: mail that requires TLS waits for it where a handshake broke, and is not failed for
+/// a connection that happens to be without.
+#[tokio::test]
+async fn mail_that_requires_tls_outlives_a_broken_handshake() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mailer = Mailer::builder(&address).unwrap().max_connections(1).scheduler(quick());
+    let mailer = mailer.idle(Duration::from_millis(1)).build().unwrap();
+    let mut strict = mail(0, 1);
+    let options = MailOptions { require_tls: true, ..MailOptions::default() };
+    strict.envelope = strict.envelope.with_options(options);
+    let serve = async {
+        let mut broken = Scripted::accept(&listener, &["STARTTLS"]).await;
+        broken.answer_alone("STARTTLS", "220 go").await;
+        // ClientHello.
+        assert_eq!(broken.stream.read_u8().await.unwrap(), 22);
+        broken.say("501 what is this").await;
+        Scripted::accept(&listener, &["STARTTLS"]).await.part().await;
+        // No handshake breaks here: the server has no TLS.
+        Scripted::accept(&listener, &[]).await.part().await;
+    };
+    let both = async { tokio::join!(mailer.send(strict), serve).0 };
+    let report = timeout(Duration::from_secs(10), both).await.expect("another connection");
+    let recipient = &report.recipients[0];
+    assert_eq!(recipient.state, RecipientState::Failed, "{report:?}");
+    assert_eq!(recipient.cause, Some(Cause::Unsendable(Unsendable::RequireTls)));
 }
