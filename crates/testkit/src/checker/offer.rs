@@ -10,6 +10,9 @@ use super::replies::Reply;
 #[derive(Debug, Default)]
 pub(super) struct Offer(BTreeMap<String, Vec<String>>);
 
+/// Keywords whose parameters are no list that a further line could add to.
+const LATEST_COUNTS: [&str; 4] = ["SIZE", "LIMITS", "DELIVERBY", "FUTURERELEASE"];
+
 /// RFC 5321 section 4.5.3.1.4.
 const MAX_LINE: usize = 512;
 
@@ -39,9 +42,15 @@ impl Offer {
                 None => (first.as_str(), None),
             };
             let keyword = keyword.to_ascii_uppercase();
-            if !ignored.iter().any(|name| name.eq_ignore_ascii_case(&keyword)) {
-                keywords.entry(keyword).or_default().extend(parameter.into_iter().chain(words));
+            if ignored.iter().any(|name| name.eq_ignore_ascii_case(&keyword)) {
+                continue;
             }
+            let replaces = LATEST_COUNTS.contains(&keyword.as_str());
+            let parameters = keywords.entry(keyword).or_default();
+            if replaces {
+                parameters.clear();
+            }
+            parameters.extend(parameter.into_iter().chain(words));
         }
         Self(keywords)
     }
@@ -147,5 +156,18 @@ mod tests {
         assert_eq!((offer.limit("MAILMAX"), offer.limit("RCPTMAX")), (Some(3), None));
         assert_eq!(offer.parameters("AUTH"), ["LOGIN"]);
         assert_eq!(offer.longest_line("MAIL"), 512 + 500);
+    }
+    #[test]
+    fn of_limits_the_latest_line_counts() {
+        let lines = ["LIMITS MAILMAX=3", "LIMITS RCPTMAX=2", "AUTH PLAIN", "AUTH=LOGIN"];
+        let offer = offer(&lines);
+        assert_eq!((offer.limit("MAILMAX"), offer.limit("RCPTMAX")), (None, Some(2)));
+        assert_eq!(offer.parameters("AUTH"), ["PLAIN", "LOGIN"]);
+        let sizes = |lines: &[&str]| {
+            let lines = std::iter::once(&"mx").chain(lines).map(|line| line.as_bytes().to_vec());
+            Offer::read(&Reply { code: 250, lines: lines.collect() }, &[]).size_limit()
+        };
+        assert_eq!(sizes(&["SIZE 10", "SIZE"]), None);
+        assert_eq!(sizes(&["SIZE 10", "SIZE 20"]), Some(20));
     }
 }
