@@ -147,11 +147,8 @@ async fn dial_tcp(
     let addresses = resolve(settings, name, (proxy.host(), proxy.port()), deadline).await;
     let connect = async { connect_any(settings, name, &addresses?, deadline).await };
     let (stream, address) = connect.await.map_err(Error::at_proxy)?;
-    let tunnel = proxy.tunnel(name, stream, address, target);
-    match timeout_at(deadline, tunnel).await {
-        Ok(stream) => Ok((stream?, Peer::Proxy(address))),
-        Err(_) => Err(Error::new(ErrorKind::ConnectTimeout, name).with_peer(Some(address))),
-    }
+    let stream = proxy.tunnel(name, stream, address, target, deadline).await?;
+    Ok((stream, Peer::Proxy(address)))
 }
 
 #[cfg(not(feature = "socks5"))]

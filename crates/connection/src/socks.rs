@@ -1,10 +1,16 @@
 //! Connections by way of a SOCKS5 proxy (RFC 1928, RFC 1929).
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
 use tokio_socks::tcp::Socks5Stream;
 use zeroize::Zeroizing;
 
@@ -88,21 +94,73 @@ impl Socks5 {
         name: &str,
         stream: TcpStream,
         proxy: SocketAddr,
-        (host, port): (&str, u16),
+        target: (&str, u16),
+        deadline: Instant,
     ) -> Result<TcpStream, Error> {
-        let target = (host, port);
+        let has_spoken = AtomicBool::new(false);
+        let stream = Heard { stream, has_spoken: &has_spoken };
+        let error = match timeout_at(deadline, self.ask(stream, target)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => Error::new(kind(&error), name).with_source(error),
+            // Who has spoken is waiting for the server.
+            Err(_) if has_spoken.load(Ordering::Relaxed) => {
+                Error::new(ErrorKind::ConnectTimeout, name)
+            }
+            Err(late) => Error::new(ErrorKind::Proxy, name).with_source(late),
+        };
+        Err(error.with_peer(Some(proxy)))
+    }
+
+    async fn ask(
+        &self,
+        stream: Heard<'_>,
+        target: (&str, u16),
+    ) -> Result<TcpStream, tokio_socks::Error> {
         let tunnel = match &self.login {
-            None => Socks5Stream::connect_with_socket(stream, target).await,
+            None => Socks5Stream::connect_with_socket(stream, target).await?,
             Some(Login { user, password }) => {
-                Socks5Stream::connect_with_password_and_socket(stream, target, user, password).await
+                Socks5Stream::connect_with_password_and_socket(stream, target, user, password)
+                    .await?
             }
         };
-        match tunnel {
-            Ok(tunnel) => Ok(tunnel.into_inner()),
-            Err(error) => {
-                Err(Error::new(kind(&error), name).with_peer(Some(proxy)).with_source(error))
-            }
-        }
+        Ok(tunnel.into_inner().stream)
+    }
+}
+
+/// A connection to a proxy, and whether that has said anything.
+struct Heard<'a> {
+    stream: TcpStream,
+    has_spoken: &'a AtomicBool,
+}
+
+impl AsyncRead for Heard<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        self.has_spoken.fetch_or(into.filled().len() > before, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
