@@ -105,7 +105,6 @@ fn refused(refusal: &Refusal) -> Judgement {
         // It closes the connection over this mail, and would do so again.
         _ if is_shutdown(reply) && is_mails_own => (counted, Answer::Refused),
         _ if is_shutdown(reply) && *stage == Stage::Final => (counted, Answer::Nothing),
-        Consequence::SlowDown if is_shutdown(reply) && !at_mail => (counted, Answer::Nothing),
         _ if is_shutdown(reply) => (interrupted, Answer::Nothing),
         Consequence::Reconnect => (interrupted, Answer::Exhausted),
         Consequence::Retry if at_mail && !is_mails_own => (counted, Answer::Deferred),
@@ -378,7 +377,7 @@ mod tests {
             (Final, "421 4.7.0 this message is suspicious and has been blocked", counted),
             (Mail, "421 4.7.0 this message is suspicious", counted),
             (Mail, "421 4.7.28 unusual rate of mail", interrupted(Part::Envelope)),
-            (Rcpt, "421 4.7.28 unusual rate of mail", counted),
+            (Rcpt, "421 4.7.28 unusual rate of mail", interrupted(Part::Envelope)),
             (Content, "421 4.7.0 Too many connections", interrupted(Part::Content)),
             (Final, "451 4.7.1 try later", counted),
             (Final, "550 5.7.1 content refused", Verdict::Failed),
