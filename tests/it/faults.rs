@@ -299,7 +299,13 @@ async fn sends_that_are_given_up_leave_nothing_broken() {
         let mailer = mailer(sink.addr()).scheduler(config).pipelining(policy).build().unwrap();
         let mut rng = fastrand::Rng::with_seed(1);
         let sends = (0..MAILS).map(|number| {
-            let (mailer, limit) = (mailer.clone(), Duration::from_micros(rng.u64(0..40_000)));
+            // However fast or slow this machine is at the moment, some are given up and some are not.
+            let limit = match number % 8 {
+                0 => Duration::MAX,
+                1 => Duration::ZERO,
+                _ => Duration::from_micros(rng.u64(0..40_000)),
+            };
+            let mailer = mailer.clone();
             async move {
                 let mail = mail(number, 1);
                 let send = mailer.send(mail.clone());
