@@ -101,7 +101,7 @@ impl FromStr for ServerUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (scheme, rest) = text.split_once("://").unwrap_or(("smtp", text));
+        let (scheme, rest) = split_scheme(text).unwrap_or(("smtp", text));
         match scheme.to_ascii_lowercase().as_str() {
             "smtp" => {
                 Self::at_host(rest, |host, port| Ok(Server::smtp(host, port.unwrap_or(SMTP_PORT))))
@@ -161,6 +161,13 @@ impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerUrl({self})")
     }
+}
+
+/// The scheme and what is behind it. A password may have `://` in it, too, and is no scheme to be told about.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = |octet: u8| octet.is_ascii_alphanumeric() || b"+-.".contains(&octet);
+    scheme.bytes().all(is_scheme).then_some((scheme, rest))
 }
 
 fn read_userinfo(text: &str) -> Result<(Option<String>, Option<Credentials>), UrlError> {
@@ -277,6 +284,8 @@ mod tests {
     #[test]
     fn the_password_stays_hidden() {
         // LK-01
+        let url: ServerUrl = "news:hun://ter2@mx.example".parse().unwrap();
+        assert!(!format!("{url} {url:?}").contains("ter2"));
         let url: ServerUrl = "smtp://news:hunter2@mx.example".parse().unwrap();
         assert!(!format!("{url} {url:?} {:?}", url.credentials()).contains("hunter2"));
     }
