@@ -25,7 +25,8 @@ pub(crate) enum Exit {
     Deferred = 75,
     /// The server broke the protocol.
     ProtocolViolation = 76,
-    /// A safety gate said no, or the server refused the credentials.
+    /// A safety gate said no, the server refused the credentials, or there is no TLS, or no
+    /// certificate, of the kind that was demanded.
     Denied = 77,
     /// The configuration cannot be used.
     BadConfig = 78,
@@ -73,7 +74,7 @@ impl Exit {
             Self::NoOutput => "cannot write output",
             Self::Deferred => "deferred, in doubt or inconclusive",
             Self::ProtocolViolation => "the server violated the protocol",
-            Self::Denied => "safety gate, or authentication refused",
+            Self::Denied => "safety gate, refused login, or TLS not as demanded",
             Self::BadConfig => "bad configuration",
             Self::Threshold => "a threshold or regression gate broke",
             Self::Interrupted => "interrupted by SIGINT, report written",
