@@ -82,7 +82,7 @@ fn sample(flag: &str, value: &str) -> &'static str {
         ("ignore", _) => "CHUNKING",
         ("proxy-protocol", _) => "v2",
         ("socks5", _) => "u:p@[::1]:1080",
-        ("xclient", _) => "NAME=[UNAVAILABLE],PORT=4000,PROTO=ESMTP,HELO=x,DESTADDR=::1",
+        ("xclient", _) => "LOGIN=ann, bob",
         ("notify", _) => "delay,failure",
         ("notify-return", _) => "hdrs",
         (_, "TIME[,notify]") => "5m,notify",

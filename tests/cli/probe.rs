@@ -77,8 +77,11 @@ fn a_server_with_starttls() {
     let report = probe(&scene, &[&trusting[..], &["localhost"]].concat(), 0);
     assert_eq!((&report["tls"]["verified"], &report["tls"]["fault"]), (&json!(true), &Value::Null));
     assert_eq!(report["tls"]["server_name"], "localhost");
-    let report = probe(&scene, &[&trusting[..], &["other.test"]].concat(), 0);
-    assert_eq!(report["tls"]["fault"], "wrong-name");
+    let report = probe(&scene, &[&trusting[..], &["other.test"]].concat(), 77);
+    assert_eq!(
+        (status(&report, "tls"), &report["tls"]["fault"]),
+        ("refused", &json!("wrong-name"))
+    );
 
     let report = probe(&scene, &["{sink}", "--tls", "off"], 0);
     assert_eq!(["starttls", "tls"].map(|stage| status(&report, stage)), ["not_tried"; 2]);

@@ -67,7 +67,7 @@ fn certificates_are_verified_where_tls_is_required() {
     untrusted.says("--cacert FILE trusts its authority, -k trusts any").says("1  failed");
     run(&["--cacert", ca, "--tls-name", "other.test"]).exits(77).says("certificate");
     run(&["--cacert", "{}/none"]).exits(66).says("none");
-    run(&["--cacert", "{}/m.eml"]).exits(66).says("m.eml");
+    run(&["--cacert", "{}/m.eml"]).exits(65).says("--cacert cannot be used").says("m.eml");
     let unverified = scene.run(&["send", "{sink}", "{}/m.eml"]).exits(0);
     unverified.says("its certificate was not verified; --tls require would have");
     run(&["--cacert", ca]).exits(0);

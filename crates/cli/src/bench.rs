@@ -40,7 +40,7 @@ const DURATION: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Measures a server: as many mails as it takes, over as many connections as are asked for.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct BenchArgs {
     #[arg(value_name = "SERVER", help = crate::server::HELP)]
     server: String,

@@ -25,14 +25,14 @@ use exit::Exit;
 
 /// Gets mails accepted by mail servers, as fast as protocol and servers allow, and says for every recipient what
 /// happened.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "posthaste", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Send(Box<send::SendArgs>),
     Bench(Box<bench::BenchArgs>),

@@ -9,19 +9,19 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 use posthaste::connection::{Connector, Security};
-use posthaste::session::{Timeouts, TlsPolicy};
+use posthaste::session::{Config, Timeouts, TlsPolicy};
 
-use self::dialogue::listen;
+use self::dialogue::{Heard, listen};
 use self::finding::{Finding, Findings, Status, TlsPlan};
 use self::report::ProbeReport;
 use crate::exit::Exit;
-use crate::server::{ServerArgs, ServerError, Target};
+use crate::server::{Connectors, ServerArgs, ServerError, Target};
 
 /// How long a reply may take where nothing else is asked for: somebody sits and waits.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Looks at a server: greeting, extensions, TLS, certificate, authentication, limits. Sends no mail
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct ProbeArgs {
     #[arg(value_name = "SERVER", help = crate::server::HELP)]
     server: String,
@@ -60,19 +60,10 @@ pub(crate) async fn run(args: &ProbeArgs) -> Result<Exit, ProbeError> {
     Target::check(&args.server)?;
     let target = Target::open(&args.server).await?;
     let timeouts = Timeouts::uniform(TIMEOUT);
-    let anybody = args.shared.prober(&target, timeouts.clone())?;
-    let user = args.shared.mailer(&target, 1, timeouts)?.connector().map_err(ServerError::from)?;
+    let Connectors { user, anybody, verification } = args.shared.connectors(&target, timeouts)?;
 
     let plan = plan(&user);
-    // Nothing secret is said here, so that everything can be looked at.
-    let heard = listen(&anybody, args.verbose, |config| {
-        config.credentials = None;
-        config.xclient = None;
-        if config.tls == TlsPolicy::Require {
-            config.tls = TlsPolicy::May;
-        }
-    });
-    let heard = heard.await;
+    let heard = look(&anybody, args.verbose).await;
     // Credentials go to nobody but who the settings say.
     let auth = match (&user.config().credentials, heard.is_ready) {
         (Some(_), true) => Finding::auth(&listen(&user, args.verbose, |_| ()).await),
@@ -83,14 +74,35 @@ pub(crate) async fn run(args: &ProbeArgs) -> Result<Exit, ProbeError> {
         sink.kill().await;
     }
 
-    let findings = Findings::of(&heard, plan, auth);
-    let exit = findings.exit(user.config().tls == TlsPolicy::Require);
+    let findings = Findings::of(&heard, plan, verification, auth);
+    let has_tls = heard.info.as_ref().is_some_and(|info| info.tls.is_some());
+    // A handshake that was finished is refused for the certificate alone, which is demanded then.
+    let demands_tls = has_tls || user.config().tls == TlsPolicy::Require;
+    let exit = findings.exit(demands_tls && findings.tls.status != Status::Ok);
     let report = ProbeReport::new(user.server(), &heard, findings);
     let text = if args.json { report.to_json() } else { report.to_string() };
     match writeln!(io::stdout().lock(), "{}", text.trim_end()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(ProbeError::Output(error)),
         _ => Ok(exit),
     }
+}
+
+/// Looks at everything there is. Nothing secret is said here.
+async fn look(anybody: &Connector, verbosity: u8) -> Heard {
+    let say_nothing = |config: &mut Config, tls| {
+        config.credentials = None;
+        config.xclient = None;
+        if config.tls != TlsPolicy::Off {
+            config.tls = tls;
+        }
+    };
+    let mut heard = listen(anybody, verbosity, |config| say_nothing(config, TlsPolicy::May)).await;
+    if heard.info.as_ref().is_some_and(|info| info.tls_given_up.is_some()) {
+        // Why a handshake failed is told only to those who insist on it.
+        let insist = |config: &mut Config| say_nothing(config, TlsPolicy::Require);
+        heard.error = listen(anybody, verbosity, insist).await.error;
+    }
+    heard
 }
 
 fn plan(connector: &Connector) -> TlsPlan {

@@ -19,7 +19,7 @@ use crate::input::{InputArgs, InputError, InputMail, Inputs};
 use crate::outcome::{Sent, Tally};
 use crate::progress::{Progress, ProgressKind};
 use crate::requests::RequestArgs;
-use crate::server::{ServerArgs, ServerError, Target};
+use crate::server::{ServerArgs, ServerError, Target, without_password};
 use crate::stop::Stop;
 use crate::summary;
 use crate::units::{counted, duration, grouped, octets, positive};
@@ -37,7 +37,7 @@ const TICK: Duration = Duration::from_millis(200);
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Delivers mail: one, many, or a merge of a template and a table.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct SendArgs {
     #[arg(value_name = "SERVER", help = crate::server::HELP)]
     server: String,
@@ -208,11 +208,6 @@ fn print_plan(plan: &Plan, server: &str) {
         counted(domains.len() as u64, "domain"),
         without_password(server),
     ));
-}
-
-/// A URL as it may be shown.
-fn without_password(server: &str) -> String {
-    server.parse::<posthaste::ServerUrl>().map_or_else(|_| server.to_owned(), |url| url.to_string())
 }
 
 fn open_log(path: &PathBuf) -> Result<Box<dyn Write + Send>, SendError> {

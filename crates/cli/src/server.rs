@@ -1,44 +1,42 @@
 //! The flags that `send`, `bench` and `probe` share: which server, and how it is spoken to.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::net::{IpAddr, UdpSocket};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use posthaste::connection::{
-    Connector, DialSettings, Family, PemError, ProxyAddresses, ProxyHeader, ProxyVersion,
-    Socks5Error, TlsSettings, Verification,
+    Connector, DialSettings, Family, ProxyHeader, Security, ServerAddress, TlsSettings,
+    Verification,
 };
 use posthaste::scheduler::PipeliningPolicy;
 use posthaste::session::reply::Mechanism;
-use posthaste::session::{
-    Chunking, ClientName, Credentials, CredentialsError, Pipelining, PlaintextAuth, Timeouts,
-    TlsPolicy,
-};
-use posthaste::{MailerBuilder, ServerUrl, UrlError};
-use posthaste_sink::{OptionError, Protocol, Sink, SinkOptions, TlsUse};
+use posthaste::session::{Chunking, ClientName, Credentials, PlaintextAuth, Timeouts, TlsPolicy};
+use posthaste::{MailerBuilder, ServerUrl};
 
+mod error;
+mod password;
+mod target;
+mod values;
 mod xclient;
 
-use crate::exit::Exit;
+pub(crate) use error::ServerError;
+pub(crate) use target::{Target, without_password};
+use values::{keyword, mechanism, pipelining, proxy_header, tls_name, tls_policy};
+
 use crate::summary::Proof;
 use crate::units::{duration, positive};
-
-/// The longest password file or output of --password-cmd: a token has 8192 octets at most, and a
-/// line end may follow.
-const MAX_PASSWORD: usize = 8194;
 
 /// The forms of a server.
 pub(crate) const HELP: &str = "HOST[:PORT], smtp://[USER[:PASSWORD]@]HOST[:PORT], smtps://…, lmtp://HOST:PORT, \
                                lmtp+unix:///PATH, or sink: for a server inside this process";
 
-/// How to reach the server.
-#[derive(Clone, Debug, clap::Args)]
+/// How to reach the server. It cannot be printed, for it holds passwords.
+#[derive(clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
     /// STARTTLS: off, may (use it where offered; verifies nothing it cannot) or require [default:
-    /// may; require on port 587 and with credentials]
+    /// may; require with --cacert, --cert or --tls-name, and, without --auth-plaintext, on port 587
+    /// and with credentials]
     #[arg(long, value_name = "POLICY", value_parser = tls_policy)]
     tls: Option<TlsPolicy>,
     /// Accept any certificate
@@ -60,7 +58,7 @@ pub(crate) struct ServerArgs {
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
     /// The name the server's certificate must be valid for [default: the host]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = tls_name)]
     tls_name: Option<String>,
 
     /// Log in as this user
@@ -80,21 +78,16 @@ pub(crate) struct ServerArgs {
     /// a token [default: the strongest that the server offers, but for CRAM-MD5]
     #[arg(long, value_name = "MECH", value_delimiter = ',', value_parser = mechanism)]
     auth: Vec<Mechanism>,
-    /// Send credentials also where everybody on the way can read them
+    /// Send credentials also where everybody on the way can read them: to a server without TLS
     #[arg(long)]
     auth_plaintext: bool,
 
     /// What to say in EHLO [default: this host's name, or else the address literal]
     #[arg(long, value_name = "NAME", value_parser = str::parse::<ClientName>)]
     ehlo: Option<ClientName>,
-    /// Tell the server whom the sessions are made for: NAME=…, ADDR=…, PORT=…, PROTO=SMTP|ESMTP,
-    /// HELO=…, LOGIN=…, DESTADDR=…, DESTPORT=…
-    #[arg(
-        long,
-        value_name = "ATTRIBUTE=VALUE",
-        value_delimiter = ',',
-        value_parser = xclient::attribute
-    )]
+    /// Tell the server whom the sessions are made for (repeatable): NAME=…, ADDR=…, PORT=…,
+    /// PROTO=SMTP|ESMTP, HELO=…, LOGIN=…, DESTADDR=… or DESTPORT=…
+    #[arg(long, value_name = "ATTRIBUTE=VALUE", value_parser = xclient::attribute)]
     xclient: Vec<xclient::Attribute>,
     /// How far ahead of the replies to send: auto, off, envelope or cross
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = pipelining)]
@@ -145,109 +138,15 @@ pub(crate) struct ServerArgs {
     final_timeout: Option<Duration>,
 }
 
-/// A server that is there to be used.
-pub(crate) struct Target {
-    pub(crate) url: ServerUrl,
-    /// The one inside this process, if that is the server.
-    pub(crate) sink: Option<Sink>,
-}
-
-/// Why a server cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ServerError {
-    #[error("server {} cannot be used", quoted(.0))]
-    Url(String, #[source] UrlError),
-    #[error("proxy {0} cannot be used")]
-    Socks5(String, #[source] Socks5Error),
-    #[error("the options of {0:?} cannot be used")]
-    SinkOptions(String, #[source] OptionError),
-    #[error("the sink cannot be started")]
-    Sink(#[source] io::Error),
-    #[error("TLS cannot be set up as asked")]
-    Pem(#[from] PemError),
-    #[error("credentials cannot be used")]
-    Credentials(#[from] CredentialsError),
-    #[error("a password is given, but no user; name one with --user")]
-    NoUser,
-    #[error("user {0:?} has no password; use --password-env, --password-file or --password-cmd")]
-    NoPassword(String),
-    #[error("environment variable {0} does not hold a password")]
-    PasswordEnv(String),
-    #[error("cannot read the password from {}", .0.display())]
-    PasswordFile(PathBuf, #[source] io::Error),
-    #[error("cannot get the password from {0:?}")]
-    PasswordCommand(String, #[source] io::Error),
-    #[error("{0:?} failed instead of printing a password")]
-    PasswordCommandFailed(String),
-    #[error("server and TLS settings do not fit")]
-    Setup(#[from] posthaste::SetupError),
-}
-
-impl ServerError {
-    /// How a command that met it ends.
-    pub(crate) fn exit(&self) -> Exit {
-        match self {
-            Self::Url(..)
-            | Self::Socks5(..)
-            | Self::SinkOptions(..)
-            | Self::NoUser
-            | Self::NoPassword(_) => Exit::Usage,
-            Self::Credentials(_) => Exit::BadConfig,
-            Self::Sink(_) => Exit::Internal,
-            Self::Pem(_) | Self::PasswordFile(..) => Exit::NoInput,
-            Self::PasswordEnv(_) | Self::PasswordCommand(..) | Self::PasswordCommandFailed(_) => {
-                Exit::BadConfig
-            }
-            Self::Setup(_) => Exit::BadConfig,
-        }
-    }
-}
-
-impl Target {
-    /// Understands what the user wrote, and starts the sink if that is it.
-    pub(crate) async fn open(server: &str) -> Result<Self, ServerError> {
-        let Some(mut options) = sink_options(server)? else {
-            return Ok(Self { url: read_url(server)?, sink: None });
-        };
-        let config = options.config_mut();
-        let scheme = match (config.protocol, config.tls) {
-            (Protocol::Lmtp, _) => "lmtp",
-            (Protocol::Smtp, TlsUse::Implicit) => "smtps",
-            (Protocol::Smtp, _) => "smtp",
-        };
-        let sink = options.start().await.map_err(ServerError::Sink)?;
-        let url = read_url(&format!("{scheme}://{}", sink.addr()))?;
-        Ok(Self { url, sink: Some(sink) })
-    }
-
-    /// Checks the form without starting anything.
-    pub(crate) fn check(server: &str) -> Result<(), ServerError> {
-        if sink_options(server)?.is_none() {
-            read_url(server)?;
-        }
-        Ok(())
-    }
-}
-
-/// The options of `sink:`; `None` if it is another server.
-fn sink_options(server: &str) -> Result<Option<SinkOptions>, ServerError> {
-    let Some(options) = server.strip_prefix("sink:") else { return Ok(None) };
-    let query = options.strip_prefix('?').unwrap_or(options);
-    let options = SinkOptions::from_query(query)
-        .map_err(|error| ServerError::SinkOptions(server.to_owned(), error))?;
-    Ok(Some(options))
-}
-
-fn read_url(server: &str) -> Result<ServerUrl, ServerError> {
-    server.parse().map_err(|error| ServerError::Url(server.to_owned(), error))
-}
-
-/// A server as the user wrote it, right or wrong, but for what may be a password.
-fn quoted(server: &str) -> String {
-    let Some((before, host)) = server.rsplit_once('@') else { return format!("{server:?}") };
-    let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
-    let mark = if scheme.is_empty() { "" } else { "://" };
-    format!("{:?}", format!("{scheme}{mark}…@{host}"))
+/// Two ways to connect to the same server.
+pub(crate) struct Connectors {
+    /// As the user says.
+    pub(crate) user: Connector,
+    /// For connections on which nothing secret is said: any certificate does, and what is wrong
+    /// with it is told.
+    pub(crate) anybody: Connector,
+    /// What the user asks of certificates.
+    pub(crate) verification: Verification,
 }
 
 impl ServerArgs {
@@ -274,21 +173,32 @@ impl ServerArgs {
         connections: u32,
         timeouts: Timeouts,
     ) -> Result<MailerBuilder, ServerError> {
-        let mut mailer = MailerBuilder::new(target.url.clone())
-            .tls_settings(self.tls_settings(target)?)
+        self.builder(target, connections, timeouts, self.tls_settings(target)?)
+    }
+
+    fn builder(
+        &self,
+        target: &Target,
+        connections: u32,
+        timeouts: Timeouts,
+        tls_settings: TlsSettings,
+    ) -> Result<MailerBuilder, ServerError> {
+        let url = &target.url;
+        let mut mailer = MailerBuilder::new(url.clone())
+            .tls_settings(tls_settings)
             .timeouts(self.timeouts(timeouts))
-            .dial(self.dial()?)
+            .dial(self.dial(url)?)
             .pipelining(self.pipeline)
             .chunking(self.chunking)
             .ignored_keywords(self.ignore.iter().cloned())
             .max_connections(self.connections(connections));
-        if let Some(policy) = self.tls {
+        if let Some(policy) = self.policy(url) {
             mailer = mailer.tls(policy);
         }
         if let Some(mails) = self.per_conn {
             mailer = mailer.max_mails_per_connection(mails);
         }
-        if let Some(credentials) = self.credentials(&target.url)? {
+        if let Some(credentials) = self.credentials(url)? {
             mailer = mailer.credentials(credentials);
         }
         if let Some(name) = self.ehlo.clone().or_else(host_name) {
@@ -300,36 +210,68 @@ impl ServerArgs {
         Ok(mailer)
     }
 
-    /// Opens connections on which nothing secret is said: any certificate does, and what is wrong
-    /// with it is told.
-    pub(crate) fn prober(
+    /// What a look at a server takes. Files and passwords are read once: there may be no second
+    /// time.
+    pub(crate) fn connectors(
         &self,
         target: &Target,
         timeouts: Timeouts,
-    ) -> Result<Connector, ServerError> {
-        let mut settings = self.tls_settings(target)?;
-        settings.verification = Verification::Optional;
-        Ok(self.mailer(target, 1, timeouts)?.tls_settings(settings).connector()?)
+    ) -> Result<Connectors, ServerError> {
+        let settings = self.tls_settings(target)?;
+        let lax = TlsSettings { verification: Verification::Optional, ..settings.clone() };
+        let mailer = self.builder(target, 1, timeouts, settings)?;
+        let anybody = mailer.clone().tls_settings(lax).connector()?;
+        let user = mailer.connector()?;
+        let config = user.config();
+        let is_demanded = config.tls == TlsPolicy::Require
+            || user.server().security() == Security::Implicit
+            || config.credentials.is_some();
+        let verification =
+            if is_demanded { self.verification(target) } else { Verification::Optional };
+        Ok(Connectors { user, anybody, verification })
+    }
+
+    /// Whether to demand TLS; `None`: as the mailer does by itself. Who lets everybody read the
+    /// credentials demands none for their sake.
+    fn policy(&self, url: &ServerUrl) -> Option<TlsPolicy> {
+        let names_server = self.cacert.is_some() || self.cert.is_some() || self.tls_name.is_some();
+        let is_remote = matches!(url.server().address(), ServerAddress::Tcp { .. });
+        let is_may = self.auth_plaintext && !names_server && is_remote;
+        self.tls.or(is_may.then_some(TlsPolicy::May))
     }
 
     fn tls_settings(&self, target: &Target) -> Result<TlsSettings, ServerError> {
-        let mut settings =
-            TlsSettings { server_name: self.tls_name.clone(), ..TlsSettings::default() };
+        let mut settings = TlsSettings {
+            server_name: self.tls_name.clone(),
+            verification: self.verification(target),
+            ..TlsSettings::default()
+        };
         if let Some(path) = &self.cacert {
-            settings.add_roots_from_pem(path)?;
+            settings.add_roots_from_pem(path).map_err(ServerError::Roots)?;
         }
-        if let Some(chain) = &self.cert {
-            settings.set_identity_from_pem(chain, self.key.as_deref().unwrap_or(chain))?;
-        }
-        // The sink inside this process made its own certificate.
-        if self.insecure || target.sink.is_some() {
-            settings.verification = Verification::Optional;
-        } else if self.dangerous_any_name {
-            settings.verification = Verification::DangerousAnyName;
-        } else if self.dangerous_any_certificate {
-            settings.verification = Verification::DangerousAnyCertificate;
+        match (&self.cert, &self.key) {
+            (Some(chain), Some(key)) => {
+                settings.set_identity_from_pem(chain, key).map_err(ServerError::Identity)?;
+            }
+            (Some(both), None) => {
+                settings.set_identity_from_pem(both, both).map_err(ServerError::WholeIdentity)?;
+            }
+            (None, _) => {}
         }
         Ok(settings)
+    }
+
+    fn verification(&self, target: &Target) -> Verification {
+        // The sink inside this process made its own certificate.
+        if self.insecure || target.sink.is_some() {
+            Verification::Optional
+        } else if self.dangerous_any_name {
+            Verification::DangerousAnyName
+        } else if self.dangerous_any_certificate {
+            Verification::DangerousAnyCertificate
+        } else {
+            Verification::Required
+        }
     }
 
     fn credentials(&self, url: &ServerUrl) -> Result<Option<Credentials>, ServerError> {
@@ -363,17 +305,12 @@ impl ServerArgs {
     }
 
     fn password(&self) -> Result<Option<String>, ServerError> {
-        if let Some(variable) = &self.password_env {
-            let password = std::env::var(variable);
-            return password.map(Some).map_err(|_| ServerError::PasswordEnv(variable.clone()));
+        match (&self.password_env, &self.password_file, &self.password_cmd) {
+            (Some(variable), _, _) => password::from_variable(variable).map(Some),
+            (_, Some(path), _) => password::from_file(path).map(Some),
+            (_, _, Some(command)) => password::from_command(command).map(Some),
+            (None, None, None) => Ok(None),
         }
-        if let Some(path) = &self.password_file {
-            let password = read_password(path);
-            return password
-                .map(Some)
-                .map_err(|error| ServerError::PasswordFile(path.clone(), error));
-        }
-        self.password_cmd.as_deref().map(password_from_command).transpose()
     }
 
     fn timeouts(&self, mut timeouts: Timeouts) -> Timeouts {
@@ -386,23 +323,34 @@ impl ServerArgs {
         timeouts
     }
 
-    fn dial(&self) -> Result<DialSettings, ServerError> {
+    fn dial(&self, url: &ServerUrl) -> Result<DialSettings, ServerError> {
         let default = DialSettings::default();
         // Not clap's to parse: it would repeat a value that cannot be used, with the password in
         // it.
-        let socks5 = self
-            .socks5
-            .as_deref()
-            .map(|proxy| proxy.parse().map_err(|error| ServerError::Socks5(quoted(proxy), error)));
+        let socks5 = self.socks5.as_deref().map(|proxy| {
+            proxy.parse().map_err(|error| ServerError::Socks5(proxy.to_owned(), error))
+        });
+        let socks5 = socks5.transpose()?;
+        for &address in &self.bind {
+            UdpSocket::bind((address, 0)).map_err(|error| ServerError::Bind(address, error))?;
+        }
+        let (family, flag) = match (self.ipv4, self.ipv6) {
+            (true, _) => (Family::V4, "-4"),
+            (_, true) => (Family::V6, "-6"),
+            (false, false) => (Family::Any, ""),
+        };
+        let host = url.server().host().parse::<IpAddr>().ok().filter(|_| socks5.is_none());
+        match (family, host) {
+            (Family::V4, Some(host @ IpAddr::V6(_))) | (Family::V6, Some(host @ IpAddr::V4(_))) => {
+                return Err(ServerError::Family { flag, host });
+            }
+            _ => {}
+        }
         Ok(DialSettings {
             connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
             bind: self.bind.clone(),
-            family: match (self.ipv4, self.ipv6) {
-                (true, _) => Family::V4,
-                (_, true) => Family::V6,
-                (false, false) => Family::Any,
-            },
-            socks5: socks5.transpose()?,
+            family,
+            socks5,
             proxy_header: self.proxy_protocol,
         })
     }
@@ -412,86 +360,4 @@ impl ServerArgs {
 fn host_name() -> Option<ClientName> {
     let name = nix::unistd::gethostname().ok()?.into_string().ok()?;
     if name.contains('.') { name.parse().ok() } else { None }
-}
-
-fn read_password(path: &Path) -> io::Result<String> {
-    let octets = std::fs::read(path)?;
-    if octets.len() > MAX_PASSWORD {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long for a password"));
-    }
-    let password = String::from_utf8(octets)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok(first_line(&password))
-}
-
-fn password_from_command(command: &str) -> Result<String, ServerError> {
-    let output = Command::new("sh").arg("-c").arg(command).stderr(Stdio::inherit()).output();
-    let output = output.map_err(|error| ServerError::PasswordCommand(command.to_owned(), error))?;
-    let password = String::from_utf8(output.stdout).ok().filter(|text| text.len() <= MAX_PASSWORD);
-    match password {
-        Some(password) if output.status.success() && !password.trim_end().is_empty() => {
-            Ok(first_line(&password))
-        }
-        _ => Err(ServerError::PasswordCommandFailed(command.to_owned())),
-    }
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn tls_policy(text: &str) -> Result<TlsPolicy, &'static str> {
-    match text {
-        "off" => Ok(TlsPolicy::Off),
-        "may" => Ok(TlsPolicy::May),
-        "require" => Ok(TlsPolicy::Require),
-        _ => Err("expected off, may or require"),
-    }
-}
-
-fn pipelining(text: &str) -> Result<PipeliningPolicy, &'static str> {
-    match text {
-        "auto" => Ok(PipeliningPolicy::Auto),
-        mode => match mode.parse::<Pipelining>() {
-            Ok(mode) => Ok(PipeliningPolicy::Fixed(mode)),
-            Err(_) => Err("expected auto, off, envelope or cross"),
-        },
-    }
-}
-
-fn keyword(text: &str) -> Result<String, &'static str> {
-    // RFC 5321 section 4.1.1.1.
-    let is_keyword = text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
-    if is_keyword { Ok(text.to_owned()) } else { Err("expected a keyword, e.g. CHUNKING") }
-}
-
-fn proxy_header(text: &str) -> Result<ProxyHeader, &'static str> {
-    const EXPECTED: &str = "expected v1 or v2, and perhaps ,unknown or ,IP:PORT,IP:PORT behind it";
-    let mut parts = text.split(',');
-    let version = match parts.next() {
-        Some("v1") => ProxyVersion::V1,
-        Some("v2") => ProxyVersion::V2,
-        _ => return Err(EXPECTED),
-    };
-    let addresses = match (parts.next(), parts.next(), parts.next()) {
-        (None, _, _) => ProxyAddresses::Connection,
-        (Some("unknown"), None, _) => ProxyAddresses::Unknown,
-        (Some(source), Some(destination), None) => {
-            let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| EXPECTED);
-            ProxyAddresses::new(address(source)?, address(destination)?)
-                .map_err(|_| "expected two addresses of the same family")?
-        }
-        _ => return Err(EXPECTED),
-    };
-    Ok(ProxyHeader { version, addresses })
-}
-
-fn mechanism(text: &str) -> Result<Mechanism, &'static str> {
-    let mechanism =
-        text.parse().ok().filter(|mechanism| Credentials::MECHANISMS.contains(mechanism));
-    mechanism.ok_or(
-        "expected PLAIN, LOGIN, CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256 (or one of these two with -PLUS), XOAUTH2, \
-         OAUTHBEARER or EXTERNAL",
-    )
 }

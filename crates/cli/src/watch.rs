@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use posthaste::connection::{Error, ErrorKind, Info};
+use posthaste::connection::{CertificateFault, Error, ErrorKind, Info};
 use posthaste::scheduler::failure::{Charge, Part};
 use posthaste::scheduler::{Hold, Observation, Observer, Record, Time};
 use posthaste::session::{
@@ -214,16 +214,27 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Why there is no connection, in words, and what to do where that helps.
-fn unreached(error: &Error) -> String {
+pub(crate) fn unreached(error: &Error) -> String {
     let text = chain(error);
-    match error.kind() {
-        ErrorKind::Certificate => {
-            format!("{text} (--cacert FILE trusts its authority, -k trusts any)")
-        }
-        ErrorKind::Handshake | ErrorKind::NotTls => format!(
+    match (error.kind(), error.certificate_fault()) {
+        (_, Some(fault)) => format!("{text}{}", trust_hint(fault)),
+        (ErrorKind::Handshake | ErrorKind::NotTls, None) => format!(
             "{text} (smtps:// is for servers that begin with TLS, smtp:// for those that do not)"
         ),
-        _ => text,
+        (_, None) => text,
+    }
+}
+
+/// What to do about a certificate, if anything.
+pub(crate) fn trust_hint(fault: CertificateFault) -> &'static str {
+    match fault {
+        CertificateFault::Unusable => "",
+        CertificateFault::WrongName => " (--tls-name NAME expects another name, -k trusts any)",
+        CertificateFault::SelfSigned => {
+            " (--cacert FILE trusts it unless it is an authority's, -k trusts any)"
+        }
+        CertificateFault::UnknownIssuer => " (--cacert FILE trusts its authority, -k trusts any)",
+        _ => " (-k trusts any)",
     }
 }
 
@@ -252,6 +263,9 @@ pub(crate) fn describe(reason: &CloseReason) -> String {
              (smtps:// is for servers that begin with TLS)"
             .to_owned(),
         CloseReason::Lost { stage } => format!("connection was lost at {stage}"),
+        CloseReason::Timeout { stage: Stage::Greeting } => "server did not answer in time at \
+             greeting (smtps:// is for servers that begin with TLS)"
+            .to_owned(),
         CloseReason::Timeout { stage } => format!("server did not answer in time at {stage}"),
         CloseReason::Violation { stage, violation } => {
             format!("server broke the protocol at {stage}: {}", violated(violation))

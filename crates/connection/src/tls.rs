@@ -9,6 +9,7 @@ mod client;
 mod info;
 mod verifier;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -92,6 +93,16 @@ pub struct PemError {
     what: &'static str,
     path: PathBuf,
     source: pem::Error,
+}
+
+impl PemError {
+    /// Why the file could not be read; `None`: it could, but does not hold what it should.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.source {
+            pem::Error::Io(error) => Some(error),
+            _ => None,
+        }
+    }
 }
 
 /// Why the settings cannot be used.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::BenchArgs;
 use super::measure::{Counts, Measure, Times};
 use crate::exit::Exit;
+use crate::server::without_password;
 use crate::units::{elapsed, grouped, octets};
 use crate::watch::Seen;
 
@@ -298,8 +299,4 @@ fn short(microseconds: u64) -> String {
         1_000..1_000_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
         _ => format!("{:.1} s", microseconds as f64 / 1e6),
     }
-}
-
-fn without_password(server: &str) -> String {
-    server.parse::<ServerUrl>().map_or_else(|_| server.to_owned(), |url| url.to_string())
 }

@@ -54,6 +54,11 @@ impl Exchange {
         ["EHLO", "LHLO", "HELO"].iter().any(|verb| self.is(verb))
     }
 
+    /// Whether the last line of the reply is here.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lines.last().is_some_and(|line| line.get(CODE..=CODE) != Some("-"))
+    }
+
     /// The whole reply on one line.
     pub(super) fn text(&self) -> Option<String> {
         let first = self.lines.first()?;
@@ -127,7 +132,8 @@ impl Listener {
                 if exchanges.is_empty() {
                     exchanges.push(Exchange { in_tls, ..Exchange::default() });
                 }
-                if let Some(exchange) = exchanges.last_mut() {
+                // What comes behind a reply belongs to nothing; the session objects to it.
+                if let Some(exchange) = exchanges.last_mut().filter(|it| !it.is_complete()) {
                     exchange.lines.push(line.text);
                 }
             }

@@ -1,13 +1,13 @@
 //! What a probe found at each stage.
 
-use posthaste::connection::{Error, ErrorKind};
+use posthaste::connection::{CertificateFault, Error, ErrorKind, Proof, Verification};
 use posthaste::reply::ReplyCode;
 use posthaste::session::{CloseReason, Requirement, Stage};
 use serde::Serialize;
 
 use super::dialogue::{Exchange, Heard};
 use crate::exit::Exit;
-use crate::watch::{chain, describe};
+use crate::watch::{describe, trust_hint, unreached};
 
 /// What is known about a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -75,11 +75,12 @@ impl Finding {
     pub(super) fn auth(login: &Heard) -> Self {
         let said = login.exchanges.iter().rev().find(|it| it.is("AUTH"));
         match (&login.error, &login.end) {
+            (_, Some(reason @ CloseReason::Violation { .. })) => end(reason),
             _ if login.is_ready => {
                 let mechanism = said.and_then(Exchange::mechanism);
                 Self::new(Status::Ok, mechanism.map(|mechanism| format!("by {mechanism}")))
             }
-            (Some(error), _) => Self::new(refusal(error), chain(error)),
+            (Some(error), _) => Self::new(handshake(error), unreached(error)),
             (None, Some(reason)) => end(reason),
             (None, None) => Self::bare(Status::NotReached),
         }
@@ -98,6 +99,8 @@ pub(super) struct Findings {
     /// EHLO within TLS.
     pub(super) ehlo_tls: Finding,
     pub(super) auth: Finding,
+    /// How the connection that was not to authenticate ended, where no other stage says so.
+    pub(super) session: Finding,
 }
 
 /// What a probe was to find out about TLS.
@@ -113,8 +116,14 @@ pub(super) enum TlsPlan {
 
 impl Findings {
     /// What was found on a connection that was not to authenticate, and whatever became of that.
-    pub(super) fn of(heard: &Heard, plan: TlsPlan, auth: Finding) -> Self {
-        let probe = Probe { heard, plan };
+    /// `verification` is what the user asks of certificates.
+    pub(super) fn of(
+        heard: &Heard,
+        plan: TlsPlan,
+        verification: Verification,
+        auth: Finding,
+    ) -> Self {
+        let probe = Probe { heard, plan, verification };
         Self {
             connect: probe.connect(),
             greeting: probe.greeting(),
@@ -123,12 +132,13 @@ impl Findings {
             tls: probe.tls(),
             ehlo_tls: probe.ehlo_in_tls(),
             auth,
+            session: probe.session(),
         }
     }
 
-    fn all(&self) -> [&Finding; 7] {
-        let Self { connect, greeting, ehlo, starttls, tls, ehlo_tls, auth } = self;
-        [connect, greeting, ehlo, starttls, tls, ehlo_tls, auth]
+    fn all(&self) -> [&Finding; 8] {
+        let Self { connect, greeting, ehlo, starttls, tls, ehlo_tls, auth, session } = self;
+        [connect, greeting, ehlo, starttls, tls, ehlo_tls, auth, session]
     }
 
     fn any(&self, status: Status) -> bool {
@@ -140,9 +150,8 @@ impl Findings {
         !self.any(Status::Inconclusive)
     }
 
-    /// How the command ends.
-    pub(super) fn exit(&self, requires_tls: bool) -> Exit {
-        let lacks_tls = requires_tls && self.tls.status != Status::Ok;
+    /// How the command ends. `lacks_tls`: TLS is not as it was demanded.
+    pub(super) fn exit(&self, lacks_tls: bool) -> Exit {
         if self.any(Status::Violation) {
             Exit::ProtocolViolation
         } else if !self.are_conclusive() {
@@ -160,6 +169,7 @@ impl Findings {
 struct Probe<'a> {
     heard: &'a Heard,
     plan: TlsPlan,
+    verification: Verification,
 }
 
 impl Probe<'_> {
@@ -167,7 +177,7 @@ impl Probe<'_> {
         match (&self.heard.info, &self.heard.error) {
             (Some(_), _) => Finding::bare(Status::Ok),
             (None, Some(error)) if error.stage() == Stage::Tls => Finding::bare(Status::Ok),
-            (None, error) => Finding::new(Status::Inconclusive, error.as_ref().map(|it| chain(it))),
+            (None, error) => Finding::new(Status::Inconclusive, error.as_ref().map(unreached)),
         }
     }
 
@@ -219,14 +229,49 @@ impl Probe<'_> {
     fn tls(&self) -> Finding {
         let info = self.heard.info.as_ref();
         let given_up = info.and_then(|info| info.tls_given_up);
+        let ended = self.heard.end.as_ref().filter(|end| end.stage() == Stage::Tls);
         match (info.and_then(|info| info.tls.as_ref()), &self.heard.error, given_up) {
-            (Some(_), _, _) => Finding::bare(Status::Ok),
+            (Some(tls), _, _) => self.trust(tls.proof),
             (None, Some(error), _) if error.stage() == Stage::Tls => {
-                Finding::new(handshake(error.kind()), chain(error))
+                Finding::new(handshake(error), unreached(error))
             }
-            (None, _, Some(kind)) => Finding::new(handshake(kind), given_up_text(kind).to_owned()),
+            // Tried once more, it did not come to a handshake.
+            (None, _, Some(_)) => {
+                Finding::new(Status::Inconclusive, "TLS handshake failed".to_owned())
+            }
+            (None, _, None) if ended.is_some() => {
+                ended.map_or(Finding::bare(Status::NotReached), end)
+            }
             (None, _, None) if self.plan == TlsPlan::Off => Finding::bare(Status::NotTried),
             (None, _, None) => Finding::bare(Status::NotReached),
+        }
+    }
+
+    /// What the user would have said to the certificate.
+    fn trust(&self, proof: Proof) -> Finding {
+        let Proof::Unverified(fault) = proof else { return Finding::bare(Status::Ok) };
+        let is_accepted = match self.verification {
+            Verification::Required => false,
+            Verification::Optional => true,
+            // The name is looked at last: if it is at fault, nothing else is.
+            Verification::DangerousAnyName => fault == CertificateFault::WrongName,
+            Verification::DangerousAnyCertificate => fault != CertificateFault::WrongName,
+        };
+        if is_accepted {
+            return Finding::bare(Status::Ok);
+        }
+        let text = format!("certificate is not trusted{}", trust_hint(fault));
+        Finding::new(Status::Refused, text)
+    }
+
+    fn session(&self) -> Finding {
+        match &self.heard.end {
+            None => Finding::bare(Status::NotReached),
+            Some(reason) if is_told(reason) => Finding::bare(Status::NotReached),
+            Some(reason @ CloseReason::Violation { .. }) => end(reason),
+            // All has been said by then, and some servers hang up instead of answering.
+            Some(reason) if reason.stage() == Stage::Quit => Finding::bare(Status::Ok),
+            Some(reason) => end(reason),
         }
     }
 
@@ -240,7 +285,8 @@ impl Probe<'_> {
         if let Some(CloseReason::Violation { .. }) = ended {
             return ended.map_or(Finding::bare(Status::Violation), end);
         }
-        match (exchange.and_then(|it| Some((it.code()?, it.text()))), ended) {
+        let answer = exchange.filter(|it| it.is_complete() || ended.is_none());
+        match (answer.and_then(|it| Some((it.code()?, it.text()))), ended) {
             (Some((code, text)), _) => Finding::new(Status::of(code), text),
             (None, Some(reason)) => end(reason),
             (None, None) => Finding::bare(Status::NotReached),
@@ -267,20 +313,14 @@ fn end(reason: &CloseReason) -> Finding {
     Finding::new(status, words.unwrap_or_else(|| describe(reason)))
 }
 
-/// Credentials are sent to nobody who does not prove who it is.
-fn refusal(error: &Error) -> Status {
-    if error.kind() == ErrorKind::Certificate { Status::Refused } else { handshake(error.kind()) }
+/// Whether the end of a session is told at one of the stages before mail.
+fn is_told(end: &CloseReason) -> bool {
+    matches!(end.stage(), Stage::Greeting | Stage::Hello | Stage::StartTls | Stage::Tls)
 }
 
-fn handshake(kind: ErrorKind) -> Status {
-    // A server without TLS on this port has none tomorrow; a handshake that fails may be a drop.
-    if kind == ErrorKind::NotTls { Status::Refused } else { Status::Inconclusive }
-}
-
-fn given_up_text(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NotTls => "server speaks no TLS although it offers it",
-        ErrorKind::HandshakeTimeout => "TLS handshake took too long",
-        _ => "TLS handshake failed",
-    }
+/// What a failed connection says: a server without TLS on this port has none tomorrow, and another
+/// certificate neither. Other handshakes that fail may be a drop.
+fn handshake(error: &Error) -> Status {
+    let is_for_good = error.kind() == ErrorKind::NotTls || error.certificate_fault().is_some();
+    if is_for_good { Status::Refused } else { Status::Inconclusive }
 }

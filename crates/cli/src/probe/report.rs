@@ -208,7 +208,8 @@ impl fmt::Display for ProbeReport {
             }
             None => writeln!(f)?,
         }
-        let Findings { connect, greeting, ehlo, starttls, tls, ehlo_tls, auth } = &self.stages;
+        let Findings { connect, greeting, ehlo, starttls, tls, ehlo_tls, auth, session } =
+            &self.stages;
         if connect.status != Status::Ok {
             trouble(f, "connect", connect)?;
         }
@@ -222,13 +223,21 @@ impl fmt::Display for ProbeReport {
             _ => trouble(f, "STARTTLS", starttls)?,
         }
         match &self.tls {
-            Some(tls) => write!(f, "{tls}")?,
+            Some(shown) => {
+                write!(f, "{shown}")?;
+                if tls.status != Status::Ok {
+                    row(f, "", &in_words(tls))?;
+                }
+            }
             None => trouble(f, "TLS", tls)?,
         }
         offer(f, &format!("{} in TLS", self.verb), ehlo_tls, self.ehlo_tls.as_ref())?;
         self.mechanisms(f)?;
         if auth.status != Status::NotTried {
             row(f, "login", &in_words(auth))?;
+        }
+        if session.status != Status::Ok {
+            trouble(f, "session", session)?;
         }
         let limits = self.limits.in_words();
         if !limits.is_empty() {
