@@ -149,6 +149,10 @@ fn command_lines_that_make_no_sense() {
         ("--proxy-protocol", "v1,a\nb:1,192.0.2.1:1", "expected v1 or v2"), // PROXY-03, IN-12
         ("--socks5", "proxy.test", r#"proxy "proxy.test" cannot be used"#),
         ("--socks5", "u:hunter2@", r#"proxy "…@" cannot be used"#), // LK-01
+        ("--socks5", "news:hunter2", r#"proxy "news:…" cannot be used"#), // LK-01
+        ("--tls-name", "a b", "'--tls-name <NAME>': expected a host name or an IP address"),
+        ("--tls-name", "[::1]", "'--tls-name <NAME>': expected a host name or an IP address"),
+        ("--bind", "192.0.2.1", "--bind 192.0.2.1 cannot be used: "),
         ("--xclient", "ADDR=here", "invalid IP address"),
         ("--xclient", "HELO=a\nb", "not allowed"), // IN-12
         ("--xclient", "COLOUR=red", "no such attribute"),
@@ -161,6 +165,7 @@ fn command_lines_that_make_no_sense() {
 
 #[test]
 fn servers_that_are_none() {
+    let socket = format!("lmtp+unix:///{}", "s".repeat(108));
     for (server, expected) in [
         ("http://x.test", r#"scheme "http" is not supported; use smtp://, smtps://, lmtp://"#),
         ("lmtp://x.test", "LMTP needs a port"),
@@ -173,11 +178,42 @@ fn servers_that_are_none() {
         ("a b", "is not a host name"),
         ("sink:?rt=5ms", r#"unknown sink option "rt""#),
         ("sink:?rtt=fast", "rtt"),
+        ("127.1", "name the one it is for with --tls-name, or say --tls off"),
+        (&socket, "its path is too long for a socket"),
     ] {
         for command in [&["send", server, "{}/m.eml"][..], &["bench", server, "-n", "1"]] {
             let finished = Scene::new().run(command).exits(64);
             assert_eq!(finished.stdout, "");
             finished.says(expected);
         }
+    }
+}
+
+#[test]
+fn addresses_of_the_other_family() {
+    for (server, flag, expected) in [
+        ("[::1]:1", "-4", "-4 leaves no way to ::1"),
+        ("127.0.0.1:1", "-6", "-6 leaves no way to 127.0.0.1"),
+    ] {
+        let finished = Scene::new().run(&["send", server, "{}/m.eml", flag]).exits(64);
+        finished.complains(expected);
+    }
+}
+
+/// A file that cannot be read is another thing than one that does not hold what it should; either
+/// way the flag is named.
+#[test]
+fn files_for_tls() {
+    let scene = Scene::with_sink(&["--tls-self-signed", "localhost", "--ca-out", "{}/ca.pem"]);
+    for (flags, code, expected) in [
+        (&["--cacert", "{}/none"][..], 66, "--cacert cannot be used: cannot read a certificate"),
+        (&["--cacert", "{}/m.eml"], 65, "--cacert cannot be used: cannot read a certificate"),
+        (&["--cert", "{}/none"], 66, "--cert cannot be used"),
+        (&["--cert", "{}/ca.pem"], 65, "(--key names the file of its private key"),
+        (&["--cert", "{}/ca.pem", "--key", "{}/none"], 66, "--cert and --key cannot be used"),
+        (&["--cert", "{}/ca.pem", "--key", "{}/m.eml"], 65, "cannot read a private key"),
+    ] {
+        let args = [&["send", "{sink}", "{}/m.eml"][..], flags].concat();
+        scene.run(&args).exits(code).says(expected);
     }
 }

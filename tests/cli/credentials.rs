@@ -122,8 +122,13 @@ fn credentials_wait_for_tls() {
     send(&scene, "{sink}", &[&env[..], &["--tls", "off"]].concat()).exits(77).says("only over TLS");
     let allowed = [&env[..], &["--tls", "off", "--auth-plaintext"]].concat();
     send(&scene, "{sink}", &allowed).exits(0);
+    let alone = [&env[..], &["--auth-plaintext"]].concat();
+    send(&scene, "{sink}", &alone).exits(0).says("no TLS");
+    // TLS that is meant stays demanded.
+    let named = [&alone[..], &["--tls-name", "localhost"]].concat();
+    send(&scene, "{sink}", &named).exits(77).says("STARTTLS, which is required");
     let (stats, _) = scene.end();
-    assert_eq!((&stats["mails"], &stats["commands"]["AUTH"]), (&1.into(), &1.into()));
+    assert_eq!((&stats["mails"], &stats["commands"]["AUTH"]), (&2.into(), &2.into()));
 }
 
 #[test]
@@ -136,7 +141,13 @@ fn credentials_that_are_not_all_there() {
         (&["--user", "u", "--password-file", "{}/none"], 66, "cannot read the password from"),
         (&["--user", "u", "--password-cmd", "exit 3"], 78, "failed instead of printing a password"),
         (&["--user", "u", "--password-env", "A", "--password-cmd", "b"], 64, "cannot be used with"),
+        (&["--user", "u", "--password-file", "{}/empty"], 65, "empty: its first line is empty"),
+        // What has no end is not read to its end.
+        (&["--user", "u", "--password-file", "/dev/zero"], 65, "it is too long for a password"),
+        (&["--user", "u", "--password-cmd", "yes"], 78, "it is too long for a password"),
+        (&["--user", "u", "--password-cmd", "true"], 78, "failed instead of printing a password"),
     ] {
+        scene.file("empty", "");
         let args = [&["send", "127.0.0.1:1", "{}/m.eml"][..], flags].concat();
         scene.run(&args).exits(code).says(expected);
     }
@@ -151,6 +162,10 @@ fn a_mistyped_url_does_not_show_its_password() {
         "news:hunter2:s3cret@x.test:no",
         "ftp://news:hunter2:s3cret@x.test",
         "smtp://news:hunter2:s3cret%00@x.test",
+        "smtp://news:hunter2:s3cret",
+        "news:hunter2:s3cret",
+        "smtp://news@corp.test:hunter2:s3cret",
+        "sink:?user=news:hunter2:s3cret&bogus=1",
     ] {
         let finished = Scene::new().run(&["send", url, "{}/m.eml"]).exits(64);
         check_hidden(&[&finished.stdout, &finished.stderr]);
@@ -160,4 +175,17 @@ fn a_mistyped_url_does_not_show_its_password() {
     let finished = Scene::new().run(&["send", url, "{}/m.eml", "--dry-run"]).exits(0);
     check_hidden(&[&finished.stdout, &finished.stderr]);
     finished.says("through smtp://news@x.test:25");
+    let sink = "sink:?user=news:hunter2:s3cret";
+    let finished = Scene::new().run(&["send", sink, "{}/m.eml", "--dry-run"]).exits(0);
+    check_hidden(&[&finished.stdout, &finished.stderr]);
+}
+
+/// A password may be there only once, as that of a pipe or of a command that counts.
+#[test]
+fn a_probe_asks_for_the_password_once() {
+    let scene = secure_sink();
+    let count = "echo once >> '{}/count'; cat '{}/password'";
+    let args = ["probe", "{sink}", "-k", "--user", "news", "--password-cmd", count];
+    scene.run(&args).exits(0).says("login         ok");
+    assert_eq!(scene.read("count"), "once\n");
 }

@@ -231,7 +231,7 @@ pub(crate) fn trust_hint(fault: CertificateFault) -> &'static str {
         CertificateFault::Unusable => "",
         CertificateFault::WrongName => " (--tls-name NAME expects another name, -k trusts any)",
         CertificateFault::SelfSigned => {
-            " (--cacert FILE trusts it unless it is an authority's, -k trusts any)"
+            " (--cacert FILE trusts it if it is no authority's, -k trusts any)"
         }
         CertificateFault::UnknownIssuer => " (--cacert FILE trusts its authority, -k trusts any)",
         _ => " (-k trusts any)",

@@ -260,7 +260,7 @@ impl Probe<'_> {
         if is_accepted {
             return Finding::bare(Status::Ok);
         }
-        let text = format!("certificate is not trusted{}", trust_hint(fault));
+        let text = format!("not trusted{}", trust_hint(fault));
         Finding::new(Status::Refused, text)
     }
 

@@ -223,12 +223,7 @@ impl fmt::Display for ProbeReport {
             _ => trouble(f, "STARTTLS", starttls)?,
         }
         match &self.tls {
-            Some(shown) => {
-                write!(f, "{shown}")?;
-                if tls.status != Status::Ok {
-                    row(f, "", &in_words(tls))?;
-                }
-            }
+            Some(shown) => shown.show(f, tls)?,
             None => trouble(f, "TLS", tls)?,
         }
         offer(f, &format!("{} in TLS", self.verb), ehlo_tls, self.ehlo_tls.as_ref())?;
@@ -263,8 +258,8 @@ impl ProbeReport {
     }
 }
 
-impl fmt::Display for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Tls {
+    fn show(&self, f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
         let time = elapsed(std::time::Duration::from_micros(self.handshake_us));
         let handshake = format!("TLS {}, {}, handshake in {time}", self.version, self.cipher);
         row(f, "TLS", &handshake)?;
@@ -276,6 +271,9 @@ impl fmt::Display for Tls {
             }
         };
         row(f, "", &proof)?;
+        if finding.status != Status::Ok {
+            row(f, "", &in_words(finding))?;
+        }
         let Some(certificate) = &self.certificate else { return Ok(()) };
         row(f, "certificate", &certificate.subject)?;
         list(f, "  for", &certificate.names)?;

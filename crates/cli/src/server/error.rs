@@ -17,11 +17,6 @@ use crate::exit::Exit;
 pub(crate) enum ServerError {
     #[error("server {0} cannot be used")]
     Url(String, #[source] UrlError),
-    #[error(
-        "server {0} cannot be used: what stands before :// is no scheme; use smtp://, smtps://, \
-         lmtp:// or lmtp+unix://"
-    )]
-    Scheme(String),
     #[error("server {0} cannot be used: its path is too long for a socket")]
     SocketPath(String, #[source] io::Error),
     #[error("proxy {} cannot be used", quoted(.0))]
@@ -76,7 +71,6 @@ impl ServerError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Url(..)
-            | Self::Scheme(_)
             | Self::SocketPath(..)
             | Self::Socks5(..)
             | Self::SinkOptions(_)

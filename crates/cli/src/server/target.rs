@@ -1,7 +1,7 @@
 //! The server that the user names.
 
+use posthaste::ServerUrl;
 use posthaste::connection::ServerAddress;
-use posthaste::{ServerUrl, UrlError};
 use posthaste_sink::{Protocol, Sink, SinkOptions, TlsUse};
 
 use super::error::ServerError;
@@ -50,22 +50,12 @@ fn sink_options(server: &str) -> Result<Option<SinkOptions>, ServerError> {
 }
 
 fn read_url(server: &str) -> Result<ServerUrl, ServerError> {
-    let url: ServerUrl = server.parse().map_err(|error| match error {
-        // What stands before :// may be part of a password.
-        UrlError::Scheme(scheme) if !is_scheme(&scheme) => ServerError::Scheme(quoted(server)),
-        error => ServerError::Url(quoted(server), error),
-    })?;
+    let url: ServerUrl = server.parse().map_err(|error| ServerError::Url(quoted(server), error))?;
     if let ServerAddress::Unix(path) = url.server().address() {
         std::os::unix::net::SocketAddr::from_pathname(path)
             .map_err(|error| ServerError::SocketPath(quoted(server), error))?;
     }
     Ok(url)
-}
-
-/// Whether a text has the form of a scheme (RFC 3986 section 3.1).
-fn is_scheme(text: &str) -> bool {
-    let is_of_schemes = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_of_schemes)
 }
 
 /// A server or proxy as the user wrote it, right or wrong, but for what may be a password: all before
