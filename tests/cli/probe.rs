@@ -3,7 +3,7 @@
 use posthaste_tests::{Auth, Exim, HOSTNAME, Postfix, Tls, USER, or_skip};
 use serde_json::{Value, json};
 
-use crate::support::{Scene, Then, fake_server};
+use crate::support::{Scene, Then, fake_server, scripted_server, server_with_unusable_certificate};
 
 const WITH_TLS: [&str; 4] = ["--tls-self-signed", "localhost", "--ca-out", "{}/ca.pem"];
 
@@ -174,6 +174,104 @@ fn a_refusal_is_an_answer() {
     let scene = Scene::with_sink(&[]);
     let report = probe(&scene, &["{sink}", "--tls", "require"], 77);
     assert_eq!(status(&report, "starttls"), "not_offered");
+}
+
+/// What the server breaks between two stages counts as well, and is no part of a reply.
+#[test]
+fn violations_between_the_stages() {
+    let scene = Scene::new();
+    // ST-05
+    let injecting = scripted_server(&[
+        "220 mx.test\r\n",
+        "250-mx.test\r\n250 STARTTLS\r\n",
+        "220 go\r\n250-evil\r\n",
+    ]);
+    let report = probe(&scene, &[&injecting], 76);
+    assert_eq!(["starttls", "tls"].map(|stage| status(&report, stage)), ["ok", "violation"]);
+    assert_eq!(report["ehlo"]["extensions"], json!(["STARTTLS"]));
+    scene.run(&["probe", &injecting]).exits(76).says("TLS           protocol violation: server");
+
+    let talkative = scripted_server(&["220 mx.test\r\n", "250-mx.test\r\n250 SIZE\r\n554 die\r\n"]);
+    let report = probe(&scene, &[&talkative], 76);
+    assert_eq!(["ehlo", "session"].map(|stage| status(&report, stage)), ["ok", "violation"]);
+    assert_eq!(report["ehlo"]["extensions"], json!(["SIZE"]));
+    scene.run(&["probe", &talkative]).exits(76).says("session       protocol violation: server");
+
+    // What comes in time counts for nothing if its end does not.
+    let halting = scripted_server(&["220 mx.test\r\n", "250-mx.test\r\n250-SIZE\r\n"]);
+    let report = probe(&scene, &[&halting, "--command-timeout", "100ms"], 75);
+    assert_eq!(
+        ["ehlo", "starttls"].map(|stage| status(&report, stage)),
+        ["inconclusive", "not_reached"]
+    );
+}
+
+/// A server that does not answer QUIT has answered everything else.
+#[test]
+fn quit_is_no_question() {
+    let curt = scripted_server(&["220 mx.test\r\n", "250 mx.test\r\n"]);
+    let report = probe(&Scene::new(), &[&curt, "--command-timeout", "100ms"], 0);
+    assert_eq!((status(&report, "session"), &report["conclusive"]), ("ok", &json!(true)));
+}
+
+/// TLS-01, TLS-27: where TLS is demanded, a certificate that proves nothing is refused, as `send`
+/// would refuse it; but what the server offers is looked at all the same.
+#[test]
+fn an_untrusted_certificate_is_refused_where_tls_is_demanded() {
+    let mut scene = Scene::with_sink(&WITH_TLS);
+    let implicit = Scene::with_sink(&[&WITH_TLS[..], &["--implicit-tls"]].concat());
+    let smtps = format!("smtps://127.0.0.1:{}", implicit.port());
+    let trust = ["--cacert", "{}/ca.pem"];
+    for (server, flags, expected) in [
+        ("{sink}", &["--tls", "require"][..], "refused"),
+        ("{sink}", &["--tls", "may"], "ok"),
+        ("{sink}", &["--tls", "may", "--cacert", "{}/ca.pem", "--tls-name", "other.test"], "ok"),
+        ("{sink}", &["--tls", "require", "-k"], "ok"),
+        ("{sink}", &trust, "ok"),
+        ("{sink}", &["--tls", "require", "--dangerous-any-name"], "refused"),
+        ("{sink}", &["--dangerous-any-name", trust[0], trust[1], "--tls-name", "x.test"], "ok"),
+        ("{sink}", &["--dangerous-any-certificate", "--tls-name", "localhost"], "ok"),
+        (&smtps, &[], "refused"),
+        (&smtps, &["-k"], "ok"),
+    ] {
+        let code = if expected == "ok" { 0 } else { 77 };
+        let report = probe(&scene, &[&[server], flags].concat(), code);
+        assert_eq!(status(&report, "tls"), expected, "{server} {flags:?}: {report:#}");
+        assert_eq!(status(&report, "ehlo_tls"), "ok");
+    }
+    let text = scene.run(&["probe", "{sink}", "--tls", "require"]).exits(77);
+    let text =
+        text.says("refused: not trusted (--cacert FILE trusts its authority, -k trusts any)");
+    assert!(text.stdout.lines().all(|line| line.chars().count() <= 100), "{text:#?}");
+    scene.end_without_mail();
+}
+
+/// TLS-20: a certificate that no handshake can be finished with is the same tomorrow, and the
+/// reason is told although other mail would go in the clear.
+#[test]
+fn an_unusable_certificate_is_refused() {
+    let scene = Scene::new();
+    let starttls: &[&str] = &["220 mx.test\r\n", "250-mx.test\r\n250 STARTTLS\r\n", "220 go\r\n"];
+    let server = server_with_unusable_certificate(starttls);
+    for (flags, code) in [(&[][..], 69), (&["-k"], 69), (&["--tls", "require"], 77)] {
+        let report = probe(&scene, &[&[server.as_str()], flags].concat(), code);
+        let tls = &report["stages"]["tls"];
+        assert_eq!((&tls["status"], &report["conclusive"]), (&json!("refused"), &json!(true)));
+        assert!(tls["text"].as_str().unwrap().starts_with("TLS handshake failed"), "{tls}");
+        assert!(!tls["text"].as_str().unwrap().contains("-k"), "{tls}");
+    }
+}
+
+/// The commonest mistake: a port that begins with TLS, or does not.
+#[test]
+fn the_wrong_kind_of_port_has_a_hint() {
+    let scene = Scene::new();
+    let silent = fake_server("", Then::Wait);
+    let text = scene.run(&["probe", &silent, "--command-timeout", "100ms"]).exits(75);
+    text.says("in time at greeting (smtps:// is for servers that begin with TLS)");
+    let plain = fake_server("220 mx.test\r\n", Then::Wait);
+    let text = scene.run(&["probe", &format!("smtps://{plain}")]).exits(69);
+    text.says("smtp:// for those that do not)");
 }
 
 /// AUTH-09: credentials are tried on a connection of their own, whose server has proven who it is.

@@ -117,3 +117,12 @@ fn a_header_of_the_proxy_protocol_comes_first() {
     }
     assert_eq!(scene.end().0["mails"], 4);
 }
+
+/// Values may hold anything, so that each has a flag of its own.
+#[test]
+fn whom_sessions_are_made_for() {
+    let scene = Scene::with_sink(&["--ehlo", "XCLIENT=NAME LOGIN PORT"]);
+    let attributes = ["--xclient", "LOGIN=ann,bob", "--xclient", "PORT=7"];
+    let finished = scene.run(&[&["send", "{sink}", "{}/m.eml", "-v"][..], &attributes].concat());
+    finished.exits(0).says("-> XCLIENT LOGIN=ann,bob PORT=7");
+}

@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rcgen::KeyPair;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -249,6 +253,60 @@ pub(crate) fn fake_server(greeting: &'static str, then: Then) -> String {
         }
     });
     address
+}
+
+/// A server that begins with the first reply and answers each line with the next one; then it waits
+/// for the client to go.
+pub(crate) fn scripted_server(replies: &'static [&'static str]) -> String {
+    serve(move |stream| follow(stream, replies))
+}
+
+/// The same; behind the replies it begins TLS, with a certificate that no client can read.
+pub(crate) fn server_with_unusable_certificate(replies: &'static [&'static str]) -> String {
+    let provider = rustls::crypto::ring::default_provider();
+    let key = PrivateKeyDer::Pkcs8(KeyPair::generate().unwrap().serialize_der().into());
+    let key = provider.key_provider.load_private_key(key).unwrap();
+    let certificate = b"no certificate".to_vec().into();
+    let resolver = SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key));
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(resolver));
+    let config = Arc::new(config);
+    serve(move |stream| {
+        let mut stream = follow(stream, replies);
+        let mut tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+        // The client objects, which is what it is for.
+        while tls.complete_io(&mut stream).is_ok_and(|octets| octets != (0, 0)) {}
+        stream
+    })
+}
+
+/// Does this on each connection, and then waits for the client to go.
+fn serve(talk: impl Fn(TcpStream) -> TcpStream + Send + Sync + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let talk = Arc::new(talk);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let talk = Arc::clone(&talk);
+            thread::spawn(move || std::io::copy(&mut talk(stream), &mut std::io::sink()));
+        }
+    });
+    address
+}
+
+fn follow(mut stream: TcpStream, replies: &[&str]) -> TcpStream {
+    let mut octet = [0];
+    for (count, reply) in replies.iter().enumerate() {
+        // One by one, so that nothing of what comes next is taken away.
+        while count > 0 && octet != *b"\n" && stream.read(&mut octet).is_ok_and(|read| read > 0) {}
+        octet = [0];
+        // The client may be gone already.
+        let _ = stream.write_all(reply.as_bytes());
+    }
+    stream
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
