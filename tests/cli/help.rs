@@ -34,6 +34,7 @@ fn every_page_fits_and_lists_the_exit_codes() {
         assert!(longest <= 100, "{args:?}: {longest} columns");
         assert!(page.contains("Usage: posthaste"), "{args:?}: {page}");
         assert!(page.contains("Exit codes:\n    0  everything asked for was done"), "{args:?}");
+        assert!(page.contains("refused login, or TLS not as demanded"), "{args:?}");
         for code in [0, 1, 64, 65, 66, 69, 74, 75, 76, 77, 78, 99, 130, 143] {
             assert!(page.contains(&format!("\n  {code:>3}  ")), "{args:?}: {code}");
         }
