@@ -214,7 +214,7 @@ fn quit_is_no_question() {
     assert_eq!((status(&report, "session"), &report["conclusive"]), ("ok", &json!(true)));
 }
 
-/// TLS-01, TLS-27: where TLS is demanded, a certificate that proves nothing is refused, as `send`
+/// TLS-27: where TLS is demanded, a certificate that proves nothing is refused, as `send`
 /// would refuse it; but what the server offers is looked at all the same.
 #[test]
 fn an_untrusted_certificate_is_refused_where_tls_is_demanded() {
