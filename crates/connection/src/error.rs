@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use posthaste_session::Stage;
+use rustls::{CertificateError, OtherError};
 
 use crate::tls::CertificateFault;
 
@@ -117,7 +119,14 @@ impl Error {
             _ => (ErrorKind::Handshake, None),
         };
         let is_cut_off = tls.is_none();
-        let this = Self::new(kind, server).with_peer(peer).with_source(error);
+        let this = Self::new(kind, server).with_peer(peer);
+        // Where the verifier's own words are wrapped, rustls shows them as a program would.
+        let this = match tls {
+            Some(InvalidCertificate(CertificateError::Other(OtherError(words)))) => {
+                this.with_source(Arc::clone(words))
+            }
+            _ => this.with_source(error),
+        };
         Self { fault, is_cut_off, ..this }
     }
 
@@ -201,4 +210,20 @@ impl std::error::Error for Error {
 /// Unix systems.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifiers_words_are_shown_as_they_are() {
+        let words = io::Error::other("it is self-signed");
+        let certificate = CertificateError::Other(OtherError(Arc::new(words)));
+        let error = io::Error::other(rustls::Error::InvalidCertificate(certificate));
+        let error = Error::handshake("mx.example", None, error);
+        assert_eq!(error.kind(), ErrorKind::Certificate);
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.to_string(), "it is self-signed");
+    }
 }
