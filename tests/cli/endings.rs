@@ -45,17 +45,24 @@ fn the_first_signal_lets_mails_finish() {
 
 #[test]
 fn the_second_signal_ends_at_once() {
-    let scene = scene(STUCK);
-    let mut running = scene.start(&SEND);
-    running.wait_for("octets of content");
-    running.signal(Signal::SIGINT);
-    running.wait_for("press again");
-    running.signal(Signal::SIGINT);
-    running.wait().exits(130).says("in doubt");
-    let log = scene.lines("log.jsonl");
-    let count = |state: &str| log.iter().filter(|line| line["state"] == state).count();
-    assert!(count("in_doubt") > 0);
-    assert_eq!(count("in_doubt") + count("deferred"), log.len());
+    // Content is told of a moment before it is written, and on a busy machine the end may come in between.
+    for _ in 0..20 {
+        let scene = scene(STUCK);
+        let mut running = scene.start(&SEND);
+        running.wait_for("octets of content");
+        running.signal(Signal::SIGINT);
+        running.wait_for("press again");
+        running.signal(Signal::SIGINT);
+        let finished = running.wait().exits(130);
+        let log = scene.lines("log.jsonl");
+        let count = |state: &str| log.iter().filter(|line| line["state"] == state).count();
+        assert_eq!(count("in_doubt") + count("deferred"), log.len());
+        if count("in_doubt") > 0 {
+            finished.says("in doubt");
+            return;
+        }
+    }
+    panic!("nothing was ever in doubt");
 }
 
 #[test]
