@@ -8,7 +8,7 @@
 //! 3. calls [`Planner::advance`] when [`Planner::next_deadline`] is reached.
 //!
 //! Connections *pull*: in the moment in which one can take a mail it asks for the next, and gets it
-//! or is told to wait. Everything takes constant time, or logarithmic in the number of timers.
+//! or is told to wait. Everything takes constant time; so do timers, but for an odd few.
 
 mod action;
 mod config;
@@ -37,7 +37,7 @@ use self::connection::Connection;
 use self::job::Job;
 use self::server::Server;
 use self::slots::{Key, Slots};
-use self::timers::Timers;
+use self::timers::{TimerSlot, Timers};
 use crate::time::Time;
 
 /// Decides which mail goes over which connection, and when. See the [module's page](crate::planner).
@@ -50,6 +50,7 @@ pub struct Planner {
     connections: Slots<Connection>,
     timers: Timers<Timer>,
     drain: Option<Time>,
+    drain_timer: TimerSlot,
 }
 
 /// Whom a timer is for.
@@ -72,6 +73,7 @@ impl Planner {
             connections: Slots::new(),
             timers: Timers::new(),
             drain: None,
+            drain_timer: TimerSlot::default(),
         }
     }
 
@@ -87,11 +89,14 @@ impl Planner {
     pub fn advance(&mut self, now: Time, out: &mut Vec<Action>) {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
-                Timer::Drain => self.abort_all(out),
+                Timer::Drain => {
+                    self.drain_timer = TimerSlot::default();
+                    self.abort_all(out);
+                }
                 Timer::Job(key) => self.job_is_due(now, key, out),
                 Timer::Connection(key) => self.idle_is_over(now, key, out),
                 Timer::Server(server) => {
-                    self.server_mut(server).timer = None;
+                    self.server_mut(server).timer = TimerSlot::default();
                     self.balance(now, server, out);
                 }
             }

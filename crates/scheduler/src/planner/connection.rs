@@ -5,6 +5,7 @@ use posthaste_session::Pipelining;
 use super::action::{Action, ConnectionId, GiveUp, JobId, Pull, Record, ServerId};
 use super::job::{Blame, State};
 use super::slots::{End, Key, Linked, Links, List};
+use super::timers::TimerSlot;
 use super::{Planner, Timer};
 use crate::failure::{Charge, Closed, Part};
 use crate::time::Time;
@@ -23,7 +24,7 @@ pub(super) struct Connection {
     pub(super) answered: bool,
     /// The mail under which it may have ended.
     interrupted: Option<(JobId, Part)>,
-    timer: Option<Time>,
+    timer: TimerSlot,
     links: Links,
 }
 
@@ -139,7 +140,7 @@ impl Planner {
     /// The timer of a connection fired: it had nothing to do for too long.
     pub(super) fn idle_is_over(&mut self, now: Time, key: Key, out: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.timer = None;
+        connection.timer = TimerSlot::default();
         let server = connection.server;
         if connection.phase == Phase::Waiting {
             self.set_phase(key, Phase::Closing);
@@ -161,7 +162,9 @@ impl Planner {
         let Some(found) = self.connections.get(key) else { return };
         let (server, was) = (found.server, found.phase);
         self.set_phase(key, Phase::Closing);
-        while let Some(job) = self.connections.get(key).and_then(|found| found.in_flight.head()) {
+        while let Some(found) = self.connections.get(key)
+            && let Some(job) = found.in_flight.head(&self.jobs)
+        {
             self.give_up(job, GiveUp::Unreported, out);
         }
         let Some(gone) = self.connections.remove(key) else { return };
@@ -198,7 +201,7 @@ impl Planner {
             started: 0,
             answered: false,
             interrupted: None,
-            timer: None,
+            timer: TimerSlot::default(),
             links: Links::default(),
         }));
         out.push(Action::Open { server, connection, pipelining, bdat });

@@ -13,7 +13,7 @@ impl Planner {
     /// connections are aborted. Called again, the earlier deadline counts.
     pub fn drain(&mut self, now: Time, deadline: Time, out: &mut Vec<Action>) {
         let deadline = self.drain.map_or(deadline, |earlier| earlier.min(deadline));
-        self.timers.set(&mut self.drain, Some(deadline), Timer::Drain);
+        self.timers.set(&mut self.drain_timer, Some(deadline), Timer::Drain);
         self.drain = Some(deadline);
 
         let idle = |state| state == State::Ready || state == State::Apart;

@@ -8,6 +8,7 @@ use super::action::{
 };
 use super::config::Fault;
 use super::slots::{End, Key, Linked, Links};
+use super::timers::TimerSlot;
 use super::{Planner, Timer};
 use crate::failure::{Charge, Part};
 use crate::time::Time;
@@ -22,7 +23,7 @@ pub(super) struct Job {
     /// Connections that ended within its transaction: in its envelope, in its content.
     interruptions: [u8; 2],
     cancelled: bool,
-    timer: Option<Time>,
+    timer: TimerSlot,
     links: Links,
 }
 
@@ -70,7 +71,7 @@ impl Planner {
             attempts: 0,
             interruptions: [0; 2],
             cancelled: false,
-            timer: None,
+            timer: TimerSlot::default(),
             links: Links::default(),
         });
         self.enqueue(now, key, End::Tail, out);
@@ -254,7 +255,7 @@ impl Planner {
     /// The timer of a job fired: it is due, or its time is over.
     pub(super) fn job_is_due(&mut self, now: Time, key: Key, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(key) else { return };
-        job.timer = None;
+        job.timer = TimerSlot::default();
         let (server, state) = (job.server, job.state);
         match state {
             State::Ready => self.give_up(key, GiveUp::Expired, out),
@@ -265,7 +266,7 @@ impl Planner {
     }
 
     pub(super) fn give_up_queue(&mut self, server: ServerId, cause: GiveUp, out: &mut Vec<Action>) {
-        while let Some(key) = self.server(server).ready.head() {
+        while let Some(key) = self.server(server).ready.head(&self.jobs) {
             self.give_up(key, cause, out);
         }
     }

@@ -7,6 +7,7 @@ use super::config::ServerLimits;
 use super::gate::{Breaker, Ceiling, Gate};
 use super::pipelining::Memory;
 use super::slots::List;
+use super::timers::TimerSlot;
 use crate::time::Time;
 
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct Server {
     pub(super) deferred_in_row: u32,
     /// Breaches of the protocol since the last that counted as a failure.
     pub(super) violations: u32,
-    pub(super) timer: Option<Time>,
+    pub(super) timer: TimerSlot,
 }
 
 /// How many connections are in which state.
@@ -94,7 +95,7 @@ impl Server {
             pulled: Time::EPOCH,
             deferred_in_row: 0,
             violations: 0,
-            timer: None,
+            timer: TimerSlot::default(),
         }
     }
 

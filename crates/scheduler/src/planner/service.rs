@@ -36,7 +36,7 @@ impl Planner {
     /// Wakes as many connections as there are jobs that nobody will ask for.
     fn wake(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
         while self.server(id).lacks_pulls() && now >= self.server(id).sending.until {
-            let Some(key) = self.server(id).waiting.head() else { return };
+            let Some(key) = self.server(id).waiting.head(&self.connections) else { return };
             self.set_phase(key, Phase::Coming);
             out.push(Action::Wake { connection: ConnectionId(key) });
         }

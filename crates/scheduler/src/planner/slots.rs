@@ -1,6 +1,6 @@
 //! Storage with identities that are never mistaken for each other, and lists threaded through it.
 
-use slab::Slab;
+use std::num::NonZeroU32;
 
 /// Names a value in [`Slots`]: where it is, and which of those that were there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,64 +9,113 @@ pub(super) struct Key {
     pub(super) generation: u32,
 }
 
-/// A slab whose keys stay invalid after removal: an answer that comes late finds nothing, instead
+/// Where something is in a vector; `Option<Index>` is as small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Index(NonZeroU32);
+
+impl Index {
+    pub(super) fn new(index: usize) -> Self {
+        let number = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("4 billion values do not fit into memory"))
+    }
+
+    pub(super) fn get(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+/// Values whose keys stay invalid after removal: an answer that comes late finds nothing, instead
 /// of whatever took the place. A generation comes back after 2³² insertions.
 #[derive(Debug)]
 pub(super) struct Slots<T> {
-    slab: Slab<(u32, T)>,
+    slots: Vec<Slot<T>>,
+    /// The first of those that are vacant.
+    vacant: Option<Index>,
     next_generation: u32,
+    len: usize,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    /// The next that is vacant, if this one is.
+    next: Option<Index>,
+    value: Option<T>,
 }
 
 impl<T> Slots<T> {
     pub(super) fn new() -> Self {
-        Self { slab: Slab::new(), next_generation: 0 }
+        Self { slots: Vec::new(), vacant: None, next_generation: 0, len: 0 }
     }
 
     pub(super) fn insert(&mut self, value: T) -> Key {
         let generation = self.next_generation;
         self.next_generation = generation.wrapping_add(1);
-        let index = self.slab.insert((generation, value));
-        let index = u32::try_from(index).expect("4 billion values do not fit into memory");
-        Key { index, generation }
+        self.len += 1;
+        let slot = Slot { generation, next: None, value: Some(value) };
+        let index = match self.vacant {
+            Some(index) => {
+                self.vacant = std::mem::replace(&mut self.slots[index.get()], slot).next;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                Index::new(self.slots.len() - 1)
+            }
+        };
+        Key { index: index.get() as u32, generation }
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
-        self.get(key)?;
-        self.slab.try_remove(key.index as usize).map(|(_, value)| value)
+        let slot = self.slots.get_mut(key.index as usize)?;
+        if slot.generation != key.generation {
+            return None;
+        }
+        let value = slot.value.take()?;
+        slot.next = self.vacant.replace(Index::new(key.index as usize));
+        self.len -= 1;
+        Some(value)
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&T> {
-        let (generation, value) = self.slab.get(key.index as usize)?;
-        (*generation == key.generation).then_some(value)
+        let slot = self.slots.get(key.index as usize)?;
+        slot.value.as_ref().filter(|_| slot.generation == key.generation)
     }
 
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        let (generation, value) = self.slab.get_mut(key.index as usize)?;
-        (*generation == key.generation).then_some(value)
+        let slot = self.slots.get_mut(key.index as usize)?;
+        slot.value.as_mut().filter(|_| slot.generation == key.generation)
+    }
+
+    /// All values, by index.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
+        (0..).zip(&self.slots).filter_map(|(index, slot)| {
+            let key = Key { index, generation: slot.generation };
+            slot.value.as_ref().map(|value| (key, value))
+        })
     }
 
     /// All keys, by index.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
-        let key = |(index, &(generation, _)): (usize, &(u32, T))| {
-            u32::try_from(index).ok().map(|index| Key { index, generation })
-        };
-        self.slab.iter().filter_map(key)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.keys().filter_map(|key| Some((key, self.get(key)?)))
+        self.iter().map(|(key, _)| key)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slab.len()
+        self.len
+    }
+
+    fn at(&mut self, index: Index) -> Option<&mut T> {
+        self.slots.get_mut(index.get())?.value.as_mut()
     }
 }
 
 /// The neighbours of a value that is on a [`List`].
+///
+/// They need no generation: what is on a list is taken off before it is removed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Links {
-    before: Option<Key>,
-    after: Option<Key>,
+    before: Option<Index>,
+    after: Option<Index>,
 }
 
 /// A value that can be on one [`List`] at a time.
@@ -85,8 +134,8 @@ pub(super) enum End {
 /// value out of the middle. Whoever owns the list knows which values are on it.
 #[derive(Debug, Default)]
 pub(super) struct List {
-    head: Option<Key>,
-    tail: Option<Key>,
+    head: Option<Index>,
+    tail: Option<Index>,
     len: u32,
 }
 
@@ -99,8 +148,10 @@ impl List {
         self.len == 0
     }
 
-    pub(super) fn head(&self) -> Option<Key> {
-        self.head
+    pub(super) fn head<T>(&self, slots: &Slots<T>) -> Option<Key> {
+        let index = self.head?.get();
+        let generation = slots.slots.get(index)?.generation;
+        Some(Key { index: index as u32, generation })
     }
 
     /// Puts a value on the list; it must be on none.
@@ -111,13 +162,14 @@ impl List {
         };
         let Some(value) = slots.get_mut(key) else { return };
         *value.links() = links;
-        match links.before.and_then(|before| slots.get_mut(before)) {
-            Some(before) => before.links().after = Some(key),
-            None => self.head = Some(key),
+        let index = Some(Index::new(key.index as usize));
+        match links.before.and_then(|before| slots.at(before)) {
+            Some(before) => before.links().after = index,
+            None => self.head = index,
         }
-        match links.after.and_then(|after| slots.get_mut(after)) {
-            Some(after) => after.links().before = Some(key),
-            None => self.tail = Some(key),
+        match links.after.and_then(|after| slots.at(after)) {
+            Some(after) => after.links().before = index,
+            None => self.tail = index,
         }
         self.len += 1;
     }
@@ -126,11 +178,11 @@ impl List {
     pub(super) fn remove<T: Linked>(&mut self, key: Key, slots: &mut Slots<T>) {
         let Some(value) = slots.get_mut(key) else { return };
         let links = std::mem::take(value.links());
-        match links.before.and_then(|before| slots.get_mut(before)) {
+        match links.before.and_then(|before| slots.at(before)) {
             Some(before) => before.links().after = links.after,
             None => self.head = links.after,
         }
-        match links.after.and_then(|after| slots.get_mut(after)) {
+        match links.after.and_then(|after| slots.at(after)) {
             Some(after) => after.links().before = links.before,
             None => self.tail = links.before,
         }
@@ -138,7 +190,7 @@ impl List {
     }
 
     pub(super) fn pop<T: Linked>(&mut self, slots: &mut Slots<T>) -> Option<Key> {
-        let key = self.head?;
+        let key = self.head(slots)?;
         self.remove(key, slots);
         Some(key)
     }
@@ -157,6 +209,11 @@ mod tests {
         fn links(&mut self) -> &mut Links {
             &mut self.0
         }
+    }
+
+    #[test]
+    fn lists_are_small() {
+        assert_eq!((size_of::<Links>(), size_of::<List>()), (8, 12));
     }
 
     #[test]
@@ -202,8 +259,10 @@ mod tests {
                 _ => {}
             }
             assert_eq!(list.len() as usize, model.len());
-            assert_eq!(list.head(), model.front().copied());
-            assert_eq!(list.tail, model.back().copied());
+            assert_eq!(slots.len(), model.len());
+            assert_eq!(list.head(&slots), model.front().copied());
+            let tail = list.tail.map(|index| index.get() as u32);
+            assert_eq!(tail, model.back().map(|key| key.index));
         }
     }
 }

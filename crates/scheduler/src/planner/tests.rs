@@ -208,7 +208,7 @@ impl Planner {
             // A job that can be sent has somebody who will ask for it, or a time to look again.
             let waits_idly =
                 |it: &Connection| it.phase == Phase::Waiting && it.in_flight.is_empty();
-            let somebody = connections().any(|(_, it)| !waits_idly(it)) || server.timer.is_some();
+            let somebody = connections().any(|(_, it)| !waits_idly(it)) || server.timer.is_armed();
             assert!(ready == 0 || somebody, "jobs are stuck: {server:#?}");
         }
         for (key, connection) in self.connections.iter() {
