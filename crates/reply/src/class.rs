@@ -8,6 +8,7 @@
 
 mod rules;
 mod table;
+mod wait;
 mod words;
 
 use std::fmt;
@@ -239,7 +240,8 @@ pub struct Classification {
     pub class: Class,
     /// What it is about.
     pub scope: Scope,
-    /// How long to wait before the same is tried again, where the server is known to want that.
+    /// How long to wait before the same is tried again: what the reply states in words (`try again
+    /// in 5 minutes`), from a second to four hours; else what its server is known to want.
     pub wait: Option<Duration>,
 }
 

@@ -1,5 +1,7 @@
 //! What replies mean: the labelled corpus, and a table of facts from other sources.
 
+use std::time::Duration;
+
 use SaidTo::{Auth, Connecting, Content, Data, Hello, Mail, Quit, Rcpt, Reset, StartTls};
 use Scope::{Account, Connection, Connections, Host, Recipient, Sender, Source, Transaction};
 use posthaste_reply::{Class, Classification, Reply, SaidTo, Scope, classify};
@@ -421,6 +423,42 @@ fn addresses_are_not_the_servers_words() {
     check(Rcpt, "450 <4.3.2@x>: rejected", Class::Greylisted, Recipient);
     check(Rcpt, "550 5.1.1 <u@b.test>: inactive", Class::MailboxDisabled, Recipient);
     check(Rcpt, "550 5.1.1 mailbox full", Class::MailboxFull, Recipient);
+}
+
+/// Row 17: a wait that is said wins over the one that such servers are known to want, wherever there
+/// is something to wait for.
+#[test]
+fn waits_said_in_words() {
+    for (said_to, lines, class, seconds) in [
+        (Rcpt, "450 4.2.0 <u@b.test>: Greylisted for 90 seconds", Class::Greylisted, Some(90)),
+        (Rcpt, "450 4.2.0 <u@b.test>: Greylisted", Class::Greylisted, Some(300)),
+        (Rcpt, "451 4.7.1 please come back in 00:04:59", Class::Greylisted, Some(299)),
+        (Rcpt, "450 4.7.1 Try again in 9 hours", Class::Greylisted, None),
+        (Rcpt, "450 4.2.0 Greylisted, try again in 9 hours", Class::Greylisted, Some(300)),
+        (Mail, "450 4.7.1 Rate limit exceeded, retry in 2 seconds", Class::Throttled, Some(2)),
+        (
+            Mail,
+            "421-4.7.28 unusual rate of\r\n421 4.7.28 mail, retry in 5 m",
+            Class::Throttled,
+            Some(300),
+        ),
+        (Connecting, "421 Too many connections, please wait 30s", Class::Throttled, Some(30)),
+        (Mail, "451 4.3.0 Local error, try again after 1 hour", Class::LocalError, Some(3600)),
+        // For good by the digit, for now by the words.
+        (Mail, "550 temporarily blocked, try again in 45 minutes", Class::Throttled, Some(2700)),
+        (Auth, "535 5.7.8 internal error, try again in 2 minutes", Class::AuthTemp, Some(120)),
+        (Content, "554 Temporary failure, try again in 2 minutes", Class::LocalError, Some(120)),
+        // There is nothing to wait for.
+        (Rcpt, "550 5.1.1 User unknown, try again in 5 minutes", Class::NoSuchUser, None),
+        // RX-07: nor is there in an address, or in another server's words.
+        (Rcpt, "450 <\"try again in 5 minutes\"@b.test>: no", Class::Greylisted, None),
+        (Rcpt, "450 4.3.0 mx said: try again in 5 minutes", Class::LocalError, None),
+        (Rcpt, "250 try again in 5 minutes", Class::Ok, None),
+    ] {
+        let found = classified(said_to, lines);
+        let expected = (class, seconds.map(Duration::from_secs));
+        assert_eq!((found.class, found.wait), expected, "{lines}");
+    }
 }
 
 /// Servers write as they like.

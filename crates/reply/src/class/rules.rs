@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::table::RULES;
 use super::words::Words;
-use super::{Class, Classification, SaidTo, Scope};
-use crate::code::ReplyCode;
+use super::{Class, Classification, SaidTo, Scope, wait};
+use crate::code::{ReplyCode, Severity};
 use crate::enhanced::EnhancedStatusCode;
 use crate::reply::Reply;
 
@@ -86,21 +86,26 @@ impl Rule {
 
 /// What a negative reply means.
 pub(super) fn negative(reply: Reply<'_>, said_to: SaidTo) -> Classification {
+    let words = Words::of(reply);
     // The table's last rules match any negative code.
-    let (class, scope, wait) = match deciding(reply, said_to) {
+    let (class, scope, wait) = match deciding(reply, &words, said_to) {
         Some((rule, _)) => (rule.class, rule.scope, rule.wait),
         None => (Class::LocalError, None, None),
     };
+    // `User unknown, try again in 5 minutes` is for good all the same.
+    let passes = wait.is_some()
+        || reply.code().severity() == Severity::TransientNegative
+        || matches!(class, Class::Throttled | Class::Greylisted | Class::AuthTemp);
+    let wait = passes.then(|| wait::stated(&words)).flatten().or(wait);
     Classification { class, scope: scope.unwrap_or_else(|| said_to.scope()), wait }
 }
 
-/// The first rule that matches.
-fn deciding(reply: Reply<'_>, said_to: SaidTo) -> Option<&'static Prepared> {
+/// The first rule that matches a reply with these words.
+fn deciding(reply: Reply<'_>, words: &Words, said_to: SaidTo) -> Option<&'static Prepared> {
     let code = reply.code();
-    let words = Words::of(reply);
     let status = reply.enhanced().or_else(|| words.status_code(code));
     let status = status.filter(|status| status.agrees_with(code));
-    let found = INDEX.find(&words);
+    let found = INDEX.find(words);
     INDEX.rules.iter().find(|(rule, words)| {
         rule.matches(said_to, code, status)
             && words.iter().all(|any| found.get(any.clone()).is_some_and(|it| it.contains(&true)))
@@ -213,7 +218,8 @@ mod tests {
                     .map(|(subject, detail, _)| format!("{}.{subject}.{detail} ", code / 100));
                 let raw = format!("{code} {}{words}\r\n", status.unwrap_or_default());
                 let reply = Reply::parse(raw.as_bytes()).unwrap();
-                deciding(reply, said_to).is_some_and(|(rule, _)| std::ptr::eq(*rule, &RULES[place]))
+                deciding(reply, &Words::of(reply), said_to)
+                    .is_some_and(|(rule, _)| std::ptr::eq(*rule, &RULES[place]))
             };
             let codes = (400..600).filter(|code| {
                 let fits = |pattern: &u16| [*code, code / 10, code / 100].contains(pattern);
