@@ -44,7 +44,7 @@ fn stages_and_words_decide_what_is_done() {
         ("final", "552", "too_large", "mail", "fail"),
         ("rcpt", "450 4.2.0 Greylisted", "greylisted", "recipient", "greylist"),
         ("rcpt", "450 4.2.1 busy", "throttled", "recipient", "retry"),
-        ("mail", "421 too many messages in this session", "throttled", "connection", "reconnect"),
+        ("mail", "421 too many messages in this session", "throttled", "session", "reconnect"),
         ("mail", "451 4.4.2 Timeout - closing connection", "timeout", "connection", "reconnect"),
         ("greeting", "554 too many connections", "throttled", "connections", "limit_connections"),
         ("greeting", "554 5.7.1 listed at dnsbl.test", "policy_spam", "source", "hold_server"),

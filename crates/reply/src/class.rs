@@ -152,6 +152,8 @@ impl fmt::Display for Class {
 pub enum Scope {
     /// This connection; another one may do at once.
     Connection,
+    /// The number of mails over one connection; the next connection has its own.
+    Session,
     /// The number of connections from here to this server.
     Connections,
     /// The server, whoever asks.
@@ -175,6 +177,7 @@ impl Scope {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Connection => "connection",
+            Self::Session => "session",
             Self::Connections => "connections",
             Self::Host => "host",
             Self::Source => "source",

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use SaidTo::{Auth, Connecting, Content, Data, Hello, Mail, Quit, Rcpt, Reset, StartTls};
-use Scope::{Account, Connection, Connections, Host, Recipient, Sender, Source, Transaction};
+use Scope::{
+    Account, Connection, Connections, Host, Recipient, Sender, Session, Source, Transaction,
+};
 use posthaste_reply::{Class, Classification, Reply, SaidTo, Scope, classify};
 use serde_json::Value;
 
@@ -204,7 +206,7 @@ fn throttles_are_told_by_their_words() {
         (Mail, "450 4.7.1 Error: too much mail from 192.0.2.7", Source),
         (Mail, "421 Too many messages from your address, closing connection", Source),
         (Rcpt, "451 4.5.3 Too many connections", Connections),
-        (Rcpt, "452 4.5.3 Too many messages in this session", Connection),
+        (Rcpt, "452 4.5.3 Too many messages in this session", Session),
         (Rcpt, "450 4.7.1 Error: too many recipients from 192.0.2.7", Source),
         (Mail, "452 4.4.5 Messages per second limit", Account),
         (Content, "554 5.2.0 STOREDRV; RecipientRateLimit", Account),
@@ -315,10 +317,10 @@ fn connections_have_their_share_of_mails() {
         "421 Max message per connection reached, closing transmission channel",
         "452 4.5.0 exceeded maximum number of messages per connection",
         "451 4.7.0 Too many messages in this session",
-        "421 4.7.0 mx.example.org Error: too many errors",
     ] {
-        check(Mail, lines, Class::Throttled, Connection);
+        check(Mail, lines, Class::Throttled, Session);
     }
+    check(Mail, "421 4.7.0 mx.example.org Error: too many errors", Class::Throttled, Connection);
 }
 
 /// Q64.

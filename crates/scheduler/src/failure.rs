@@ -5,6 +5,7 @@
 //! the *server* (left alone for a while or not). All functions are pure and their matches complete.
 
 mod consequence;
+mod lesson;
 
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use posthaste_session::reply::{Class, ReplyBuf, ReplyCode, Scope};
 use posthaste_session::{CloseReason, NotSent, Objection, Outcome, Refusal, Stage, Violation};
 
 pub use self::consequence::{Consequence, Reading, read};
+pub use self::lesson::{
+    Lesson, MAX_PAUSE, SLOWED, close_lesson, close_pause, connect_lesson, is_session_cap,
+};
 use crate::planner::Answer;
 
 /// What one recipient's outcome means for this recipient.
@@ -72,6 +76,11 @@ pub struct Judgement {
     pub answer: Answer,
     /// How long the server would like the recipient to wait, if there is another attempt.
     pub asked: Duration,
+    /// How long the server would like to be left alone by whoever shares what it complains of, at
+    /// most [`MAX_PAUSE`]; zero if it complains of this mail, or names no time.
+    pub pause: Duration,
+    /// What it teaches about the server.
+    pub lesson: Lesson,
 }
 
 /// What a recipient's outcome means.
@@ -91,12 +100,14 @@ pub fn judge(outcome: &Outcome) -> Judgement {
             (Verdict::Again(charge), Answer::Nothing)
         }
     };
-    Judgement { verdict, answer, asked: Duration::ZERO }
+    let (asked, pause) = (Duration::ZERO, Duration::ZERO);
+    Judgement { verdict, answer, asked, pause, lesson: Lesson::Nothing }
 }
 
 fn refused(refusal: &Refusal) -> Judgement {
     let Refusal { stage, reply } = refusal;
-    let Reading { class, scope, consequence, wait } = read(*stage, reply.as_reply());
+    let reading = read(*stage, reply.as_reply());
+    let Reading { class, scope, consequence, wait } = reading;
     let at_mail = *stage == Stage::Mail;
     let is_mails_own = is_mails_own(class, scope);
     let interrupted = Verdict::Again(Charge::Interrupted(part(*stage)));
@@ -128,7 +139,13 @@ fn refused(refusal: &Refusal) -> Judgement {
         | Consequence::HoldAccount
         | Consequence::HoldServer => (Verdict::Failed, Answer::Refused),
     };
-    Judgement { verdict, answer, asked: wait.unwrap_or_default() }
+    Judgement {
+        verdict,
+        answer,
+        asked: wait.unwrap_or_default(),
+        pause: lesson::pause(&reading),
+        lesson: lesson::lesson(*stage, reply.as_reply(), &reading),
+    }
 }
 
 /// Whether a reply is about this mail, so that others may hear something else. What names no reason
@@ -138,9 +155,12 @@ fn is_mails_own(class: Class, scope: Scope) -> bool {
         Scope::Sender | Scope::Recipient | Scope::Transaction | Scope::Mail => {
             class != Class::LocalError
         }
-        Scope::Connection | Scope::Connections | Scope::Host | Scope::Source | Scope::Account => {
-            false
-        }
+        Scope::Connection
+        | Scope::Session
+        | Scope::Connections
+        | Scope::Host
+        | Scope::Source
+        | Scope::Account => false,
     }
 }
 

@@ -12,7 +12,9 @@ use Class::{
     Timeout, TlsFailed, TlsRequired, TooLarge, TooManyRecipients, Virus,
 };
 use SaidTo::{Auth, Connecting, Content, Data, Hello, Mail, Rcpt, StartTls};
-use Scope::{Account, Connection, Connections, Host, Recipient, Sender, Source, Transaction};
+use Scope::{
+    Account, Connection, Connections, Host, Recipient, Sender, Session, Source, Transaction,
+};
 
 use super::rules::{Rule, said};
 use super::{Class, SaidTo, Scope};
@@ -63,7 +65,7 @@ pub(super) static RULES: &[Rule] = &[
           maximum number of messages|message count|messages per|mails per|message per",
           "this connection|this session|per connection|per session|per smtp|one connection|\
           one session|messages in connection|message count"])
-        .is(Throttled).of(Connection),
+        .is(Throttled).of(Session),
     said(&[], &["too many errors|too many protocol errors|too many bad commands|too many syntax|\
           too many unrecognized|too many nonmail|too many invalid|too many unknown"])
         .is(Throttled).of(Connection),

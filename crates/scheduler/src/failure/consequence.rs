@@ -127,7 +127,7 @@ fn about_mail(stage: Stage, severity: Severity, found: Classification) -> Conseq
         (Severity::Positive, ..) if stage == Stage::Final => Deliver,
         (Severity::Positive, ..) => Proceed,
         (Severity::Closing, Class::Throttled, Scope::Connections) => LimitConnections,
-        (_, Class::Throttled, Scope::Connection) => Reconnect,
+        (_, Class::Throttled, Scope::Connection | Scope::Session) => Reconnect,
         (
             _,
             Class::Throttled,
