@@ -66,7 +66,7 @@ pub(crate) struct SinkArgs {
     /// Add a round trip of latency, as on a long link
     #[arg(long, value_name = "TIME")]
     rtt: Option<String>,
-    /// Mails over time; MAIL beyond it is answered 452
+    /// Mails over time; MAIL beyond it is answered 450
     #[arg(long, value_name = "N/s")]
     capacity: Option<String>,
     /// Connections open at once; one more is greeted 421

@@ -126,9 +126,11 @@ pub struct Limits {
     pub max_rcpts: Option<usize>,
     /// Octets of one mail's content, offered as SIZE; more get `552 5.3.4`.
     pub max_size: u64,
-    /// How long a pair of reverse-path and recipient gets `450 4.7.1` from when it first came.
+    /// How long a pair of reverse-path and recipient gets `450 4.7.1` from when it first came. The
+    /// text says how many seconds are left.
     pub greylist: Option<Duration>,
-    /// Mails over time; MAIL beyond it gets `452 4.3.1`.
+    /// Mails over time; MAIL beyond it gets `450 4.7.1`. A fifth of a second's worth may come at
+    /// once.
     pub capacity: Option<Rate>,
 }
 

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::config::Limits;
 use crate::driver::{self, Stop, Surroundings};
 use crate::link;
 use crate::mail::Mail;
@@ -21,7 +22,7 @@ use crate::options::{Endpoint, SinkOptions};
 use crate::proxy_protocol::{self, ProxyHeader};
 use crate::server::Server;
 use crate::session::{Close, Session};
-use crate::socket::{Listener, Stream};
+use crate::socket::{Held, Listener, Stream};
 use crate::stats::{Stats, Violation};
 use crate::tls::Tls;
 
@@ -47,9 +48,19 @@ use crate::tls::Tls;
 pub struct Sink {
     endpoint: Endpoint,
     shared: Arc<Shared>,
-    stop: watch::Sender<Stop>,
-    acceptor: JoinHandle<()>,
+    service: Mutex<Service>,
     ca_pem: Option<String>,
+}
+
+/// Whether a sink listens.
+#[derive(Debug)]
+enum Service {
+    Up {
+        stop: watch::Sender<Stop>,
+        acceptor: JoinHandle<()>,
+    },
+    /// With the address that it had, if that can be held.
+    Suspended(Option<Held>),
 }
 
 struct Shared {
@@ -85,12 +96,10 @@ impl Sink {
             progress: Notify::new(),
         };
         let shared = Arc::new(Shared { server, surroundings, round_trip: rtt });
-        let (stop, stopped) = watch::channel(Stop::Not);
         Ok(Self {
             endpoint: listener.endpoint()?,
-            acceptor: tokio::spawn(accept(listener, Arc::clone(&shared), stopped)),
+            service: Mutex::new(Service::start(listener, &shared)),
             shared,
-            stop,
             ca_pem: tls.and_then(|tls| tls.ca_pem),
         })
     }
@@ -158,6 +167,69 @@ impl Sink {
         }
     }
 
+    /// Other limits from now on, as [`Server::set_limits`].
+    ///
+    /// ```
+    /// # async fn shrink(sink: &posthaste_sink::Sink) {
+    /// use posthaste_sink::Limits;
+    ///
+    /// sink.set_limits(Limits { max_conns: Some(2), ..Limits::default() });
+    /// # }
+    /// ```
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.server.set_limits(limits);
+    }
+
+    /// Begins an outage: each connection was reset, and connecting is refused, when this returns.
+    /// Mails, counters and what the limits remember stay.
+    ///
+    /// # Cancel safety
+    ///
+    /// The outage begins all the same if the future is dropped.
+    pub async fn suspend(&self) {
+        self.suspend_service(&mut *self.service.lock().await).await;
+    }
+
+    /// Ends an outage: the sink listens again where it did.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be had again. The sink stays suspended.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped the sink stays suspended.
+    pub async fn resume(&self) -> io::Result<()> {
+        let mut service = self.service.lock().await;
+        if service.is_up() {
+            return Ok(());
+        }
+        self.suspend_service(&mut service).await;
+        let held = match &mut *service {
+            Service::Suspended(held) => held.take(),
+            Service::Up { .. } => None,
+        };
+        let listener = match held {
+            Some(held) => held.listen()?,
+            None => Listener::bind(&self.endpoint)?,
+        };
+        *service = Service::start(listener, &self.shared);
+        Ok(())
+    }
+
+    async fn suspend_service(&self, service: &mut Service) {
+        let Service::Up { stop, acceptor } = service else { return };
+        stop.send_replace(Stop::AtOnce);
+        // A panic in the task is a bug that has shown itself already.
+        let _ = acceptor.await;
+        let held = match &self.endpoint {
+            Endpoint::Tcp(address) => Held::bind(*address).ok(),
+            Endpoint::Unix(_) => None,
+        };
+        *service = Service::Suspended(held);
+        self.shared.surroundings.progress.notify_waiters();
+    }
+
     /// Stops listening, tells the clients (421), and waits until all connections are closed. The
     /// statistics are final then.
     ///
@@ -174,10 +246,27 @@ impl Sink {
     }
 
     async fn stop(self, stop: Stop) -> Stats {
-        self.stop.send_replace(stop);
-        // A panic in the task is a bug that has shown itself already.
-        let _ = self.acceptor.await;
+        if let Service::Up { stop: sender, acceptor } = self.service.into_inner() {
+            sender.send_replace(stop);
+            // A panic in the task is a bug that has shown itself already.
+            let _ = acceptor.await;
+        }
         self.shared.server.stats()
+    }
+}
+
+impl Service {
+    fn start(listener: Listener, shared: &Arc<Shared>) -> Self {
+        let (stop, stopped) = watch::channel(Stop::Not);
+        let acceptor = tokio::spawn(accept(listener, Arc::clone(shared), stopped));
+        Self::Up { stop, acceptor }
+    }
+
+    fn is_up(&self) -> bool {
+        match self {
+            Self::Up { stop, .. } => *stop.borrow() == Stop::Not,
+            Self::Suspended(_) => false,
+        }
     }
 }
 

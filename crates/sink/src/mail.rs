@@ -1,5 +1,7 @@
 //! A mail as a session receives it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::proxy_protocol::ProxyHeader;
@@ -20,6 +22,8 @@ pub struct Mail {
     pub recipient_parameters: Vec<String>,
     /// Whom the client speaks for.
     pub on_behalf_of: OnBehalfOf,
+    /// When the input came that ended the content, from the start of the sink on.
+    pub received: Duration,
     /// The content, without transparency.
     pub content: Bytes,
 }

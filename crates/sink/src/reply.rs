@@ -1,6 +1,7 @@
 //! The replies a session gives.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A reply of one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub(crate) struct Reply<'a> {
     /// The enhanced status code (RFC 3463), empty where a reply has none.
     pub(crate) enhanced: &'static str,
     pub(crate) text: &'a str,
+    /// What the text ends with, where it says when to come again.
+    pub(crate) seconds: Option<u64>,
 }
 
 /// Whether replies carry enhanced status codes (RFC 2034).
@@ -49,7 +52,13 @@ impl fmt::Display for Code {
 
 impl<'a> Reply<'a> {
     pub(crate) const fn new(code: u16, enhanced: &'static str, text: &'a str) -> Self {
-        Self { code: Code(code), enhanced, text }
+        Self { code: Code(code), enhanced, text, seconds: None }
+    }
+
+    /// The same with a time behind its text, rounded up: who comes then is not too early.
+    pub(crate) fn within(self, time: Duration) -> Self {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        Self { seconds: Some(seconds), ..self }
     }
 
     /// Appends the reply, CRLF included.
@@ -64,6 +73,9 @@ impl<'a> Reply<'a> {
             out.push(b' ');
         }
         out.extend_from_slice(self.text.as_bytes());
+        if let Some(seconds) = self.seconds {
+            out.extend_from_slice(format!(" {seconds} seconds").as_bytes());
+        }
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -135,9 +147,9 @@ pub(crate) const TOO_MANY_CONNECTIONS: Reply<'_> =
 pub(crate) const TOO_MANY_MAILS: Reply<'_> =
     Reply::new(421, "4.7.0", "Too many messages in this connection");
 pub(crate) const GREYLISTED: Reply<'_> =
-    Reply::new(450, "4.7.1", "Recipient address rejected: Greylisted, please try again later");
-pub(crate) const NO_RESOURCES: Reply<'_> =
-    Reply::new(452, "4.3.1", "Insufficient system resources");
+    Reply::new(450, "4.7.1", "Recipient address rejected: Greylisted, please try again in");
+pub(crate) const TOO_FAST: Reply<'_> =
+    Reply::new(450, "4.7.1", "Error: rate limit exceeded, slow down");
 pub(crate) const NO_STORAGE: Reply<'_> = Reply::new(452, "4.3.1", "Insufficient system storage");
 pub(crate) const TOO_MANY_RECIPIENTS: Reply<'_> =
     Reply::new(452, "4.5.3", "Error: too many recipients");
@@ -191,6 +203,16 @@ mod tests {
         SEND_CONTENT.write(Enhanced::Shown, &mut out);
         let expected = "250 2.0.0 Ok\r\n250 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
+    }
+
+    #[test]
+    fn a_time_is_rounded_up() {
+        for (millis, expected) in [(0, 0), (1, 1), (1000, 1), (1001, 2), (59_999, 60)] {
+            let mut out = Vec::new();
+            GREYLISTED.within(Duration::from_millis(millis)).write(Enhanced::Hidden, &mut out);
+            let end = format!("please try again in {expected} seconds\r\n");
+            assert!(out.ends_with(end.as_bytes()), "{}", out.escape_ascii());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Protocol};
+use crate::config::{Config, Limits, Protocol};
 use crate::fault::engine::Faults;
 use crate::hello::Hello;
 use crate::limits::LimitState;
@@ -55,6 +55,12 @@ impl Server {
             connections: AtomicU64::new(0),
             config,
         }))
+    }
+
+    /// Other limits from now on: each session obeys them from its next command on, and sessions that
+    /// are open stay so. [`Limits::max_size`] was offered to them, and does not change.
+    pub fn set_limits(&self, limits: Limits) {
+        self.limits.set(&limits);
     }
 
     /// What was counted so far.

@@ -144,7 +144,7 @@ impl Session {
     /// comes first.
     pub fn new(server: Arc<Server>, now: Instant) -> Self {
         let connection = server.next_connection();
-        let admitted = server.counters.open(server.config.limits.max_conns);
+        let admitted = server.counters.open(server.limits.max_conns());
         let seed = server.config.seed ^ connection.wrapping_mul(SEED_STEP);
         let mut session = Self {
             connection,

@@ -25,7 +25,7 @@ pub(crate) enum Stream {
 impl Listener {
     pub(crate) fn bind(endpoint: &Endpoint) -> io::Result<Self> {
         match endpoint {
-            Endpoint::Tcp(address) => bind_tcp(*address).map(Self::Tcp),
+            Endpoint::Tcp(address) => Held::bind(*address)?.listen(),
             Endpoint::Unix(path) => bind_unix(path),
         }
     }
@@ -57,12 +57,23 @@ impl Drop for Listener {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A port can be had again while connections of an earlier sink linger in the kernel.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+/// An address that is bound and not listened on: connecting is refused, and the kernel gives the
+/// port to nobody who wants any.
+#[derive(Debug)]
+pub(crate) struct Held(TcpSocket);
+
+impl Held {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // A port can be had again while connections of an earlier sink linger in the kernel.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self(socket))
+    }
+
+    pub(crate) fn listen(self) -> io::Result<Listener> {
+        self.0.listen(BACKLOG).map(Listener::Tcp)
+    }
 }
 
 fn bind_unix(path: &Path) -> io::Result<Listener> {

@@ -27,8 +27,10 @@ pub enum StoreKind {
     Maildir(PathBuf),
     /// Behind one another into a file (mboxrd).
     Mbox(PathBuf),
-    /// Into a file with a JSON object in each line: `queue_id`, `from`, `to`, `content`; where the
-    /// client gave them, `parameters` (of MAIL), `to_parameters` (of each RCPT), `xclient`, `proxy`.
+    /// Into a file with a JSON object in each line: `queue_id`, `from`, `to`, `content`, `bytes`, and
+    /// `received_us`, the microseconds from the start of the sink to the end of the content; where
+    /// the client gave them, `parameters` (of MAIL), `to_parameters` (of each RCPT), `xclient`,
+    /// `proxy`.
     JsonLines(PathBuf),
 }
 

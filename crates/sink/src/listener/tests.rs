@@ -170,6 +170,32 @@ async fn a_killed_sink_resets_its_connections_and_frees_its_port() {
 }
 
 #[tokio::test]
+async fn a_sink_comes_back_from_an_outage() {
+    let sink = Sink::builder().store(StoreKind::Memory).start().await.unwrap();
+    let mut client = Client::connect(&sink).await;
+    client.reply().await;
+    client.exchange("EHLO c\r\n").await;
+    assert_eq!(client.send_mail().await, ACCEPTED);
+    for _ in 0..2 {
+        tokio::join!(sink.suspend(), sink.wait_idle());
+        assert_eq!(client.rest().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        let refused = TcpStream::connect(sink.addr()).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        sink.resume().await.unwrap();
+        client = Client::connect(&sink).await;
+        assert_eq!(client.reply().await, "220");
+        client.exchange("EHLO c\r\n").await;
+        assert_eq!(client.send_mail().await, ACCEPTED);
+        // It is up already.
+        sink.resume().await.unwrap();
+    }
+    assert_eq!(sink.mails().len(), 3);
+    sink.suspend().await;
+    sink.suspend().await;
+    assert_eq!(sink.shutdown().await.connections.opened, 3);
+}
+
+#[tokio::test]
 async fn a_sink_that_shuts_down_tells_its_clients() {
     let sink = Sink::builder().start().await.unwrap();
     let mut client = Client::connect(&sink).await;
@@ -232,6 +258,52 @@ async fn connections_beyond_the_limit_are_turned_away() {
     };
     tokio::time::timeout(Duration::from_secs(10), admitted).await.unwrap();
     assert_eq!(sink.stats().connections.open_max, 2);
+}
+
+/// For a ceiling that moves: sessions that are open stay so.
+#[tokio::test]
+async fn limits_change_while_sessions_are_open() {
+    let sink = Sink::builder().start().await.unwrap();
+    let mut first = Client::connect(&sink).await;
+    first.reply().await;
+    first.exchange("EHLO c\r\n").await;
+    let mut second = Client::connect(&sink).await;
+    second.reply().await;
+
+    let max_conns = |limit| Limits { max_conns: Some(limit), ..Limits::default() };
+    sink.set_limits(max_conns(1));
+    assert_eq!(Client::connect(&sink).await.reply().await, "421");
+    assert_eq!(first.send_mail().await, ACCEPTED);
+    sink.set_limits(max_conns(3));
+    let mut third = Client::connect(&sink).await;
+    assert_eq!(third.reply().await, "220");
+    assert_eq!(Client::connect(&sink).await.reply().await, "421");
+
+    sink.set_limits(Limits { max_per_conn: Some(1), max_rcpts: Some(0), ..max_conns(3) });
+    assert_eq!(first.exchange("MAIL FROM:<a@x>\r\n").await, "421");
+    second.exchange("EHLO c\r\n").await;
+    assert_eq!(second.exchange("MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\n").await, "250 452");
+    let stats = sink.shutdown().await;
+    assert_eq!((stats.connections.opened, stats.connections.refused), (3, 2));
+    let refusals: Vec<_> = stats.refusals.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!(refusals, [("max-conns", 2), ("max-per-conn", 1), ("max-rcpts", 1)]);
+}
+
+/// What a rate limit is checked with: when each mail came.
+#[tokio::test]
+async fn mails_bear_the_time_they_came() {
+    let sink = Sink::builder().store(StoreKind::Memory).start().await.unwrap();
+    let before = std::time::Instant::now();
+    let mut client = Client::connect(&sink).await;
+    client.reply().await;
+    client.exchange("EHLO c\r\n").await;
+    for _ in 0..3 {
+        assert_eq!(client.send_mail().await, ACCEPTED);
+    }
+    let elapsed = before.elapsed();
+    let times: Vec<_> = sink.mails().iter().map(|mail| mail.received).collect();
+    assert!(times.is_sorted_by(|earlier, later| earlier < later), "{times:?}");
+    assert!(times[2] - times[0] < elapsed, "{times:?} in {elapsed:?}");
 }
 
 /// The link delays the handshake of TLS, too: greeting, EHLO, STARTTLS, handshake, EHLO, a flight
@@ -349,5 +421,6 @@ async fn mails_go_into_files() {
     let jsonl = std::fs::read_to_string(path("mails.jsonl")).unwrap();
     let line: serde_json::Value = serde_json::from_str(&jsonl).unwrap();
     assert_eq!(line["to"][0], "b@y");
+    assert!(line["received_us"].as_u64().unwrap() > 0, "{line}");
     assert_eq!(line["content"], "From me\r\n.\r\n");
 }

@@ -4,13 +4,14 @@ mod auth;
 mod cuts;
 mod extensions;
 mod faults;
+mod limits;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Close, Event, Session};
-use crate::config::{Config, EarlyTalk, Limits, PipeliningAfterContent, Protocol, RefusedChunk};
+use crate::config::{Config, EarlyTalk, PipeliningAfterContent, Protocol, RefusedChunk};
 use crate::config::{TlsUse, User};
 use crate::server::Server;
 use crate::stats::Stats;
@@ -405,69 +406,6 @@ fn users_authenticate_by_plain_and_login() {
         scene.server.stats()
     };
     assert_eq!(stats.refusals["credentials"], 1);
-}
-
-#[test]
-fn limits_refuse_as_servers_do() {
-    let limits = Limits {
-        max_per_conn: Some(2),
-        max_rcpts: Some(1),
-        max_size: 10,
-        greylist: Some(Duration::from_secs(60)),
-        ..Limits::default()
-    };
-    let offer = "-8BITMIME,-SMTPUTF8,-BINARYMIME,-DSN".parse().unwrap();
-    let stats = check(
-        &Config { limits, offer, ..plain() },
-        "
-        S: 220 sink ESMTP posthaste sink
-        C: EHLO client
-        S: 250-sink
-        S: 250-PIPELINING
-        S: 250-SIZE 10
-        S: 250-ENHANCEDSTATUSCODES
-        S: 250 CHUNKING
-        C: MAIL FROM:<a@x> SIZE=11
-        S: 552 5.3.4 Message size exceeds fixed maximum message size
-        C: MAIL FROM:<a@x> SIZE=10
-        S: 250 2.1.0 Ok
-        C: RCPT TO:<b@y>
-        S: 450 4.7.1 Recipient address rejected: Greylisted, please try again later
-        * wait 60s
-        C: RCPT TO:<b@y>
-        S: 250 2.1.5 Ok
-        C: RCPT TO:<c@y>
-        S: 452 4.5.3 Error: too many recipients
-        C: DATA
-        S: 354 End data with <CR><LF>.<CR><LF>
-        C: 123456789
-        C: .
-        S: 552 5.3.4 Message size exceeds fixed maximum message size
-        C: MAIL FROM:<a@x>
-        S: 421 4.7.0 Too many messages in this connection
-        * close fin",
-    );
-    let refusals: Vec<_> = stats.refusals.iter().map(|(name, n)| (name.as_str(), *n)).collect();
-    let expected = [("greylist", 1), ("max-per-conn", 1), ("max-rcpts", 1), ("max-size", 2)];
-    assert_eq!(refusals, expected);
-    assert_eq!((stats.mails, stats.violations["size_exceeded"]), (0, 1));
-}
-
-#[test]
-fn one_connection_too_many_is_turned_away() {
-    let limits = Limits { max_conns: Some(1), ..Limits::default() };
-    let first = Scene::new(&Config { limits, ..plain() });
-    let second = Scene::of(Arc::clone(&first.server), first.now);
-    assert_eq!(
-        second.seen,
-        "S: 421 4.7.0 Error: too many connections\n* close fin\n".replace("4.7.0 ", "")
-    );
-    drop(second);
-    let connections = first.server.stats().connections;
-    assert_eq!((connections.opened, connections.refused, connections.open_max), (1, 1, 1));
-    let server = Arc::clone(&first.server);
-    drop(first);
-    assert!(Scene::of(server, Instant::now()).seen.starts_with("S: 220"));
 }
 
 /// Q20b, as Haraka: what is there when the reply to the content goes out is answered 503.

@@ -117,8 +117,7 @@ impl Session {
         if !self.server.config.users.is_empty() && !self.authenticated {
             return Err(reply::AUTH_REQUIRED);
         }
-        let limits = self.server.config.limits;
-        if limits.max_per_conn.is_some_and(|limit| self.mail_commands > limit) {
+        if self.server.limits.max_per_conn().is_some_and(|limit| self.mail_commands > limit) {
             self.refusal(Refusal::MaxPerConnection);
             return Err(reply::TOO_MANY_MAILS);
         }
@@ -129,13 +128,13 @@ impl Session {
         let declared = parameters::mail(path.parameters, self.offer());
         let declared = declared.map_err(|wrong| self.wrong_parameter(wrong))?;
         self.note_utf8(reverse_path, declared.utf8);
-        if declared.size.is_some_and(|size| size > limits.max_size) {
+        if declared.size.is_some_and(|size| size > self.server.config.limits.max_size) {
             self.refusal(Refusal::MaxSize);
             return Err(reply::TOO_BIG);
         }
         if !self.server.limits.admits_mail(self.now) {
             self.refusal(Refusal::Capacity);
-            return Err(reply::NO_RESOURCES);
+            return Err(reply::TOO_FAST);
         }
         Ok(declared)
     }
@@ -164,15 +163,15 @@ impl Session {
             .map_err(|wrong| self.wrong_parameter(wrong))?;
         self.note_utf8(forward_path, declared.utf8);
         self.check_stated_limits(forward_path)?;
-        let limit = self.server.config.limits.max_rcpts.unwrap_or(MAX_RECIPIENTS);
+        let limit = self.server.limits.max_rcpts().unwrap_or(MAX_RECIPIENTS);
         if self.transaction.envelope.len() >= limit.min(MAX_RECIPIENTS) {
             self.refusal(Refusal::MaxRecipients);
             return Err(reply::TOO_MANY_RECIPIENTS);
         }
         let reverse_path = self.transaction.envelope.reverse_path();
-        if self.server.limits.is_greylisted(self.now, reverse_path, forward_path) {
+        if let Some(wait) = self.server.limits.greylisted(self.now, reverse_path, forward_path) {
             self.refusal(Refusal::Greylist);
-            return Err(reply::GREYLISTED);
+            return Err(reply::GREYLISTED.within(wait));
         }
         Ok(())
     }
@@ -499,6 +498,7 @@ impl Session {
                 recipients: envelope.recipients().map(str::to_owned).collect(),
                 recipient_parameters: envelope.recipient_parameters().map(str::to_owned).collect(),
                 on_behalf_of: self.on_behalf_of.clone(),
+                received: self.server.age(self.now),
                 content: Bytes::from(std::mem::take(&mut self.transaction.content.kept)),
             };
             if self.server.store.keep(mail).is_err() {

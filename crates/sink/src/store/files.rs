@@ -90,6 +90,7 @@ struct Line<'a> {
     xclient: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy: Option<ProxyHeader>,
+    received_us: u128,
     /// Octets that are no UTF-8 are replaced; `bytes` is the true length.
     content: &'a str,
     bytes: usize,
@@ -109,6 +110,7 @@ impl JsonLines {
             to_parameters: &mail.recipient_parameters,
             xclient: &mail.on_behalf_of.xclient,
             proxy: mail.on_behalf_of.proxy,
+            received_us: mail.received.as_micros(),
             content: &String::from_utf8_lossy(&mail.content),
             bytes: mail.content.len(),
         })?;
