@@ -19,6 +19,8 @@
 //! | `aws-lc-rs` | the same, where `ring` is not there |
 //! | `platform-verifier` | certificates can be verified as the operating system does it |
 //! | `socks5` | connections by way of a SOCKS5 proxy |
+//! | `metrics` | counters and histograms for Prometheus and others, see `metrics` |
+//! | `serde` | [`events`] can be serialized |
 //!
 //! # Bulk mail
 //!
@@ -29,7 +31,11 @@
 
 #[cfg(feature = "compose")]
 pub mod compose;
+pub mod events;
 mod mailer;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+mod observers;
 mod url;
 
 pub use mailer::{Mailer, MailerBuilder, SetupError, Transcript};

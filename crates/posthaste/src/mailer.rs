@@ -16,6 +16,8 @@ use posthaste_session::{
     Chunking, ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy, Xclient,
 };
 
+use crate::events::{self, EventSender, Events};
+use crate::observers::Observers;
 use crate::url::{ServerUrl, UrlError};
 
 /// Submission (RFC 6409), where TLS is a must.
@@ -154,7 +156,8 @@ pub struct MailerBuilder {
     dial: DialSettings,
     limits: ServerLimits,
     scheduler: SchedulerConfig,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Observers,
+    events: Option<Arc<EventSender>>,
 }
 
 impl MailerBuilder {
@@ -175,7 +178,8 @@ impl MailerBuilder {
             dial: DialSettings::default(),
             limits: ServerLimits { max_connections: 8, ..ServerLimits::default() },
             scheduler: SchedulerConfig::default(),
-            observer: None,
+            observers: Observers::default(),
+            events: None,
         }
     }
 
@@ -276,11 +280,23 @@ impl MailerBuilder {
         self
     }
 
-    /// Lets somebody watch, with a transcript of every session if wanted.
+    /// Lets somebody watch, with a transcript of every session if wanted; one more with each call.
     pub fn observer(mut self, observer: Arc<dyn Observer>, transcript: Transcript) -> Self {
-        self.observer = Some(observer);
-        self.transcript = transcript == Transcript::On;
+        self.observers.add(observer);
+        self.transcript |= transcript == Transcript::On;
         self
+    }
+
+    /// What happens, as a stream of values. `capacity` is how many are kept for whoever is slow to
+    /// take them; what is more is left out, and the stream says so.
+    ///
+    /// The settings are then for one mailer: of several, all would tell the same stream.
+    pub fn events(mut self, capacity: usize) -> (Self, Events) {
+        let (sender, events) = events::channel(capacity);
+        let sender = Arc::new(sender);
+        self.observers.add(Arc::clone(&sender) as Arc<dyn Observer>);
+        self.events = Some(sender);
+        (self, events)
     }
 
     /// Makes the mailer, on the current runtime. Nothing is connected before the first mail.
@@ -293,9 +309,12 @@ impl MailerBuilder {
     ///
     /// Outside a tokio runtime.
     pub fn build(self) -> Result<Mailer, SetupError> {
-        let name = self.url.server().to_string().into();
-        let (limits, scheduler, observer) =
-            (self.limits, self.scheduler.clone(), self.observer.clone());
+        let name: Arc<str> = self.url.server().to_string().into();
+        if let Some(events) = &self.events {
+            events.name(vec![Arc::clone(&name)]);
+        }
+        let (limits, scheduler) = (self.limits, self.scheduler.clone());
+        let observer = self.observers.clone().into_observer();
         let connector = self.connector()?;
         let scheduler = Scheduler::new(scheduler, observer);
         let server = scheduler.add_server(connector, limits);

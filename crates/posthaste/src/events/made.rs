@@ -1,0 +1,156 @@
+//! Which events an observation makes.
+
+use posthaste_scheduler::{Hold, Observation, Record};
+use posthaste_session::{CloseReason, Finished, Outcome as Answer};
+
+use super::stream::EventSender;
+use super::{Attempt, EventKind, Limit, Said, ServerState};
+
+pub(super) fn events(to: &EventSender, observation: Observation<'_>) {
+    match observation {
+        Observation::Record(record) => {
+            if let Some(kind) = of_record(to, record) {
+                to.send(kind);
+            }
+        }
+        Observation::Ready(server, connection, info, _) => to.send(EventKind::ConnectionOpened {
+            server: to.server(server),
+            connection: connection.index() as u64,
+            peer: info.peer.to_string(),
+            tls: info.tls.as_ref().map(|tls| tls.version.to_string()),
+        }),
+        Observation::Attempted(server, connection, finished, ..) => {
+            let mut attempt = attempt(0, finished);
+            attempt.server = to.server(server);
+            attempt.connection = connection.index() as u64;
+            to.send(EventKind::Attempt(attempt));
+        }
+        Observation::Failed(server, connection, error) => to.send(EventKind::ConnectionFailed {
+            server: to.server(server),
+            connection: connection.index() as u64,
+            error: chain(error),
+        }),
+        Observation::Closed(server, connection, reason) => to.send(EventKind::ConnectionClosed {
+            server: to.server(server),
+            connection: connection.index() as u64,
+            how: how(reason),
+            stage: reason.stage().as_str(),
+            said: said(reason),
+        }),
+        _ => {}
+    }
+}
+
+fn of_record(to: &EventSender, record: Record) -> Option<EventKind> {
+    let state = |server, state, why, failures, until| EventKind::ServerStateChanged {
+        server: to.server(server),
+        state,
+        why,
+        failures,
+        until,
+    };
+    let limit =
+        |server, limit, until| EventKind::LimitLearned { server: to.server(server), limit, until };
+    Some(match record {
+        Record::BackOff { server, failures, until } => {
+            state(server, ServerState::BackingOff, None, Some(failures), to.wall(until))
+        }
+        Record::Recovered { server, failures } => {
+            state(server, ServerState::Normal, None, Some(failures), None)
+        }
+        Record::Held { server, hold: Hold::Throttled, until } => {
+            let why = Some(held(Hold::Throttled));
+            state(server, ServerState::Slowed, why, None, to.wall(until))
+        }
+        Record::Held { server, hold, until } => {
+            state(server, ServerState::Held, Some(held(hold)), None, to.wall(until))
+        }
+        Record::CeilingLearned { server, connections, until } => {
+            limit(server, Limit::Connections(connections), to.wall(until))
+        }
+        Record::PipeliningLearned { server, mode } => limit(server, Limit::Pipelining(mode), None),
+        // Attempts and ends of connections have events of their own.
+        _ => return None,
+    })
+}
+
+fn attempt(mail: u64, finished: &Finished) -> Attempt {
+    let count = |is_one: fn(&Answer) -> bool| {
+        let outcomes = finished.outcomes.iter().filter(|outcome| is_one(outcome));
+        u32::try_from(outcomes.count()).unwrap_or(u32::MAX)
+    };
+    let refusal = finished.outcomes.iter().find_map(|outcome| match outcome {
+        Answer::Refused(refusal) => Some(refusal),
+        Answer::Delivered(_) | Answer::NotSent(_) | Answer::InDoubt => None,
+    });
+    let reply = match refusal {
+        Some(refusal) => Some(&refusal.reply),
+        None => finished.outcomes.last().and_then(Answer::reply),
+    };
+    let timing = &finished.timing;
+    Attempt {
+        mail,
+        server: "".into(),
+        connection: 0,
+        accepted: count(Answer::is_delivered),
+        refused: count(|outcome| matches!(outcome, Answer::Refused(_))),
+        not_sent: count(|outcome| matches!(outcome, Answer::NotSent(_))),
+        in_doubt: count(|outcome| matches!(outcome, Answer::InDoubt)),
+        took: timing.mail.zip(timing.finished).map(|(from, to)| to.saturating_duration_since(from)),
+        stage: refusal.map(|refusal| refusal.stage.as_str()),
+        said: reply.map(Said::from),
+    }
+}
+
+/// The name of the end of a session in records.
+pub(crate) fn how(reason: &CloseReason) -> &'static str {
+    match reason {
+        CloseReason::Quit => "quit",
+        CloseReason::Refused { .. } => "refused",
+        CloseReason::Shutdown { .. } => "shutdown",
+        CloseReason::Lost { .. } => "lost",
+        CloseReason::Timeout { .. } => "timeout",
+        CloseReason::Violation { .. } => "violation",
+        CloseReason::Objected { .. } => "objected",
+        CloseReason::Unavailable(_) => "unavailable",
+        CloseReason::Aborted { .. } => "aborted",
+    }
+}
+
+fn said(reason: &CloseReason) -> Option<Said> {
+    match reason {
+        CloseReason::Refused { reply, .. } | CloseReason::Shutdown { reply, .. } => {
+            Some(Said::from(reply))
+        }
+        CloseReason::Quit
+        | CloseReason::Lost { .. }
+        | CloseReason::Timeout { .. }
+        | CloseReason::Violation { .. }
+        | CloseReason::Objected { .. }
+        | CloseReason::Unavailable(_)
+        | CloseReason::Aborted { .. } => None,
+    }
+}
+
+/// The name of a hold in records.
+pub(crate) fn held(hold: Hold) -> &'static str {
+    match hold {
+        Hold::Full => "full",
+        Hold::Throttled => "throttled",
+        Hold::Credentials => "credentials",
+        Hold::Requirement => "requirement",
+        Hold::Unwelcome => "unwelcome",
+        Hold::Local => "local",
+    }
+}
+
+/// An error and what led to it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text += &format!(": {source}");
+        next = source.source();
+    }
+    text
+}
