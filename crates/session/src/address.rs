@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::address_error::AddressError;
 use crate::domain::Domain;
@@ -14,7 +15,7 @@ pub const MAX_PATH: usize = 256;
 /// A mailbox, `local-part@domain`, in the form that is written on the wire (RFC 5321 section 4.1.2).
 ///
 /// A value of this type never contains CR, LF, NUL or another control character, whatever it was made from.
-/// A local-part that is not a dot-string is quoted; case is kept.
+/// A local-part that is not a dot-string is quoted; case is kept. Clones share the text.
 ///
 /// ```
 /// use posthaste_session::Mailbox;
@@ -27,11 +28,7 @@ pub const MAX_PATH: usize = 256;
 /// # Ok::<(), posthaste_session::AddressError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Mailbox {
-    text: Box<str>,
-    /// Where the `@` stands; at most `2 + 2 * MAX_LOCAL_PART`, since quoting can double a local-part.
-    at: u16,
-}
+pub struct Mailbox(Arc<str>);
 
 impl Mailbox {
     /// Makes a mailbox from the bare local-part (without quotes or escapes) and a domain.
@@ -55,33 +52,37 @@ impl Mailbox {
         } else {
             push_quoted(&mut text, local_part);
         }
-        let at = u16::try_from(text.len()).map_err(|_| AddressError::LocalTooLong)?;
         text.push('@');
         text.push_str(domain.as_str());
         if text.len() + 2 > MAX_PATH {
             return Err(AddressError::TooLong);
         }
-        Ok(Self { text: text.into(), at })
+        Ok(Self(text.into()))
     }
 
     /// The whole mailbox as it stands between the angle brackets.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 
     /// The local-part as written, quotes included.
     pub fn local_part(&self) -> &str {
-        &self.text[..usize::from(self.at)]
+        self.parts().0
     }
 
     /// The domain, or the address literal.
     pub fn domain(&self) -> &str {
-        &self.text[usize::from(self.at) + 1..]
+        self.parts().1
+    }
+
+    /// No domain has an `@` in it, so the last one is the one between the two.
+    fn parts(&self) -> (&str, &str) {
+        self.0.rsplit_once('@').unwrap_or((&self.0, ""))
     }
 
     /// Whether a server must support SMTPUTF8 to take this mailbox (RFC 6531 section 3.4).
     pub fn needs_smtputf8(&self) -> bool {
-        !self.text.is_ascii()
+        !self.0.is_ascii()
     }
 }
 
@@ -110,13 +111,13 @@ impl FromStr for Mailbox {
 
 impl fmt::Display for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mailbox({})", self.text)
+        write!(f, "Mailbox({})", self.0)
     }
 }
 

@@ -70,7 +70,10 @@ pub enum ContentError {
 /// # Ok::<(), posthaste_session::ContentError>(())
 /// ```
 #[derive(Clone)]
-pub struct Content {
+pub struct Content(Arc<Checked>);
+
+/// Octets, and what the check has found.
+struct Checked {
     octets: Bytes,
     transparency: Transparency,
     has_8bit: bool,
@@ -79,14 +82,13 @@ pub struct Content {
 }
 
 /// How the dots at line starts are doubled.
-#[derive(Clone)]
 enum Transparency {
     /// There are none.
     Clean,
     /// Offsets of the few there are.
-    Sparse(Arc<[usize]>),
+    Sparse(Box<[usize]>),
     /// So many that a copy with all of them doubled is cheaper.
-    Dense(Bytes),
+    Dense(Box<[u8]>),
 }
 
 impl Content {
@@ -102,7 +104,9 @@ impl Content {
         let has_8bit = !octets.is_ascii();
         let header_needs_smtputf8 = has_8bit && header_needs_smtputf8(&octets);
         let transparency = Transparency::new(&octets, dots);
-        Ok(Self { octets, transparency, has_8bit, header_needs_smtputf8, is_binary: false })
+        let is_binary = false;
+        let checked = Checked { octets, transparency, has_8bit, header_needs_smtputf8, is_binary };
+        Ok(Self(Arc::new(checked)))
     }
 
     /// Takes octets as they are, whatever they are, to be sent as they are: with `BODY=BINARYMIME`, by BDAT, and
@@ -120,7 +124,9 @@ impl Content {
         let octets = octets.into();
         let header_needs_smtputf8 = !octets.is_ascii() && header_needs_smtputf8(&octets);
         let transparency = Transparency::Clean;
-        Self { octets, transparency, has_8bit: true, header_needs_smtputf8, is_binary: true }
+        let (has_8bit, is_binary) = (true, true);
+        let checked = Checked { octets, transparency, has_8bit, header_needs_smtputf8, is_binary };
+        Self(Arc::new(checked))
     }
 
     /// Takes octets with any line ends (CRLF, LF or CR) and turns each into CRLF.
@@ -143,41 +149,41 @@ impl Content {
 
     /// The octets that were given.
     pub fn as_bytes(&self) -> &Bytes {
-        &self.octets
+        &self.0.octets
     }
 
     /// Length in octets as SIZE counts it (RFC 1870 section 5): CRLFs count, transparency does not.
     pub fn len(&self) -> usize {
-        self.octets.len() + if self.has_final_crlf() { 0 } else { 2 }
+        self.0.octets.len() + if self.has_final_crlf() { 0 } else { 2 }
     }
 
     /// Whether it is not text in lines, so that the server must offer BINARYMIME (RFC 3030).
     pub fn is_binary(&self) -> bool {
-        self.is_binary
+        self.0.is_binary
     }
 
     /// Whether nothing was given. An empty content is still a mail.
     pub fn is_empty(&self) -> bool {
-        self.octets.is_empty()
+        self.0.octets.is_empty()
     }
 
     /// Whether any octet is above 127, so that the server must offer 8BITMIME (RFC 6152).
     pub fn has_8bit(&self) -> bool {
-        self.has_8bit
+        self.0.has_8bit
     }
 
     /// Whether the header section has UTF-8 in it, so that the server must offer SMTPUTF8 (RFC 6531).
     pub fn header_needs_smtputf8(&self) -> bool {
-        self.header_needs_smtputf8
+        self.0.header_needs_smtputf8
     }
 
     fn has_final_crlf(&self) -> bool {
-        self.is_binary || self.octets.is_empty() || self.octets.ends_with(b"\r\n")
+        self.0.is_binary || self.0.octets.is_empty() || self.0.octets.ends_with(b"\r\n")
     }
 
     /// Number of slices that the wire form consists of, the terminator included.
     fn slice_count(&self) -> usize {
-        match &self.transparency {
+        match &self.0.transparency {
             Transparency::Clean | Transparency::Dense(_) => 2,
             Transparency::Sparse(dots) => dots.len() + 2,
         }
@@ -188,13 +194,13 @@ impl Content {
         if index + 1 == self.slice_count() {
             return if self.has_final_crlf() { TERMINATOR } else { TERMINATOR_WITH_CRLF };
         }
-        match &self.transparency {
-            Transparency::Clean => &self.octets,
+        match &self.0.transparency {
+            Transparency::Clean => &self.0.octets,
             Transparency::Dense(stuffed) => stuffed,
             Transparency::Sparse(dots) => {
                 let start = index.checked_sub(1).and_then(|before| dots.get(before)).copied();
-                let end = dots.get(index).map_or(self.octets.len(), |dot| dot + 1);
-                &self.octets[start.unwrap_or(0)..end]
+                let end = dots.get(index).map_or(self.0.octets.len(), |dot| dot + 1);
+                &self.0.octets[start.unwrap_or(0)..end]
             }
         }
     }
@@ -205,14 +211,14 @@ impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content")
             .field("octets", &self.len())
-            .field("has_8bit", &self.has_8bit)
+            .field("has_8bit", &self.0.has_8bit)
             .finish()
     }
 }
 
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
-        (self.is_binary, &self.octets) == (other.is_binary, &other.octets)
+        (self.is_binary(), self.as_bytes()) == (other.is_binary(), other.as_bytes())
     }
 }
 
@@ -346,7 +352,7 @@ fn header_needs_smtputf8(octets: &[u8]) -> bool {
     !header.is_ascii() && std::str::from_utf8(header).is_ok()
 }
 
-fn stuff(octets: &[u8], dots: &[usize]) -> Bytes {
+fn stuff(octets: &[u8], dots: &[usize]) -> Box<[u8]> {
     let mut stuffed = Vec::with_capacity(octets.len() + dots.len());
     let mut start = 0;
     for &dot in dots {

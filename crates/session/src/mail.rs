@@ -56,13 +56,28 @@ impl From<Mailbox> for Recipient {
 }
 
 /// Where a mail comes from and goes to, and what is asked for it (RFC 5321 section 2.3.1); at least one
-/// forward-path.
+/// forward-path. Clones share everything: of an envelope with one recipient nothing is allocated but the
+/// addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
     reverse_path: ReversePath,
-    forward_paths: Vec<ForwardPath>,
+    forward_paths: ForwardPaths,
+    /// None where nothing is asked for but delivery, as with most mails.
+    extras: Option<Arc<Extras>>,
+}
+
+/// Most mails have one recipient, and millions of them may wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ForwardPaths {
+    One(ForwardPath),
+    Several(Arc<[ForwardPath]>),
+}
+
+/// What is asked for beyond delivery.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Extras {
     options: Option<Arc<MailOptions>>,
-    /// One for each forward-path, or none at all, as with most mails.
+    /// One for each forward-path, or none at all.
     recipient_options: Vec<Option<Arc<RecipientOptions>>>,
 }
 
@@ -76,56 +91,70 @@ impl Envelope {
         reverse_path: impl Into<ReversePath>,
         recipients: impl IntoIterator<Item = impl Into<Recipient>>,
     ) -> Result<Self, EnvelopeError> {
-        let mut forward_paths = Vec::new();
-        let mut recipient_options = Vec::new();
-        for recipient in recipients.into_iter().take(MAX_RECIPIENTS + 1) {
-            let Recipient { forward_path, options } = recipient.into();
+        let mut recipients = recipients.into_iter().take(MAX_RECIPIENTS + 1).map(Into::into);
+        let first: Recipient = recipients.next().ok_or(EnvelopeError::NoRecipient)?;
+        let mut recipient_options = Vec::from_iter(first.options.map(Some));
+        let mut rest = Vec::new();
+        for Recipient { forward_path, options } in recipients {
             if options.is_some() {
-                recipient_options.resize(forward_paths.len(), None);
+                recipient_options.resize(rest.len() + 1, None);
                 recipient_options.push(options);
             }
-            forward_paths.push(forward_path);
+            rest.push(forward_path);
+        }
+        let count = rest.len() + 1;
+        if count > MAX_RECIPIENTS {
+            return Err(EnvelopeError::TooManyRecipients);
         }
         if !recipient_options.is_empty() {
-            recipient_options.resize(forward_paths.len(), None);
+            recipient_options.resize(count, None);
         }
-        let reverse_path = reverse_path.into();
-        match forward_paths.len() {
-            0 => Err(EnvelopeError::NoRecipient),
-            1..=MAX_RECIPIENTS => {
-                Ok(Self { reverse_path, forward_paths, options: None, recipient_options })
-            }
-            _ => Err(EnvelopeError::TooManyRecipients),
-        }
+        let forward_paths = if rest.is_empty() {
+            ForwardPaths::One(first.forward_path)
+        } else {
+            ForwardPaths::Several(std::iter::once(first.forward_path).chain(rest).collect())
+        };
+        let extras = (!recipient_options.is_empty())
+            .then(|| Arc::new(Extras { options: None, recipient_options }));
+        Ok(Self { reverse_path: reverse_path.into(), forward_paths, extras })
     }
 
     /// Asks for this beyond delivery.
     #[must_use]
-    pub fn with_options(mut self, options: impl Into<Arc<MailOptions>>) -> Self {
-        self.options = Some(options.into()).filter(|options| !options.is_empty());
-        self
+    pub fn with_options(self, options: impl Into<Arc<MailOptions>>) -> Self {
+        let options = Some(options.into()).filter(|options| !options.is_empty());
+        self.with_extras(|extras| extras.options = options)
     }
 
     /// Asks for this for every recipient.
     #[must_use]
-    pub fn with_recipient_options(mut self, options: impl Into<Arc<RecipientOptions>>) -> Self {
+    pub fn with_recipient_options(self, options: impl Into<Arc<RecipientOptions>>) -> Self {
         let options = Some(options.into()).filter(|options| !options.is_empty());
-        let count = if options.is_some() { self.forward_paths.len() } else { 0 };
-        self.recipient_options = vec![options; count];
+        let count = if options.is_some() { self.forward_paths().len() } else { 0 };
+        self.with_extras(|extras| extras.recipient_options = vec![options; count])
+    }
+
+    fn with_extras(mut self, change: impl FnOnce(&mut Extras)) -> Self {
+        let mut extras = self.extras.take().unwrap_or_default();
+        change(Arc::make_mut(&mut extras));
+        self.extras = Some(extras).filter(|extras| **extras != Extras::default());
         self
     }
 
     /// The same envelope for some of its recipients, named by their place; `None` if that leaves none.
     pub fn subset(&self, places: &[u32]) -> Option<Self> {
         let recipients = places.iter().filter_map(|&place| self.recipient(place as usize));
-        let mut envelope = Self::new(self.reverse_path.clone(), recipients).ok()?;
-        envelope.options.clone_from(&self.options);
-        Some(envelope)
+        let envelope = Self::new(self.reverse_path.clone(), recipients).ok()?;
+        let Some(options) = self.extras.as_ref().and_then(|extras| extras.options.clone()) else {
+            return Some(envelope);
+        };
+        Some(envelope.with_options(options))
     }
 
     fn recipient(&self, place: usize) -> Option<Recipient> {
-        let forward_path = self.forward_paths.get(place)?.clone();
-        let options = self.recipient_options.get(place).cloned().flatten();
+        let forward_path = self.forward_paths().get(place)?.clone();
+        let extras = self.extras.as_ref();
+        let options = extras.and_then(|extras| extras.recipient_options.get(place)?.clone());
         Some(Recipient { forward_path, options })
     }
 
@@ -136,28 +165,32 @@ impl Envelope {
 
     /// The recipients, never empty.
     pub fn forward_paths(&self) -> &[ForwardPath] {
-        &self.forward_paths
+        match &self.forward_paths {
+            ForwardPaths::One(path) => std::slice::from_ref(path),
+            ForwardPaths::Several(paths) => paths,
+        }
     }
 
     /// What is asked for the mail as a whole.
     pub fn options(&self) -> &MailOptions {
-        self.options.as_deref().unwrap_or(MailOptions::NONE)
+        let options = self.extras.as_ref().and_then(|extras| extras.options.as_deref());
+        options.unwrap_or(MailOptions::NONE)
     }
 
     /// What is asked for the recipient at this place, if anything is.
     pub fn recipient_options(&self, place: usize) -> Option<&RecipientOptions> {
-        self.recipient_options.get(place)?.as_deref()
+        self.extras.as_ref()?.recipient_options.get(place)?.as_deref()
     }
 
     /// Whether anything is asked for beyond delivery.
     pub fn has_options(&self) -> bool {
-        self.options.is_some() || !self.recipient_options.is_empty()
+        self.extras.is_some()
     }
 
     /// Whether any address can only be sent to a server that offers SMTPUTF8.
     pub fn needs_smtputf8(&self) -> bool {
         let reverse_path = std::iter::once(self.reverse_path.as_str());
-        !reverse_path.chain(self.forward_paths.iter().map(ForwardPath::as_str)).all(str::is_ascii)
+        !reverse_path.chain(self.forward_paths().iter().map(ForwardPath::as_str)).all(str::is_ascii)
     }
 }
 

@@ -24,8 +24,8 @@ impl ChunkCursor {
 
     /// Fills `out` with what is still to send and says how many slices were used.
     pub(crate) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
-        let given = self.content.octets.len();
-        let octets = self.content.octets.get(self.at..self.end.min(given)).unwrap_or_default();
+        let given = self.content.as_bytes().len();
+        let octets = self.content.as_bytes().get(self.at..self.end.min(given)).unwrap_or_default();
         let behind = self.at.saturating_sub(given)..self.end.saturating_sub(given);
         let final_crlf = FINAL_CRLF.get(behind).unwrap_or_default();
         let slices = [octets, final_crlf].into_iter().filter(|slice| !slice.is_empty());
