@@ -35,7 +35,7 @@ pub use config::{
 };
 pub use fault::{FaultError, FaultRule};
 pub use listener::Sink;
-pub use mail::{Mail, OnBehalfOf};
+pub use mail::{Mail, OnBehalfOf, most_within};
 pub use options::{Endpoint, OptionError, SinkOptions, ValueError};
 pub use proxy_protocol::ProxyHeader;
 pub use server::Server;

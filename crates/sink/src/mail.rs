@@ -38,6 +38,28 @@ pub struct OnBehalfOf {
     pub proxy: Option<ProxyHeader>,
 }
 
+/// The most mails that came within any time of this length: at a rate of 100/s, one within 10 ms.
+///
+/// ```
+/// # fn check(sink: &posthaste_sink::Sink) {
+/// use std::time::Duration;
+///
+/// assert!(posthaste_sink::most_within(&sink.mails(), Duration::from_millis(10)) <= 2);
+/// # }
+/// ```
+pub fn most_within(mails: &[Mail], time: Duration) -> usize {
+    let mut times: Vec<_> = mails.iter().map(|mail| mail.received).collect();
+    times.sort_unstable();
+    let mut first = 0;
+    let counts = times.iter().enumerate().map(|(last, received)| {
+        while first < last && *received - times[first] >= time {
+            first += 1;
+        }
+        last - first + 1
+    });
+    counts.max().unwrap_or(0)
+}
+
 /// The envelope of the mail transaction at hand: its buffers are used again for each, so that a mail
 /// costs no allocation.
 #[derive(Debug, Default)]
@@ -137,6 +159,31 @@ pub(crate) fn message_id(content: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_shows_in_any_stretch_of_time() {
+        let mails = |times: &[u64]| -> Vec<Mail> {
+            let mail = |&micros| Mail {
+                queue_id: String::new(),
+                reverse_path: String::new(),
+                parameters: String::new(),
+                recipients: Vec::new(),
+                recipient_parameters: Vec::new(),
+                on_behalf_of: OnBehalfOf::default(),
+                received: Duration::from_micros(micros),
+                content: Bytes::new(),
+            };
+            times.iter().map(mail).collect()
+        };
+        let within = |times, micros| most_within(&mails(times), Duration::from_micros(micros));
+        assert_eq!(within(&[], 10), 0);
+        assert_eq!(within(&[5], 10), 1);
+        // Sessions on several cores may be kept out of order.
+        assert_eq!(within(&[0, 30, 21, 12, 9, 10], 10), 3);
+        assert_eq!(within(&[0, 10, 20, 30], 10), 1);
+        assert_eq!(within(&[0, 10, 20, 30], 11), 2);
+        assert_eq!(within(&[7, 7, 7], 0), 1);
+    }
 
     #[test]
     fn an_envelope_is_used_again() {
