@@ -25,6 +25,11 @@ impl Time {
     pub fn since_epoch(self) -> Duration {
         Duration::from_nanos(self.0)
     }
+
+    /// Nanoseconds since the epoch.
+    pub(crate) fn as_nanos(self) -> u64 {
+        self.0
+    }
 }
 
 impl Add<Duration> for Time {

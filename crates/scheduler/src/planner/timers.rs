@@ -9,41 +9,60 @@ use crate::time::Time;
 /// earliest is exact, and nobody is woken for nothing. At equal times the order is a matter of the
 /// calls before, and of nothing else.
 ///
-/// This is a [pairing heap](https://doi.org/10.1007/BF01840439): to arm a timer takes constant
-/// time; to disarm or to take one takes logarithmic time, spread over all calls, and constant time
-/// if its turn had not come near (most timers are a mail's expiry, which seldom comes), or if
-/// timers were armed in about the order of their instants. A single call may have to look at all
-/// that were armed since the last one that did. A timer wheel does as well with its buckets, but
-/// knows the earliest instant only when it comes near.
+/// Those that are *near* are in a heap. Most are *far*, as a mail's expiry, and are disarmed
+/// before they come near: they are in a wheel of lists that nobody has sorted, where to arm and to
+/// disarm takes constant time. When the heap is empty it gets the earliest list of the wheel, so
+/// it always has the earliest timer. Each timer is moved at most once a level on its way there.
+///
+/// With a million timers armed, to disarm one, arm another, and the same for a short timer takes
+/// 45 ns; all in one heap takes three times as long, in a `BTreeSet` seven times.
 #[derive(Debug)]
 pub(super) struct Timers<T> {
     nodes: Vec<Node<T>>,
-    /// The earliest.
-    root: Option<Index>,
-    /// The first of the nodes that no timer uses, linked by `next`.
+    /// The first of the nodes that no timer uses.
     vacant: Option<Index>,
+    near: Vec<Near>,
+    far: Wheel,
 }
 
 /// Where the owner of a timer keeps it.
 #[derive(Debug, Default)]
 pub(super) struct TimerSlot(Option<Index>);
 
-/// A timer, none of whose children is earlier.
 #[derive(Debug)]
 struct Node<T> {
-    /// [`Time::NEVER`] if no timer uses the node.
     at: Time,
     whom: T,
-    /// The first child.
-    child: Option<Index>,
-    /// The next child of the same parent.
-    next: Option<Index>,
-    /// The child before, or the parent of the first.
-    before: Option<Index>,
+    place: Place,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// No timer uses the node.
+    Vacant {
+        next: Option<Index>,
+    },
+    Near {
+        position: Index,
+    },
+    Far {
+        before: Option<Index>,
+        next: Option<Index>,
+    },
+}
+
+/// An entry of the heap, earlier than its children or at the same time.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    at: Time,
+    node: Index,
+}
+
+/// Four children lie in one line of the cache, and the heap is half as deep as with two.
+const CHILDREN: usize = 4;
+
 impl TimerSlot {
-    /// Whether the timer will fire. Its owner resets the slot when it did, by
+    /// Whether the timer will fire. When it did, its owner resets the slot:
     /// `*slot = TimerSlot::default()`.
     pub(super) fn is_armed(&self) -> bool {
         self.0.is_some()
@@ -52,148 +71,254 @@ impl TimerSlot {
 
 impl<T: Copy + PartialEq> Timers<T> {
     pub(super) fn new() -> Self {
-        Self { nodes: Vec::new(), root: None, vacant: None }
+        Self { nodes: Vec::new(), vacant: None, near: Vec::new(), far: Wheel::EMPTY }
     }
 
     /// Moves the timer for `whom` to `at`, or disarms it; `slot` is where its owner keeps it.
     pub(super) fn set(&mut self, slot: &mut TimerSlot, at: Option<Time>, whom: T) {
         let at = at.filter(|&at| at < Time::NEVER);
-        match (slot.0, at) {
+        let armed = slot.0.map(|index| (index, self.armed_at(index, whom)));
+        match (armed, at) {
             (None, None) => {}
             (None, Some(at)) => {
                 let index = self.occupy(at, whom);
-                self.root = Some(self.join(self.root, index));
+                self.put_in(index);
                 slot.0 = Some(index);
             }
-            (Some(index), None) => {
-                self.check(index, whom);
+            (Some((index, _)), None) => {
                 self.take_out(index);
+                self.settle();
                 self.vacate(index);
                 slot.0 = None;
             }
-            (Some(index), Some(at)) => {
-                self.check(index, whom);
-                if self.at(index) != at {
-                    self.take_out(index);
-                    self.node(index).at = at;
-                    self.root = Some(self.join(self.root, index));
-                }
+            (Some((_, was)), Some(at)) if was == at => {}
+            (Some((index, _)), Some(at)) => {
+                self.take_out(index);
+                self.node(index).at = at;
+                self.put_in(index);
+                self.settle();
             }
         }
     }
 
     /// Takes the earliest timer that is due. Its owner must reset the slot before it uses it again.
     pub(super) fn pop_due(&mut self, now: Time) -> Option<T> {
-        let root = self.root?;
-        let &mut Node { at, whom, .. } = self.node(root);
+        let &Near { at, node } = self.near.first()?;
         if at > now {
             return None;
         }
-        self.take_out(root);
-        self.vacate(root);
-        Some(whom)
+        self.take_out(node);
+        self.settle();
+        self.vacate(node);
+        Some(self.node(node).whom)
     }
 
     /// When the earliest timer is due.
     pub(super) fn earliest(&self) -> Option<Time> {
-        self.root.map(|root| self.at(root))
+        self.near.first().map(|near| near.at)
     }
 
     /// A slot that was not reset would disarm the timer of somebody else.
-    fn check(&mut self, index: Index, whom: T) {
-        let node = self.node(index);
-        debug_assert!(node.at < Time::NEVER && node.whom == whom, "the slot of a timer is stale");
+    fn armed_at(&self, index: Index, whom: T) -> Time {
+        let node = &self.nodes[index.get()];
+        let is_stale = node.whom != whom || matches!(node.place, Place::Vacant { .. });
+        debug_assert!(!is_stale, "the slot of a timer is stale");
+        node.at
     }
 
-    /// A node that is nobody's child, and has none.
     fn occupy(&mut self, at: Time, whom: T) -> Index {
-        let node = Node { at, whom, child: None, next: None, before: None };
-        if let Some(index) = self.vacant {
-            self.vacant = std::mem::replace(self.node(index), node).next;
-            return index;
-        }
-        self.nodes.push(node);
-        Index::new(self.nodes.len() - 1)
+        let node = Node { at, whom, place: Place::Vacant { next: None } };
+        let Some(index) = self.vacant else {
+            self.nodes.push(node);
+            return Index::new(self.nodes.len() - 1);
+        };
+        let was = std::mem::replace(self.node(index), node);
+        self.vacant = match was.place {
+            Place::Vacant { next } => next,
+            Place::Near { .. } | Place::Far { .. } => None,
+        };
+        index
     }
 
     fn vacate(&mut self, index: Index) {
         let next = self.vacant.replace(index);
-        let node = self.node(index);
-        node.at = Time::NEVER;
-        node.next = next;
+        self.node(index).place = Place::Vacant { next };
     }
 
-    /// Takes a node out of the tree. It keeps no links.
-    fn take_out(&mut self, index: Index) {
-        let Node { child, next, before, .. } = self.node(index);
-        let (child, next, before) = (child.take(), next.take(), before.take());
-        let children = child.and_then(|first| self.join_all(first));
-        let Some(before) = before else {
-            self.root = children;
+    fn put_in(&mut self, index: Index) {
+        if self.near.is_empty() && self.far.is_empty() {
+            self.far.start(self.nodes[index.get()].at);
+        }
+        self.place(index);
+    }
+
+    fn place(&mut self, index: Index) {
+        let at = self.node(index).at;
+        let Some(bucket) = self.far.bucket(at) else {
+            self.near.push(Near { at, node: index });
+            self.rise(self.near.len() - 1);
             return;
         };
-        let link = self.node(before);
-        if link.child == Some(index) {
-            link.child = next;
-        } else {
-            link.next = next;
-        }
-        if let Some(next) = next {
-            self.node(next).before = Some(before);
-        }
-        if let Some(children) = children {
-            self.root = Some(self.join(self.root, children));
+        let next = self.far.replace_head(bucket, Some(index));
+        self.node(index).place = Place::Far { before: None, next };
+        self.set_before(next, Some(index));
+    }
+
+    /// Takes a node out of where it is, and leaves it to the caller to say where it is then.
+    fn take_out(&mut self, index: Index) {
+        let &mut Node { at, place, .. } = self.node(index);
+        match place {
+            Place::Vacant { .. } => {}
+            Place::Near { position } => self.take_out_near(position.get()),
+            Place::Far { before, next } => {
+                self.set_before(next, before);
+                if let Some(before) = before {
+                    if let Place::Far { next: link, .. } = &mut self.node(before).place {
+                        *link = next;
+                    }
+                } else if let Some(bucket) = self.far.bucket(at) {
+                    self.far.replace_head(bucket, next);
+                }
+            }
         }
     }
 
-    /// Makes one tree of two: the later root becomes the first child of the earlier.
-    fn join(&mut self, one: Option<Index>, other: Index) -> Index {
-        let Some(one) = one else { return other };
-        let (parent, first) =
-            if self.at(other) < self.at(one) { (other, one) } else { (one, other) };
-        let second = self.node(parent).child.replace(first);
-        if let Some(second) = second {
-            self.node(second).before = Some(first);
+    fn set_before(&mut self, index: Option<Index>, to: Option<Index>) {
+        if let Some(index) = index
+            && let Place::Far { before, .. } = &mut self.node(index).place
+        {
+            *before = to;
         }
-        let node = self.node(first);
-        node.before = Some(parent);
-        node.next = second;
-        parent
     }
 
-    /// Makes one tree of children that lost their parent: first of each two, then, from the last
-    /// pair on, of all.
-    fn join_all(&mut self, first: Index) -> Option<Index> {
-        let mut pairs = None;
-        let mut rest = Some(first);
-        while let Some(one) = rest {
-            let other = self.orphan(one);
-            rest = other.and_then(|other| self.orphan(other));
-            let pair = other.map_or(one, |other| self.join(Some(one), other));
-            self.node(pair).next = pairs;
-            pairs = Some(pair);
+    /// Brings the earliest list near if nothing is.
+    fn settle(&mut self) {
+        while self.near.is_empty() {
+            let mut list = self.far.take_first();
+            if list.is_none() {
+                return;
+            }
+            while let Some(index) = list
+                && let Place::Far { next, .. } = self.node(index).place
+            {
+                self.place(index);
+                list = next;
+            }
         }
-        let mut tree = None;
-        while let Some(pair) = pairs {
-            pairs = self.orphan(pair);
-            tree = Some(self.join(tree, pair));
-        }
-        tree
     }
 
-    /// Makes a child a root, and gives the next child.
-    fn orphan(&mut self, index: Index) -> Option<Index> {
-        let node = self.node(index);
-        node.before = None;
-        node.next.take()
+    fn take_out_near(&mut self, position: usize) {
+        let Some(last) = self.near.pop() else { return };
+        if let Some(hole) = self.near.get_mut(position) {
+            let was = std::mem::replace(hole, last);
+            if last.at < was.at { self.rise(position) } else { self.sink(position) }
+        }
     }
 
-    fn at(&self, index: Index) -> Time {
-        self.nodes[index.get()].at
+    fn rise(&mut self, mut position: usize) {
+        let risen = self.near[position];
+        while position > 0 {
+            let parent = (position - 1) / CHILDREN;
+            if self.near[parent].at <= risen.at {
+                break;
+            }
+            self.put(position, self.near[parent]);
+            position = parent;
+        }
+        self.put(position, risen);
+    }
+
+    fn sink(&mut self, mut position: usize) {
+        let sunk = self.near[position];
+        loop {
+            let first = position * CHILDREN + 1;
+            let children = first..(first + CHILDREN).min(self.near.len());
+            let Some(child) = children.min_by_key(|&child| self.near[child].at) else { break };
+            if sunk.at <= self.near[child].at {
+                break;
+            }
+            self.put(position, self.near[child]);
+            position = child;
+        }
+        self.put(position, sunk);
+    }
+
+    fn put(&mut self, position: usize, near: Near) {
+        self.near[position] = near;
+        self.node(near.node).place = Place::Near { position: Index::new(position) };
     }
 
     fn node(&mut self, index: Index) -> &mut Node<T> {
         &mut self.nodes[index.get()]
+    }
+}
+
+/// Lists of timers, each of the same stretch of time; the later, the longer.
+///
+/// Whatever is within the tick that the wheel has reached, or before, is near. Else the first digit
+/// (of 6 bits) in which a timer's tick differs from that one says on which level it is, and the
+/// digit itself says in which of the level's lists. So a list of a level lies between two lists of
+/// the level above it, and no timer is ever moved but to a level further below.
+#[derive(Debug)]
+struct Wheel {
+    reached: u64,
+    /// A bit for each list that is not empty.
+    occupied: [u64; LEVELS],
+    heads: [[Option<Index>; LISTS]; LEVELS],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    level: usize,
+    list: usize,
+}
+
+/// A tick is 2²² ns, 4 ms: then seven levels are just enough for all there is of time.
+const TICK_BITS: u32 = 22;
+const DIGIT_BITS: u32 = 6;
+const LISTS: usize = 1 << DIGIT_BITS;
+const LEVELS: usize = (u64::BITS - TICK_BITS).div_ceil(DIGIT_BITS) as usize;
+
+impl Wheel {
+    const EMPTY: Self = Self { reached: 0, occupied: [0; LEVELS], heads: [[None; LISTS]; LEVELS] };
+
+    /// Begins anew, with this time as near. The wheel must be empty.
+    fn start(&mut self, at: Time) {
+        self.reached = at.as_nanos() >> TICK_BITS;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.occupied == [0; LEVELS]
+    }
+
+    /// Where a time belongs; `None` if it is near.
+    fn bucket(&self, at: Time) -> Option<Bucket> {
+        let tick = at.as_nanos() >> TICK_BITS;
+        if tick <= self.reached {
+            return None;
+        }
+        let level = (tick ^ self.reached).ilog2() / DIGIT_BITS;
+        let list = (tick >> (level * DIGIT_BITS)) as usize % LISTS;
+        Some(Bucket { level: level as usize, list })
+    }
+
+    fn replace_head(&mut self, bucket: Bucket, head: Option<Index>) -> Option<Index> {
+        let Bucket { level, list } = bucket;
+        match head {
+            Some(_) => self.occupied[level] |= 1 << list,
+            None => self.occupied[level] &= !(1 << list),
+        }
+        std::mem::replace(&mut self.heads[level][list], head)
+    }
+
+    /// Takes the earliest list, and goes to where it begins.
+    fn take_first(&mut self) -> Option<Index> {
+        let level = self.occupied.iter().position(|&lists| lists != 0)?;
+        let list = self.occupied[level].trailing_zeros() as usize;
+        let below = level as u32 * DIGIT_BITS;
+        let above = self.reached >> below >> DIGIT_BITS << DIGIT_BITS;
+        self.reached = (above | list as u64) << below;
+        self.replace_head(Bucket { level, list }, None)
     }
 }
 
@@ -239,18 +364,18 @@ mod tests {
     #[test]
     fn timers_are_an_ordered_set() {
         const OWNERS: usize = 200;
-        for seed in 0..20 {
+        for seed in 0..50 {
             let mut rng = fastrand::Rng::with_seed(seed);
             let mut timers = Timers::<usize>::new();
             let mut slots: Vec<_> = (0..OWNERS).map(|_| TimerSlot::default()).collect();
             let mut armed = vec![None; OWNERS];
             let mut model = BTreeSet::new();
             let mut now = 0;
-            // Many at the same time, or hardly any; mostly armed, or mostly not.
-            let (span, arming) = (1 << rng.u32(2..40), rng.f64());
+            // Many at the same time, or hardly any; mostly armed, or mostly not; on all levels.
+            let (bits, arming) = (rng.u32(2..53), rng.f64());
             for _ in 0..20_000 {
                 if rng.u8(..20) == 0 {
-                    now += rng.u64(..span / 2);
+                    now += rng.u64(..1 << rng.u32(..bits));
                     while let Some(whom) = timers.pop_due(at(now)) {
                         let due = model.first().map(|&(due, _)| due);
                         assert_eq!(armed[whom], due);
@@ -260,7 +385,9 @@ mod tests {
                     }
                 } else {
                     let whom = rng.usize(..OWNERS);
-                    let to = (rng.f64() < arming).then(|| at(now + rng.u64(..span)));
+                    let later = rng.u64(..1 << rng.u32(..=bits));
+                    let earlier = rng.u64(..1 << rng.u32(..bits)).min(now);
+                    let to = (rng.f64() < arming).then(|| at(now - earlier + later));
                     timers.set(&mut slots[whom], to, whom);
                     if let Some(was) = std::mem::replace(&mut armed[whom], to) {
                         model.remove(&(was, whom));
