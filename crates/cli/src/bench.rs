@@ -15,9 +15,10 @@ use futures_util::StreamExt;
 use posthaste::connection::ServerAddress;
 use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::Timeouts;
-use posthaste::{Mailer, ServerUrl, Transcript};
+use posthaste::{Mailer, MailerBuilder, ServerUrl, Transcript};
 
 use crate::exit::Exit;
+use crate::observe::{ObserveArgs, ObserveError, is_stdout};
 use crate::progress::{Progress, ProgressKind};
 use crate::server::{ServerArgs, ServerError, Target};
 use crate::stop::{Stop, until};
@@ -94,6 +95,9 @@ pub(crate) struct BenchArgs {
     progress: ProgressKind,
 
     #[command(flatten)]
+    observe: ObserveArgs,
+
+    #[command(flatten)]
     server_args: ServerArgs,
 }
 
@@ -112,6 +116,8 @@ pub(crate) enum BenchError {
     Resolve(String, #[source] io::Error),
     #[error("cannot write to {}", .0.display())]
     Output(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
 }
 
 impl BenchError {
@@ -122,11 +128,13 @@ impl BenchError {
             Self::NotOurs(_) => Exit::Denied,
             Self::Resolve(..) => Exit::Deferred,
             Self::Output(..) => Exit::NoOutput,
+            Self::Observe(error) => error.exit(),
         }
     }
 }
 
 pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
+    args.observe.check("--json", args.json.as_deref())?;
     let load = Load::new(&args.from, &args.to, args.rcpts, args.size, args.messages)?;
     let target = Target::open(&args.server).await?;
     check_ours(args, &target.url).await?;
@@ -134,9 +142,13 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
     let measure = Arc::new(Measure::default());
     let watch = Arc::new(Watch::new(args.verbose, Some(Box::new(Arc::clone(&measure)))));
     let mailer = mailer(args, &target, &watch)?;
+    let (mailer, mut observers) = args.observe.open(mailer).await?;
+    let mailer = mailer.build().map_err(ServerError::from)?;
+    observers.start(&mailer);
     let (elapsed, stop) = drive(args, &mailer, load, &measure).await;
     let report = BenchReport::new(args, &measure, &watch.seen(), elapsed, stop.exit().is_some());
     mailer.shutdown_within(GRACE).await;
+    let observed = observers.finish().await;
     let text = report.text(&target.url);
     match (&mut output, &args.json) {
         (Some(out), Some(path)) => {
@@ -149,15 +161,21 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
                 return Err(BenchError::Output(path.clone(), error));
             }
         }
+        _ if args.observe.is_stdout() => summary::tell(text.trim_end()),
         _ => summary::print(text.trim_end()),
     }
     if let Some(sink) = target.sink {
         summary::tell(&summary::of_sink(&sink.shutdown().await));
     }
+    observed?;
     Ok(stop.exit().unwrap_or_else(|| report.exit()))
 }
 
-fn mailer(args: &BenchArgs, target: &Target, watch: &Arc<Watch>) -> Result<Mailer, ServerError> {
+fn mailer(
+    args: &BenchArgs,
+    target: &Target,
+    watch: &Arc<Watch>,
+) -> Result<MailerBuilder, ServerError> {
     let connections = args.server_args.connections(CONNECTIONS) as usize;
     // What a server refuses is a result, not a reason to try again.
     let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
@@ -179,7 +197,7 @@ fn mailer(args: &BenchArgs, target: &Target, watch: &Arc<Watch>) -> Result<Maile
     if args.new_conns {
         mailer = mailer.max_mails_per_connection(1);
     }
-    Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript).build()?)
+    Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript))
 }
 
 /// Sends until it is over, or somebody has had enough.
@@ -265,7 +283,7 @@ fn is_private(address: IpAddr) -> bool {
 }
 
 fn open(path: &PathBuf) -> Result<Box<dyn Write + Send>, BenchError> {
-    if path.as_os_str() == "-" {
+    if is_stdout(path) {
         return Ok(Box::new(io::stdout()));
     }
     let file = File::create(path).map_err(|error| BenchError::Output(path.clone(), error))?;

@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod events;
 mod exit;
 mod input;
+mod metrics;
+mod observe;
 mod outcome;
 mod probe;
 mod progress;

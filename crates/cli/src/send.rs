@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, StreamExt, stream};
 use posthaste::scheduler::{Exhausted, Fault, GiveUp, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::{Mail, Timeouts};
-use posthaste::{Cause, Mailer, RecipientReport, Report, Transcript};
+use posthaste::{Cause, Mailer, MailerBuilder, RecipientReport, Report, Transcript};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::exit::Exit;
 use crate::input::{InputArgs, InputError, InputMail, Inputs};
+use crate::observe::{ObserveArgs, ObserveError, Observers, is_stdout};
 use crate::outcome::{Sent, Tally};
 use crate::progress::{Progress, ProgressKind};
 use crate::requests::RequestArgs;
@@ -75,6 +76,9 @@ pub(crate) struct SendArgs {
     progress: ProgressKind,
 
     #[command(flatten)]
+    observe: ObserveArgs,
+
+    #[command(flatten)]
     server_args: ServerArgs,
 }
 
@@ -91,6 +95,8 @@ pub(crate) enum SendError {
     Server(#[from] ServerError),
     #[error("cannot write to {}", .0.display())]
     Log(PathBuf, #[source] io::Error),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
 }
 
 impl SendError {
@@ -101,6 +107,7 @@ impl SendError {
             Self::BadStream(error) => error.exit(),
             Self::Server(error) => error.exit(),
             Self::Log(..) => Exit::NoOutput,
+            Self::Observe(error) => error.exit(),
         }
     }
 }
@@ -116,6 +123,7 @@ struct Plan {
 
 pub(crate) async fn run(args: &SendArgs) -> Result<Exit, SendError> {
     Target::check(&args.server)?;
+    args.observe.check("--log", args.log.as_deref())?;
     let inputs = args.input.check()?;
     // What can be read twice is read once before anything is sent, so that a bad mail in the middle stops all.
     let plan = if inputs.is_one_shot() && !args.dry_run { None } else { Some(check_all(&inputs)?) };
@@ -127,12 +135,20 @@ pub(crate) async fn run(args: &SendArgs) -> Result<Exit, SendError> {
     let target = Target::open(&args.server).await?;
     let watch = Arc::new(Watch::new(args.verbose, None));
     let mailer = mailer(args, &target, &watch)?;
+    let (mailer, mut observers) = args.observe.open(mailer).await?;
+    let mailer = mailer.build().map_err(ServerError::from)?;
+    observers.start(&mailer);
     let total = plan.map(|plan| plan.mails);
-    let sending = Sending { args, mailer, watch, target, log, tally: Tally::default() };
+    let tally = Tally::default();
+    let sending = Sending { args, mailer, watch, target, log, tally, observers };
     sending.run(&inputs, total).await
 }
 
-fn mailer(args: &SendArgs, target: &Target, watch: &Arc<Watch>) -> Result<Mailer, ServerError> {
+fn mailer(
+    args: &SendArgs,
+    target: &Target,
+    watch: &Arc<Watch>,
+) -> Result<MailerBuilder, ServerError> {
     let (min, max) = args.backoff;
     let planner = PlannerConfig {
         retry: RetryPolicy { attempts: args.retries, min, max },
@@ -144,7 +160,7 @@ fn mailer(args: &SendArgs, target: &Target, watch: &Arc<Watch>) -> Result<Mailer
     let scheduler = SchedulerConfig { planner, seed, ..SchedulerConfig::default() };
     let transcript = if args.verbose > 0 { Transcript::On } else { Transcript::Off };
     let mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::default())?;
-    Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript).build()?)
+    Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript))
 }
 
 /// Two runs at the same time must not wait in step.
@@ -211,7 +227,7 @@ fn print_plan(plan: &Plan, server: &str) {
 }
 
 fn open_log(path: &PathBuf) -> Result<Box<dyn Write + Send>, SendError> {
-    if path.as_os_str() == "-" {
+    if is_stdout(path) {
         return Ok(Box::new(BufWriter::new(io::stdout())));
     }
     let file = File::create(path).map_err(|error| SendError::Log(path.clone(), error))?;
@@ -226,6 +242,7 @@ struct Sending<'a> {
     target: Target,
     log: Option<Box<dyn Write + Send>>,
     tally: Tally,
+    observers: Observers,
 }
 
 impl Sending<'_> {
@@ -347,7 +364,8 @@ impl Sending<'_> {
         let (url, proof) = (&self.target.url, self.args.server_args.proof(&self.target));
         let text =
             summary::of_send(&self.tally, &seen, &status, url, proof, elapsed, stop.reason());
-        if self.args.log.as_deref().is_some_and(|path| path.as_os_str() == "-") {
+        let is_taken = self.args.log.as_deref().is_some_and(is_stdout);
+        if is_taken || self.args.observe.is_stdout() {
             summary::tell(text.trim_end());
         } else {
             summary::print(text.trim_end());
@@ -361,6 +379,7 @@ impl Sending<'_> {
         {
             return Err(SendError::Log(path.clone(), error));
         }
+        self.observers.finish().await?;
         if let Some(bad) = bad {
             return Err(SendError::BadStream(bad));
         }
