@@ -375,7 +375,7 @@ mod tests {
             let (bits, arming) = (rng.u32(2..53), rng.f64());
             for _ in 0..20_000 {
                 if rng.u8(..20) == 0 {
-                    now += rng.u64(..1 << rng.u32(..bits));
+                    now += upto(&mut rng, bits);
                     while let Some(whom) = timers.pop_due(at(now)) {
                         let due = model.first().map(|&(due, _)| due);
                         assert_eq!(armed[whom], due);
@@ -385,8 +385,8 @@ mod tests {
                     }
                 } else {
                     let whom = rng.usize(..OWNERS);
-                    let later = rng.u64(..1 << rng.u32(..=bits));
-                    let earlier = rng.u64(..1 << rng.u32(..bits)).min(now);
+                    let later = upto(&mut rng, bits);
+                    let earlier = upto(&mut rng, bits).min(now);
                     let to = (rng.f64() < arming).then(|| at(now - earlier + later));
                     timers.set(&mut slots[whom], to, whom);
                     if let Some(was) = std::mem::replace(&mut armed[whom], to) {
@@ -399,6 +399,12 @@ mod tests {
                 assert!(timers.nodes.len() <= OWNERS);
             }
         }
+    }
+
+    /// A number of at most so many bits, as often a small one as a large one.
+    fn upto(rng: &mut fastrand::Rng, bits: u32) -> u64 {
+        let bits = rng.u32(..=bits);
+        rng.u64(..1 << bits)
     }
 
     fn at(nanoseconds: u64) -> Time {
