@@ -324,7 +324,7 @@ impl Simulation {
     fn start(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(&job) = connection.mails.front() else { return };
-        let mail = self.mails.ledger(job).next_attempt(self.now);
+        let mail = self.mails.ledger(job).next_attempt(self.now, u32::MAX);
         assert!(mail.is_some(), "a job has somebody to send to");
         let model = &self.servers[connection.server].model;
         let round_trips = match connection.pipelining {

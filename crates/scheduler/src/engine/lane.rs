@@ -130,7 +130,8 @@ impl Lane {
             }
             Pull::Job(job) => {
                 self.submitting = Some(job);
-                let mail = state.job_mut(job).and_then(|entry| entry.ledger.next_attempt(now));
+                let mail =
+                    state.job_mut(job).and_then(|entry| entry.ledger.next_attempt(now, u32::MAX));
                 // A job has recipients left as long as the planner knows it.
                 mail.map_or(Poll::Pending, |mail| Poll::Ready(Command::Submit(Box::new(mail))))
             }
