@@ -152,6 +152,7 @@ pub(super) static RULES: &[Rule] = &[
     // Gmail slows down who sends much at once, who does not prove who it is, or is in the clear.
     said(&[4], &["unusual rate|unusual amount|unsolicitedratelimit"])
         .is(Throttled).of(Source).wait_minutes(60),
+    said(&[5], &["unusual rate|unusual amount"]).is(PolicySpam).of(Source),
     said(&[4], &["been rate limited"]).is(Throttled).of(Source),
     said(&[], &["spf|dkim|dmarc|arc"]).statuses(7, 20, 27).is(PolicyAuth).of(Sender),
     said(&[], &["spf|dkim|dmarc|arc"]).statuses(7, 29, 49).is(PolicyAuth).of(Sender),

@@ -124,9 +124,12 @@ pub(super) fn lesson(stage: Stage, reply: Reply<'_>, reading: &Reading) -> Lesso
         (Class::Throttled, Scope::Session) => Lesson::SessionCap,
         // Between mails it may close as it likes.
         _ if is_between_mails(stage) => Lesson::Nothing,
-        _ if consequence == Consequence::Split => Lesson::RecipientCap,
+        _ if consequence == Consequence::Split && counts_recipients(reply) => Lesson::RecipientCap,
         (Class::Throttled, Scope::Host) => Lesson::Overloaded,
-        (Class::ShuttingDown, Scope::Host) if is_not_accepting(reply) => Lesson::Overloaded,
+        (
+            Class::Throttled | Class::ShuttingDown,
+            Scope::Host | Scope::Sender | Scope::Recipient | Scope::Transaction | Scope::Mail,
+        ) if says_overload(reply) => Lesson::Overloaded,
         (Class::PolicySpam, Scope::Source) if is_permanent && stage == Stage::Final => {
             Lesson::Slowed
         }
@@ -142,7 +145,95 @@ pub(super) fn lesson(stage: Stage, reply: Reply<'_>, reading: &Reading) -> Lesso
     }
 }
 
-/// RFC 3463 section 3.4: the host does not accept mail for now, for load as a rule.
-fn is_not_accepting(reply: Reply<'_>) -> bool {
-    reply.enhanced().is_some_and(|status| (status.subject(), status.detail()) == (3, 2))
+/// Whether it is their number that it minds, not that they are of several domains (Q34).
+fn counts_recipients(reply: Reply<'_>) -> bool {
+    let status = reply.enhanced().map(|status| (status.subject(), status.detail()));
+    matches!(reply.code().value(), 452 | 552) || status == Some((5, 3))
+}
+
+/// RFC 3463, sections 3.4 and 3.5: the system accepts no mail for now, or is congested.
+fn says_overload(reply: Reply<'_>) -> bool {
+    let status = reply.enhanced().map(|status| (status.subject(), status.detail()));
+    matches!(status, Some((3, 2) | (4, 5)))
+}
+
+#[cfg(test)]
+mod tests {
+    use posthaste_session::reply::ReplyBuf;
+
+    use super::*;
+
+    fn reply(line: &str) -> ReplyBuf {
+        Reply::parse(format!("{line}\r\n").as_bytes()).unwrap().to_owned()
+    }
+
+    fn shutdown(stage: Stage, line: &str) -> CloseReason {
+        CloseReason::Shutdown { stage, reply: reply(line) }
+    }
+
+    fn refused(stage: Stage, line: &str) -> CloseReason {
+        CloseReason::Refused { stage, reply: reply(line) }
+    }
+
+    /// Row 34, Q65: mails are what there were too many of, not errors, and not of all connections.
+    #[test]
+    fn only_too_many_mails_are_a_session_cap() {
+        for (line, expected) in [
+            ("421 too many messages in this connection", true),
+            ("421 Max message per connection reached, closing transmission channel", true),
+            ("421 4.7.0 exceeded maximum number of mails per session", true),
+            ("421 4.7.0 Error: too many errors", false),
+            ("421 Too many concurrent SMTP connections", false),
+            ("421 Too many messages from your address, closing connection", false),
+            ("421 4.4.2 timeout exceeded", false),
+            ("421 closing transmission channel", false),
+        ] {
+            for stage in [Stage::Mail, Stage::Idle, Stage::Reset] {
+                assert_eq!(is_session_cap(&shutdown(stage, line)), expected, "{stage} {line}");
+            }
+        }
+        assert!(!is_session_cap(&CloseReason::Quit));
+        assert!(!is_session_cap(&CloseReason::Lost { stage: Stage::Mail }));
+    }
+
+    /// Rows 7, 8 and 15 to 17: however the session ended, the words count.
+    #[test]
+    fn a_pause_is_as_long_as_it_is_asked_for_and_no_longer() {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        for (reason, expected) in [
+            (shutdown(Stage::Mail, "421 4.3.2 try again in 10 minutes"), minutes(10)),
+            (shutdown(Stage::Greeting, "421 too busy, try again in 2 hours"), minutes(120)),
+            (refused(Stage::Greeting, "450 try again in 1 minute"), minutes(1)),
+            (refused(Stage::Greeting, "554 5.7.1 no mail here"), minutes(0)),
+            (refused(Stage::Auth, "454 4.7.0 Too many login attempts"), minutes(10)),
+            (shutdown(Stage::Mail, "421 4.7.28 unusual rate of mail"), minutes(60)),
+            (refused(Stage::Content, "451 4.7.1 try again in 10 minutes"), minutes(0)),
+            (CloseReason::Timeout { stage: Stage::Mail }, minutes(0)),
+        ] {
+            assert_eq!(close_pause(&reason), expected, "{reason:?}");
+        }
+        let asked = Some(2 * MAX_PAUSE);
+        let endless = Reading {
+            class: Class::Throttled,
+            scope: Scope::Source,
+            consequence: Consequence::SlowDown,
+            wait: asked,
+        };
+        assert_eq!(pause(&endless), MAX_PAUSE);
+    }
+
+    /// A server that does not keep up is asked for less at once, whatever it says of it.
+    #[test]
+    fn slowness_is_overload() {
+        for stage in [Stage::Greeting, Stage::Mail, Stage::Content, Stage::Final] {
+            assert_eq!(close_lesson(&CloseReason::Timeout { stage }), Lesson::Overloaded);
+        }
+        for stage in [Stage::Reset, Stage::Quit] {
+            assert_eq!(close_lesson(&CloseReason::Timeout { stage }), Lesson::Nothing);
+        }
+        let says = |line| close_lesson(&shutdown(Stage::Rcpt, line));
+        assert_eq!(says("421 4.3.2 not accepting"), Lesson::Overloaded);
+        assert_eq!(says("421 4.4.5 Server busy"), Lesson::Overloaded);
+        assert_eq!(says("421 4.3.0 hm"), Lesson::Nothing);
+    }
 }
