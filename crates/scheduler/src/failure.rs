@@ -2,7 +2,8 @@
 //!
 //! Three subjects, told apart here and nowhere else: the *recipient* (final or another attempt, and
 //! whether that one counts), the *connection* (the session closes what cannot be used any more),
-//! the *server* (left alone for a while or not). All functions are pure and their matches complete.
+//! the *server* (left alone for a while or not, and what it teaches: [`Lesson`]). All functions are
+//! pure and their matches complete. [`table::TABLE`] shows what they say, row by row.
 
 mod consequence;
 mod lesson;

@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Row 1 to Row 45, all that have examples. Q50, Q61, Q64, Q65, Q68, REP-19, REP-20.
+    /// Row 4 to Row 44, all that have examples. Q34, Q38, Q39, Q40, Q61, Q64, Q65.
     #[test]
     fn each_example_has_the_effects_of_its_row() {
         let mut surprises = Vec::new();
