@@ -71,7 +71,9 @@ fn flags(command: &str) -> Vec<(String, Option<char>, Option<String>)> {
 fn sample(flag: &str, value: &str) -> &'static str {
     match (flag, value) {
         ("bind", _) => "127.0.0.1",
-        ("log" | "json" | "stats", _) => "/dev/null",
+        ("log" | "json" | "stats" | "events", _) => "/dev/null",
+        ("metrics-listen", _) => "0",
+        ("exhausted", _) => "wait",
         ("seed", _) => "7",
         ("fault", _) => "at=quit close=fin",
         ("early-talk", _) => "ignore",
@@ -140,8 +142,9 @@ fn the_flags_of_each_command() {
                   ipv6 socks5 proxy-protocol connect-timeout command-timeout data-timeout final-timeout";
     let send = "from to subject text html attach inline cc bcc reply-to header jsonl rows template \
                 to-column notify notify-return envid deliver-by priority hold require-tls-beyond \
-                authority retries backoff max-time seed log dry-run verbose progress help";
-    let bench = "messages duration size rcpts from to new-conns seed i-own-this-server json \
+                authority retries backoff server-backoff exhausted max-time seed log events \
+                metrics-listen dry-run verbose progress help";
+    let bench = "messages duration size rcpts from to new-conns seed i-own-this-server json events metrics-listen \
                  verbose progress help";
     let sink = "store max-size tls-self-signed ca-out cert key implicit-tls require-tls ehlo \
                 hostname lmtp user rtt capacity max-conns max-per-conn max-rcpts greylist \

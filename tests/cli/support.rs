@@ -176,9 +176,9 @@ impl Running {
         BufReader::new(self.child.stdout.take().unwrap())
     }
 
-    /// Waits for a line with a text on standard error.
+    /// Waits for a line with a text on standard error, and gives it.
     #[track_caller]
-    pub(crate) fn wait_for(&mut self, text: &str) {
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
@@ -186,6 +186,7 @@ impl Running {
             assert!(octets > 0, "no {text:?} in {}", self.seen);
             self.seen += &line;
         }
+        line
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

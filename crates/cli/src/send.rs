@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{Stream, StreamExt, stream};
-use posthaste::scheduler::{Exhausted, Fault, GiveUp, PlannerConfig, RetryPolicy, SchedulerConfig};
+use posthaste::scheduler::{
+    BackOff, Exhausted, Fault, GiveUp, PlannerConfig, RetryPolicy, SchedulerConfig,
+};
 use posthaste::session::{Mail, Timeouts};
 use posthaste::{Cause, Mailer, MailerBuilder, RecipientReport, Report, Transcript};
 use tokio::sync::{mpsc, watch};
@@ -55,6 +57,13 @@ pub(crate) struct SendArgs {
     /// The shortest and the longest wait before it is tried again
     #[arg(long, value_name = "MIN..MAX", default_value = "1s..5m", value_parser = backoff, help_heading = "Delivery")]
     backoff: (Duration, Duration),
+    /// How long a server that fails is left alone at first and at most
+    #[arg(long, value_name = "MIN..MAX", default_value = "1s..30s", value_parser = backoff, help_heading = "Delivery")]
+    server_backoff: (Duration, Duration),
+    /// What becomes of mails for a server that fails 5 times in a row: fail (they are deferred) or
+    /// wait (while it is tried again and again) [default: wait, but not where nobody ever answered]
+    #[arg(long, value_name = "WHAT", value_parser = exhausted, help_heading = "Delivery")]
+    exhausted: Option<Exhausted>,
     /// What is not done by then is reported as deferred
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Delivery")]
     max_time: Option<Duration>,
@@ -150,9 +159,11 @@ fn mailer(
     watch: &Arc<Watch>,
 ) -> Result<MailerBuilder, ServerError> {
     let (min, max) = args.backoff;
+    let (base, cap) = args.server_backoff;
     let planner = PlannerConfig {
         retry: RetryPolicy { attempts: args.retries, min, max },
-        exhausted: Exhausted::FailIfAbsent,
+        back_off: BackOff { base, cap },
+        exhausted: args.exhausted.unwrap_or(Exhausted::FailIfAbsent),
         greeting: Fault::Fail,
         ..PlannerConfig::default()
     };
@@ -476,6 +487,14 @@ impl Source {
 async fn is_true(flag: &mut watch::Receiver<bool>) {
     // Nobody left to set it is as good.
     let _ = flag.wait_for(|flag| *flag).await;
+}
+
+fn exhausted(text: &str) -> Result<Exhausted, &'static str> {
+    match text {
+        "fail" => Ok(Exhausted::Fail),
+        "wait" => Ok(Exhausted::Wait),
+        _ => Err("expected fail or wait"),
+    }
 }
 
 fn backoff(text: &str) -> Result<(Duration, Duration), String> {

@@ -166,7 +166,10 @@ impl Metrics {
         }
         between(&self.greeting, Some(setup.started), setup.greeted);
         between(&self.ehlo, setup.hello, setup.introduced);
-        between(&self.auth, setup.introduced, setup.ready);
+        // Without AUTH the reply to EHLO is what makes it ready.
+        if setup.introduced != setup.ready {
+            between(&self.auth, setup.introduced, setup.ready);
+        }
     }
 
     fn attempted(&self, finished: &Finished) {
