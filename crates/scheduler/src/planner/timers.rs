@@ -12,10 +12,11 @@ use crate::time::Time;
 /// Those that are *near* are in a heap. Most are *far*, as a mail's expiry, and are disarmed
 /// before they come near: they are in a wheel of lists that nobody has sorted, where to arm and to
 /// disarm takes constant time. When the heap is empty it gets the earliest list of the wheel, so
-/// it always has the earliest timer. Each timer is moved at most once a level on its way there.
+/// it always has the earliest timer; whatever is earlier than that list is near from then on. So at
+/// worst, with nothing armed but what is days away and then much that is not, all are in the heap.
 ///
-/// With a million timers armed, to disarm one, arm another, and the same for a short timer takes
-/// 45 ns; all in one heap takes three times as long, in a `BTreeSet` seven times.
+/// With a million expiries armed, to disarm one, arm another, and to do the same with a timer of
+/// 30 s takes 40 ns; with all in the heap 140 ns, with a `BTreeSet` 330 ns.
 #[derive(Debug)]
 pub(super) struct Timers<T> {
     nodes: Vec<Node<T>>,
