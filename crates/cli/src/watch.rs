@@ -6,13 +6,18 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use posthaste::connection::{CertificateFault, Error, ErrorKind, Info};
+use posthaste::events::Timestamp;
 use posthaste::scheduler::failure::{Charge, Part};
-use posthaste::scheduler::{Hold, Observation, Observer, Record, Time};
+use posthaste::scheduler::{Hold, Observation, Observer, Record, ServerId, Time};
 use posthaste::session::{
     CloseReason, Finished, Objection, Requirement, Session, Speaker, Stage, Violation,
 };
 
 use crate::units::{counted, elapsed};
+
+mod servers;
+
+pub(crate) use servers::{Now, ServerSeen};
 
 /// Most different troubles that are told apart; the rest is counted together.
 const MAX_TROUBLES: usize = 32;
@@ -45,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) trouble: Option<String>,
     /// What went wrong with connections, and how often.
     pub(crate) troubles: BTreeMap<String, u64>,
+    /// By [`ServerId::index`]; those that nothing was heard of may be missing at the end.
+    pub(crate) servers: Vec<ServerSeen>,
 }
 
 /// Takes the times of every connection and attempt.
@@ -64,6 +71,11 @@ impl Watch {
     /// What has been seen so far.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().map(|seen| seen.clone()).unwrap_or_default()
+    }
+
+    /// What time it is.
+    pub(crate) fn now(&self) -> Now {
+        Now { wall: Timestamp::now(), time: Time::after_epoch(self.started.elapsed()) }
     }
 
     fn note(&self, note: impl FnOnce(&mut Seen)) {
@@ -126,26 +138,33 @@ impl Observer for Watch {
                     samples.ready(info, session);
                 }
             }
-            Observation::Attempted(_, _, finished) => {
+            Observation::Attempted(server, _, finished, ..) => {
+                self.note(|seen| seen.server(server, |server| server.attempted(finished)));
                 if let Some(samples) = &self.samples {
                     samples.attempted(finished);
                 }
             }
-            Observation::Failed(_, connection, error) => {
+            Observation::Failed(server, connection, error) => {
                 let text = unreached(error);
                 self.say(1, || format!("[{}] {text}", connection.index()));
-                self.note(|seen| seen.failed(text));
+                self.note(|seen| {
+                    seen.server(server, |server| server.said(text.clone()));
+                    seen.failed(text);
+                });
             }
-            Observation::Closed(_, connection, reason) => {
+            Observation::Closed(server, connection, reason) => {
                 self.say(1, || format!("[{}] {}", connection.index(), describe(reason)));
-                self.note(|seen| seen.closed(reason));
+                self.note(|seen| seen.closed(server, reason));
             }
             Observation::TokenRefused(_, connection, words) => {
                 self.say(1, || {
                     format!("[{}] server refuses the token: {words}", connection.index())
                 });
             }
-            Observation::Record(record) => self.record(record),
+            Observation::Record(record) => {
+                self.note(|seen| seen.record(record));
+                self.record(record);
+            }
             Observation::Transcript(connection, line) => {
                 let mark = match line.speaker {
                     Speaker::Client => "->",
@@ -178,7 +197,22 @@ impl Seen {
         self.trouble(trouble);
     }
 
-    fn closed(&mut self, reason: &CloseReason) {
+    fn server(&mut self, server: ServerId, note: impl FnOnce(&mut ServerSeen)) {
+        if let Some(server) = servers::entry(&mut self.servers, server) {
+            note(server);
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        match record {
+            Record::BackOff { server, .. }
+            | Record::Recovered { server, .. }
+            | Record::Held { server, .. } => self.server(server, |server| server.record(record)),
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, server: ServerId, reason: &CloseReason) {
         match reason {
             CloseReason::Quit | CloseReason::Aborted { .. } => return,
             CloseReason::Violation { .. } => self.violations += 1,
@@ -186,6 +220,7 @@ impl Seen {
             CloseReason::Unavailable(_) => self.failed += 1,
             _ => {}
         }
+        self.server(server, |server| server.said(describe(reason)));
         self.trouble(describe(reason));
     }
 

@@ -3,38 +3,44 @@
 //! One lock holds the planner and the books of all mails. Every driver takes it for the moment in which a mail
 //! is finished and the next one pulled; nothing is awaited under it.
 
+mod clock;
+mod delivery;
+mod intake;
 mod lane;
 mod observe;
+mod pages;
 mod port;
 mod send_all;
+mod shared;
 mod state;
+mod submission;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_connection::Connector;
 use posthaste_session::Mail;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::oneshot;
 
+pub use clock::Clock;
 pub use observe::{Observation, Observer};
 pub use send_all::SendAll;
+pub use submission::{Submission, Ticket};
 
-use crate::ledger::{InDoubtPolicy, Ledger};
-use crate::planner::{
-    GiveUp, NewJob, Planner, PlannerConfig, ServerId, ServerLimits, ServerStatus,
-};
+use crate::ledger::InDoubtPolicy;
+use crate::planner::{PlannerConfig, ServerId, ServerLimits, ServerStatus};
 use crate::report::Report;
-use crate::time::Time;
-use state::{Entry, Host, State, Waiter};
+use delivery::Waiter;
+use intake::Closed;
+use shared::Shared;
+use state::Host;
 
 /// Octets of content that may be queued at once: enough to keep a thousand connections busy with usual
 /// mails, and little enough for a small machine.
 pub const DEFAULT_INTAKE: usize = 256 * 1024 * 1024;
-/// What a mail is counted with at least, so that the number of queued mails is bounded, too.
-const MIN_COST: usize = 1024;
+/// Recipients of one job: as many as each server must take (RFC 5321 section 4.5.3.1.8).
+pub const DEFAULT_BATCH: usize = 100;
 
 /// Settings of a [`Scheduler`].
 #[derive(Clone)]
@@ -45,6 +51,11 @@ pub struct SchedulerConfig {
     pub in_doubt: InDoubtPolicy,
     /// Octets of content that may be queued at once; a mail counts with 1 KiB at least.
     pub intake: usize,
+    /// Most recipients that go together, at least 1. A mail with more of them is queued in so many parts, between
+    /// which others have their turn; whoever gets one mail for all or nobody gets it whole.
+    pub batch: usize,
+    /// How exactly limits of rate are met.
+    pub clock: Clock,
     /// Seeds the jitter, so that a run can be repeated.
     pub seed: u64,
 }
@@ -55,6 +66,8 @@ impl Default for SchedulerConfig {
             planner: PlannerConfig::default(),
             in_doubt: InDoubtPolicy::default(),
             intake: DEFAULT_INTAKE,
+            batch: DEFAULT_BATCH,
+            clock: Clock::default(),
             seed: 0,
         }
     }
@@ -66,22 +79,6 @@ pub struct Scheduler {
     shared: Arc<Shared>,
 }
 
-/// What all handles, all drivers and the clock share.
-struct Shared {
-    state: Mutex<State>,
-    /// The earliest deadline has moved forward, or there is nothing left to watch.
-    earlier: Arc<Notify>,
-    /// The last mail and the last connection are gone.
-    empty: Notify,
-    intake: Arc<Semaphore>,
-    /// Permits of `intake`, each for [`MIN_COST`] octets.
-    permits: u32,
-    in_doubt: InDoubtPolicy,
-    observer: Option<Arc<dyn Observer>>,
-    epoch: Instant,
-    runtime: Handle,
-}
-
 impl Scheduler {
     /// Starts a scheduler on the current runtime.
     ///
@@ -89,28 +86,13 @@ impl Scheduler {
     ///
     /// Outside a tokio runtime.
     pub fn new(config: SchedulerConfig, observer: Option<Arc<dyn Observer>>) -> Self {
-        let permits = u32::try_from(config.intake.div_ceil(MIN_COST)).unwrap_or(u32::MAX).max(1);
-        let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        let earlier = Arc::new(Notify::new());
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State::new(Planner::new(config.planner, config.seed))),
-            earlier: Arc::clone(&earlier),
-            empty: Notify::new(),
-            intake: Arc::new(Semaphore::new(permits as usize)),
-            permits,
-            in_doubt: config.in_doubt,
-            observer,
-            epoch: Instant::now(),
-            runtime: Handle::current(),
-        });
-        tokio::spawn(watch_clock(Arc::downgrade(&shared), earlier));
-        Self { shared }
+        Self { shared: Shared::start(config, observer) }
     }
 
     /// Adds a server.
     pub fn add_server(&self, connector: Connector, limits: ServerLimits) -> ServerId {
         let mut state = self.shared.lock();
-        state.servers.push(Host { connector, words: None, trouble: None });
+        state.hosts.push(Host { connector, words: None, trouble: None });
         state.planner.add_server(limits)
     }
 
@@ -124,24 +106,33 @@ impl Scheduler {
     ///
     /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and only its
     /// report is lost.
-    pub async fn send(&self, server: ServerId, mail: Mail) -> Report {
-        let Ok(permit) = Arc::clone(&self.shared.intake).acquire_many_owned(self.cost(&mail)).await
-        else {
-            return self.drained(mail);
-        };
-        let (waiter, report) = oneshot::channel();
-        self.submit(server, mail, Waiter::One(waiter), permit);
-        match report.await {
-            Ok((report, _permit)) => report,
-            // Every mail is reported before its books are dropped, unless the whole runtime goes down.
-            Err(_) => std::future::pending().await,
+    pub async fn send(&self, to: impl Into<Submission>, mail: Mail) -> Report {
+        self.submit(to, mail).await.await
+    }
+
+    /// Queues a mail, as soon as there is room for it. The [`Ticket`] gives its report, and can stop it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before the mail was queued, nothing happens.
+    pub async fn submit(&self, to: impl Into<Submission>, mail: Mail) -> Ticket {
+        let to = to.into();
+        let shared = Arc::clone(&self.shared);
+        let (sender, report) = oneshot::channel();
+        let waiter = Waiter::One(sender);
+        let cost = shared.intake.cost(&mail.content);
+        let mut jobs = Vec::new();
+        match shared.intake.clone().enter(cost).await {
+            Ok(entrance) => shared.submit(to, mail, waiter, entrance, |job| jobs.push(job)),
+            Err(Closed) => shared.report_drained(mail, waiter),
         }
+        Ticket::new(shared, jobs, report)
     }
 
     /// Sends every mail of a stream, and gives a stream of what became of them, in the order in which they
     /// are done. See [`SendAll`].
-    pub fn send_all<S>(&self, server: ServerId, mails: S) -> SendAll<S> {
-        SendAll::new(self.clone(), server, mails)
+    pub fn send_all<S>(&self, to: impl Into<Submission>, mails: S) -> SendAll<S> {
+        SendAll::new(Arc::clone(&self.shared), to.into(), mails)
     }
 
     /// What is known about a server at the moment.
@@ -168,27 +159,6 @@ impl Scheduler {
             empty.await;
         }
     }
-
-    fn cost(&self, mail: &Mail) -> u32 {
-        let cost = mail.content.len().div_ceil(MIN_COST).max(1);
-        // A mail larger than everything that may be queued goes alone.
-        u32::try_from(cost).unwrap_or(u32::MAX).min(self.shared.permits)
-    }
-
-    /// What becomes of a mail that comes too late.
-    fn drained(&self, mail: Mail) -> Report {
-        let now = self.shared.now();
-        Ledger::new(mail, self.shared.in_doubt, now).give_up(now, GiveUp::Drained, 0, None)
-    }
-
-    fn submit(&self, server: ServerId, mail: Mail, waiter: Waiter, permit: OwnedSemaphorePermit) {
-        self.shared.plan(|state, now| {
-            let ledger = Ledger::new(mail, self.shared.in_doubt, now);
-            let job = NewJob { server, expires: None };
-            let job = state.planner.submit(now, job, &mut state.actions);
-            state.add_job(job, Entry { server, ledger, waiter, permit });
-        });
-    }
 }
 
 impl fmt::Debug for Scheduler {
@@ -196,71 +166,5 @@ impl fmt::Debug for Scheduler {
         let state = self.shared.lock();
         let (jobs, connections) = (state.planner.jobs(), state.planner.connections());
         f.debug_struct("Scheduler").field("jobs", &jobs).field("connections", &connections).finish()
-    }
-}
-
-impl Shared {
-    fn now(&self) -> Time {
-        Time::after_epoch(self.epoch.elapsed())
-    }
-
-    /// A panic under the lock has been reported already, and the books are whole between any two calls.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets the planner think, then does what it wants done.
-    fn plan<T>(self: &Arc<Self>, think: impl FnOnce(&mut State, Time) -> T) -> T {
-        let now = self.now();
-        let mut state = self.lock();
-        let result = think(&mut state, now);
-        let left = state.obey(now);
-        let due = state.planner.next_deadline();
-        if due.is_some_and(|due| due < state.armed) {
-            state.armed = due.unwrap_or(Time::NEVER);
-            self.earlier.notify_one();
-        }
-        if state.is_empty() {
-            self.empty.notify_waiters();
-        }
-        drop(state);
-        for open in left.open {
-            lane::open(self, open);
-        }
-        for record in left.records {
-            self.observe(Observation::Record(record));
-        }
-        result
-    }
-
-    fn observe(&self, observation: Observation<'_>) {
-        if let Some(observer) = &self.observer {
-            observer.observe(observation);
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.earlier.notify_one();
-    }
-}
-
-/// Wakes the planner when something is due. It does not keep alive what it serves.
-async fn watch_clock(shared: Weak<Shared>, earlier: Arc<Notify>) {
-    loop {
-        let due = {
-            let Some(shared) = shared.upgrade() else { return };
-            shared.plan(|state, now| state.planner.advance(now, &mut state.actions));
-            let mut state = shared.lock();
-            state.armed = state.planner.next_deadline().unwrap_or(Time::NEVER);
-            (state.armed < Time::NEVER).then(|| shared.epoch + state.armed.since_epoch())
-        };
-        match due {
-            Some(due) => {
-                let _ = timeout_at(due, earlier.notified()).await;
-            }
-            None => earlier.notified().await,
-        }
     }
 }

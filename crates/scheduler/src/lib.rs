@@ -14,7 +14,10 @@ mod report;
 mod time;
 
 pub use backoff::{BackOff, RetryPolicy};
-pub use engine::{DEFAULT_INTAKE, Observation, Observer, Scheduler, SchedulerConfig, SendAll};
+pub use engine::{
+    Clock, DEFAULT_BATCH, DEFAULT_INTAKE, Observation, Observer, Scheduler, SchedulerConfig,
+    SendAll, Submission, Ticket,
+};
 pub use ledger::{InDoubtPolicy, Ledger};
 pub use planner::{
     Action, Again, Answer, AttemptResult, Cancelled, ConnectionId, Exhausted, Fault, GiveUp, Hold,

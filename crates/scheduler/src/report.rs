@@ -35,6 +35,19 @@ impl Report {
     pub fn is_delivered(&self) -> bool {
         self.recipients.iter().all(|recipient| recipient.state == RecipientState::Delivered)
     }
+
+    /// This, and what became of the next batch of recipients of the same mail.
+    pub(crate) fn with_batch(mut self, next: Self) -> Self {
+        self.recipients.extend(next.recipients);
+        self.trouble = self.trouble.or(next.trouble);
+        let starts = self.timing.started.into_iter().chain(next.timing.started);
+        self.timing = ReportTiming {
+            submitted: self.timing.submitted.min(next.timing.submitted),
+            started: starts.min(),
+            ended: self.timing.ended.max(next.timing.ended),
+        };
+        self
+    }
 }
 
 /// What became of a mail for one recipient.

@@ -11,11 +11,13 @@ use posthaste_session::{
     SubmitErrorReason, TransactionId, Unsendable,
 };
 
+use super::observe::Observation;
 use super::port::{End, Orders, Port};
+use super::shared::Shared;
 use super::state::{Open, State};
-use super::{Observation, Shared};
 use crate::failure::{self, Closed, ConnectFailure};
-use crate::planner::{Bdat, ConnectionId, JobId, Pull, ServerId};
+use crate::ledger::Ledger;
+use crate::planner::{AttemptResult, Bdat, ConnectionId, JobId, Pull, ServerId};
 use crate::report::Trouble;
 use crate::time::Time;
 
@@ -68,13 +70,21 @@ struct Lane {
     /// The planner has nothing for this connection until it says so.
     waits: bool,
     /// The job whose mail was handed to the driver this moment.
-    submitting: Option<JobId>,
-    /// The jobs in the session, the oldest first; two at the most.
-    in_flight: VecDeque<JobId>,
+    submitting: Option<Attempt>,
+    /// What is in the session, the oldest first; two at the most.
+    in_flight: VecDeque<Attempt>,
     info: Option<Info>,
     is_ready: bool,
     closed: Option<CloseReason>,
     how: Closed,
+}
+
+/// A job that was handed to the driver.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    job: JobId,
+    /// The number of its mail.
+    mail: u64,
 }
 
 impl Lane {
@@ -99,7 +109,7 @@ impl Lane {
             (Some(Ok(())), None) => (None, None),
         };
         if words.is_some() || trouble.is_some() {
-            let host = &mut self.shared.lock().servers[self.server.index()];
+            let host = &mut self.shared.lock().hosts[self.server.index()];
             (host.words, host.trouble) = (words, trouble);
         }
     }
@@ -129,21 +139,27 @@ impl Lane {
                 Poll::Pending
             }
             Pull::Job(job) => {
-                self.submitting = Some(job);
-                let mail =
-                    state.job_mut(job).and_then(|entry| entry.ledger.next_attempt(now, u32::MAX));
+                let Some(entry) = state.job_mut(job) else { return Poll::Pending };
+                self.submitting = Some(Attempt { job, mail: entry.number });
                 // A job has recipients left as long as the planner knows it.
+                let mail = entry.ledger.next_attempt(now, u32::MAX);
                 mail.map_or(Poll::Pending, |mail| Poll::Ready(Command::Submit(Box::new(mail))))
             }
         }
     }
 
-    fn attempted(&self, state: &mut State, now: Time, job: JobId, outcomes: &[Outcome]) {
-        let Some(entry) = state.job_mut(job) else { return };
-        let result = entry.ledger.attempted(now, outcomes);
-        state.planner.finished(now, self.connection, job, result, &mut state.actions);
-        if result.again.is_none() {
-            state.finish_job(job);
+    /// Enters what an attempt came to.
+    fn enter(&self, job: JobId, attempted: impl FnOnce(&mut Ledger, Time) -> AttemptResult) {
+        let done = self.shared.plan(|state, now| {
+            let result = attempted(&mut state.job_mut(job)?.ledger, now);
+            state.planner.finished(now, self.connection, job, result, &mut state.actions);
+            match result.again {
+                Some(_) => None,
+                None => state.close(job, Ledger::into_report),
+            }
+        });
+        if let Some(done) = done {
+            self.shared.report(done);
         }
     }
 
@@ -155,10 +171,10 @@ impl Lane {
     }
 
     fn finished(&mut self, finished: &Finished) {
-        let Some(job) = self.in_flight.pop_front() else { return };
-        self.shared.observe(Observation::Attempted(self.server, self.connection, finished));
-        let shared = Arc::clone(&self.shared);
-        shared.plan(|state, now| self.attempted(state, now, job, &finished.outcomes));
+        let Some(Attempt { job, mail }) = self.in_flight.pop_front() else { return };
+        let observation = Observation::Attempted(self.server, self.connection, finished, mail);
+        self.shared.observe(observation);
+        self.enter(job, |ledger, now| ledger.attempted(now, &finished.outcomes));
     }
 }
 
@@ -185,27 +201,21 @@ impl Dispatch for Lane {
     }
 
     fn handle_submitted(&mut self, result: Result<TransactionId, SubmitError>) {
-        let Some(job) = self.submitting.take() else { return };
-        let shared = Arc::clone(&self.shared);
+        let Some(attempt) = self.submitting.take() else { return };
+        let job = attempt.job;
         match result.map_err(|error| (error.reason, error.mail)) {
-            Ok(_) => self.in_flight.push_back(job),
-            Err((SubmitErrorReason::Unsendable(reason), _)) => shared.plan(|state, now| {
-                let Some(entry) = state.job_mut(job) else { return };
-                let result = if self.lacks(reason) {
-                    entry.ledger.unsendable_here(now)
-                } else {
-                    entry.ledger.unsendable(now, reason)
-                };
-                state.planner.finished(now, self.connection, job, result, &mut state.actions);
-                if result.again.is_none() {
-                    state.finish_job(job);
-                }
-            }),
-            Err((SubmitErrorReason::NoRoom, mail)) => shared.plan(|state, now| {
+            Ok(_) => self.in_flight.push_back(attempt),
+            Err((SubmitErrorReason::Unsendable(reason), _)) if self.lacks(reason) => {
+                self.enter(job, Ledger::unsendable_here);
+            }
+            Err((SubmitErrorReason::Unsendable(reason), _)) => {
+                self.enter(job, |ledger, now| ledger.unsendable(now, reason));
+            }
+            Err((SubmitErrorReason::NoRoom, mail)) => {
                 let recipients = mail.envelope.forward_paths().len();
                 let outcomes = vec![Outcome::NotSent(NotSent::NeverStarted); recipients];
-                self.attempted(state, now, job, &outcomes);
-            }),
+                self.enter(job, |ledger, now| ledger.attempted(now, &outcomes));
+            }
         }
     }
 
@@ -220,7 +230,7 @@ impl Dispatch for Lane {
                     shared.observe(Observation::Ready(self.server, connection, info, session));
                 }
                 shared.plan(|state, now| {
-                    let host = &mut state.servers[self.server.index()];
+                    let host = &mut state.hosts[self.server.index()];
                     (host.words, host.trouble) = (None, None);
                     state.planner.connection_ready(now, connection, &mut state.actions);
                 });

@@ -4,6 +4,7 @@ use posthaste_connection::{Error, Info};
 use posthaste_session::{CloseReason, Finished, Session, TranscriptLine};
 
 use crate::planner::{ConnectionId, Record, ServerId};
+use crate::report::Report;
 
 /// Sees what an engine does; for progress displays, transcripts, statistics.
 ///
@@ -23,8 +24,15 @@ pub enum Observation<'a> {
     Connected(ServerId, ConnectionId, &'a Info),
     /// A session takes mails.
     Ready(ServerId, ConnectionId, &'a Info, &'a Session),
-    /// One attempt at a mail is over.
-    Attempted(ServerId, ConnectionId, &'a Finished),
+    /// One attempt at a mail, or at a batch of its recipients, is over. The number is that of the mail.
+    Attempted(ServerId, ConnectionId, &'a Finished, u64),
+    /// Each recipient of a mail has its outcome.
+    Reported {
+        /// The mail's number. The first mail has number 1, and no two have the same.
+        mail: u64,
+        /// What became of it.
+        report: &'a Report,
+    },
     /// A connection could not be opened, or not secured.
     Failed(ServerId, ConnectionId, &'a Error),
     /// A session is over.

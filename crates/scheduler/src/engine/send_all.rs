@@ -3,15 +3,16 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use posthaste_session::Mail;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
-use super::Scheduler;
-use super::state::{Delivery, Waiter};
-use crate::planner::ServerId;
+use super::delivery::{Delivery, Waiter};
+use super::intake::{Closed, Entrance};
+use super::shared::Shared;
+use super::submission::Submission;
 use crate::report::Report;
 
 /// Most mails taken from the stream in one poll, so that reports are not kept waiting by a source that
@@ -29,8 +30,8 @@ const BATCH: usize = 64;
 /// Dropped, it takes no more mails; those it has taken go their way, and only their reports are lost.
 #[must_use = "nothing is sent until it is polled"]
 pub struct SendAll<S> {
-    scheduler: Scheduler,
-    server: ServerId,
+    shared: Arc<Shared>,
+    to: Submission,
     /// `None` when it has ended.
     mails: Option<Pin<Box<S>>>,
     /// A mail that waits for its share of the intake.
@@ -39,42 +40,42 @@ pub struct SendAll<S> {
     reports: mpsc::UnboundedReceiver<(u64, Delivery)>,
     next_place: u64,
     unreported: u64,
-    /// What became of a mail that came after the shutdown; no other is taken before it is given out.
-    late: Option<(u64, Report)>,
+    /// There is a shutdown, so that mails need no room any more.
+    is_late: bool,
 }
 
 struct Waiting {
     mail: Mail,
-    permit: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
+    entrance: Pin<Box<dyn Future<Output = Result<Entrance, Closed>> + Send>>,
 }
 
 impl<S> SendAll<S> {
-    pub(super) fn new(scheduler: Scheduler, server: ServerId, mails: S) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, to: Submission, mails: S) -> Self {
         let (sender, reports) = mpsc::unbounded_channel();
         let mails = Some(Box::pin(mails));
         Self {
-            scheduler,
-            server,
+            shared,
+            to,
             mails,
             waiting: None,
             sender,
             reports,
             next_place: 0,
             unreported: 0,
-            late: None,
+            is_late: false,
         }
     }
 
-    fn submit(&mut self, mail: Mail, permit: Result<OwnedSemaphorePermit, AcquireError>) {
-        let place = self.next_place;
+    fn submit(&mut self, mail: Mail, entrance: Result<Entrance, Closed>) {
+        let waiter = Waiter::Stream(self.next_place, self.sender.clone());
         self.next_place += 1;
-        match permit {
-            Ok(permit) => {
-                self.unreported += 1;
-                let sender = self.sender.clone();
-                self.scheduler.submit(self.server, mail, Waiter::Stream(place, sender), permit);
+        self.unreported += 1;
+        match entrance {
+            Ok(entrance) => self.shared.submit(self.to, mail, waiter, entrance, |_| ()),
+            Err(Closed) => {
+                self.is_late = true;
+                self.shared.report_drained(mail, waiter);
             }
-            Err(_) => self.late = Some((place, self.scheduler.drained(mail))),
         }
     }
 }
@@ -83,14 +84,15 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
     /// Takes one mail. `Ready` when there may be another one.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(waiting) = &mut self.waiting {
-            let permit = match waiting.permit.as_mut().poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(permit) => permit,
-            };
+            let entrance = ready!(waiting.entrance.as_mut().poll(cx));
             if let Some(Waiting { mail, .. }) = self.waiting.take() {
-                self.submit(mail, permit);
+                self.submit(mail, entrance);
             }
             return Poll::Ready(());
+        }
+        // One at a time, then, so that reports do not pile up.
+        if self.is_late && self.unreported > 0 {
+            return Poll::Pending;
         }
         let Some(mails) = &mut self.mails else { return Poll::Pending };
         match mails.as_mut().poll_next(cx) {
@@ -100,13 +102,13 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
                 Poll::Pending
             }
             Poll::Ready(Some(mail)) => {
-                let cost = self.scheduler.cost(&mail);
-                let intake = Arc::clone(&self.scheduler.shared.intake);
-                if let Ok(permit) = Arc::clone(&intake).try_acquire_many_owned(cost) {
-                    self.submit(mail, Ok(permit));
+                let intake = &self.shared.intake;
+                let cost = intake.cost(&mail.content);
+                if let Some(entrance) = intake.try_enter(cost) {
+                    self.submit(mail, Ok(entrance));
                 } else {
-                    let permit = Box::pin(intake.acquire_many_owned(cost));
-                    self.waiting = Some(Waiting { mail, permit });
+                    let entrance = Box::pin(intake.clone().enter(cost));
+                    self.waiting = Some(Waiting { mail, entrance });
                 }
                 Poll::Ready(())
             }
@@ -120,17 +122,14 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         let mut taken = 0;
-        while taken < BATCH && this.late.is_none() && this.poll_take(cx).is_ready() {
+        while taken < BATCH && this.poll_take(cx).is_ready() {
             taken += 1;
         }
         if taken == BATCH {
             cx.waker().wake_by_ref();
         }
-        if let Some(late) = this.late.take() {
-            return Poll::Ready(Some(late));
-        }
         match this.reports.poll_recv(cx) {
-            Poll::Ready(Some((place, (report, _permit)))) => {
+            Poll::Ready(Some((place, (report, _share)))) => {
                 this.unreported -= 1;
                 Poll::Ready(Some((place, report)))
             }

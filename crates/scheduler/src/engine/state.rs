@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use posthaste_connection::Connector;
 use posthaste_session::reply::ReplyBuf;
-use posthaste_session::{Pipelining, Stage};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use posthaste_session::{Content, Pipelining, Stage};
 
+use super::delivery::Addressee;
+use super::pages::Pages;
 use super::port::{End, Orders, Port};
 use crate::ledger::Ledger;
-use crate::planner::{Action, Bdat, ConnectionId, JobId, Planner, Record, ServerId};
+use crate::planner::{Action, Bdat, ConnectionId, GiveUp, JobId, Planner, Record, ServerId};
 use crate::report::{Report, Trouble};
 use crate::time::Time;
 
@@ -20,11 +21,14 @@ pub(super) struct State {
     pub(super) actions: Vec<Action>,
     /// When the clock will look next.
     pub(super) armed: Time,
-    pub(super) servers: Vec<Host>,
+    /// By [`ServerId::index`].
+    pub(super) hosts: Vec<Host>,
     /// By [`JobId::index`].
-    jobs: Vec<Option<Entry>>,
+    jobs: Pages<Entry>,
     /// By [`ConnectionId::index`].
-    ports: Vec<Option<Arc<Port>>>,
+    ports: Pages<Arc<Port>>,
+    /// Counts the mails.
+    mails: u64,
 }
 
 /// A server.
@@ -36,24 +40,25 @@ pub(super) struct Host {
     pub(super) trouble: Option<Trouble>,
 }
 
-/// A mail that has no final report yet.
+/// A job that has no final report yet: a mail, or a batch of its recipients.
+#[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) server: ServerId,
     pub(super) ledger: Ledger,
-    pub(super) waiter: Waiter,
-    /// Its share of the intake; let go of when the report is taken.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) addressee: Addressee,
+    /// The number of its mail.
+    pub(super) number: u64,
+    pub(super) server: ServerId,
 }
 
-/// Who wants the report.
-pub(super) enum Waiter {
-    One(oneshot::Sender<Delivery>),
-    /// With the mail's place in the stream. As many are on their way as there are permits.
-    Stream(u64, mpsc::UnboundedSender<(u64, Delivery)>),
+/// A job of which each recipient has its outcome.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) report: Report,
+    pub(super) addressee: Addressee,
+    pub(super) number: u64,
+    /// What gives room in the intake again; `None` if it never had any.
+    pub(super) content: Option<Content>,
 }
-
-/// A report, and the share of the intake that is free once somebody has taken it.
-pub(super) type Delivery = (Report, OwnedSemaphorePermit);
 
 /// A connection that is to be opened.
 pub(super) struct Open {
@@ -70,6 +75,7 @@ pub(super) struct Open {
 pub(super) struct Left {
     pub(super) open: Vec<Open>,
     pub(super) records: Vec<Record>,
+    pub(super) done: Vec<Done>,
 }
 
 impl State {
@@ -78,9 +84,10 @@ impl State {
             planner,
             actions: Vec::new(),
             armed: Time::NEVER,
-            servers: Vec::new(),
-            jobs: Vec::new(),
-            ports: Vec::new(),
+            hosts: Vec::new(),
+            jobs: Pages::new(),
+            ports: Pages::new(),
+            mails: 0,
         }
     }
 
@@ -88,26 +95,33 @@ impl State {
         self.planner.jobs() == 0 && self.planner.connections() == 0
     }
 
+    /// The number of a new mail; no other has it.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.mails += 1;
+        self.mails
+    }
+
     pub(super) fn add_job(&mut self, job: JobId, entry: Entry) {
-        put(&mut self.jobs, job.index(), entry);
+        self.jobs.put(job.index(), entry);
     }
 
     pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut Entry> {
-        self.jobs.get_mut(job.index())?.as_mut()
+        self.jobs.get_mut(job.index())
     }
 
-    /// Reports a mail whose recipients all have their outcome.
-    pub(super) fn finish_job(&mut self, job: JobId) {
-        if let Some(entry) = self.jobs.get_mut(job.index()).and_then(Option::take) {
-            let Entry { ledger, waiter, permit, .. } = entry;
-            waiter.deliver((ledger.into_report(), permit));
-        }
+    /// Closes the books of a job that the planner has forgotten.
+    pub(super) fn close(
+        &mut self,
+        job: JobId,
+        report: impl FnOnce(Ledger) -> Report,
+    ) -> Option<Done> {
+        let Entry { ledger, addressee, number, .. } = self.jobs.take(job.index())?;
+        let content = Some(ledger.content().clone());
+        Some(Done { report: report(ledger), addressee, number, content })
     }
 
     pub(super) fn remove_port(&mut self, connection: ConnectionId) {
-        if let Some(port) = self.ports.get_mut(connection.index()) {
-            *port = None;
-        }
+        self.ports.take(connection.index());
     }
 
     /// Does what the planner wants, as far as it can be done under the lock.
@@ -118,8 +132,8 @@ impl State {
             match action {
                 Action::Open { server, connection, pipelining, bdat } => {
                     let port = Arc::new(Port::default());
-                    put(&mut self.ports, connection.index(), Arc::clone(&port));
-                    let connector = self.servers[server.index()].connector.clone();
+                    self.ports.put(connection.index(), Arc::clone(&port));
+                    let connector = self.hosts[server.index()].connector.clone();
                     left.open.push(Open { server, connection, pipelining, bdat, connector, port });
                 }
                 Action::Wake { connection } => self.tell(connection, |orders| orders.wake = true),
@@ -133,14 +147,7 @@ impl State {
                     self.tell(connection, |orders| orders.end = Some(End::Abort));
                 }
                 Action::GiveUp { job, cause, attempts } => {
-                    let Some(entry) = self.jobs.get_mut(job.index()).and_then(Option::take) else {
-                        continue;
-                    };
-                    let host = &self.servers[entry.server.index()];
-                    let Entry { ledger, waiter, permit, .. } = entry;
-                    let mut report = ledger.give_up(now, cause, attempts, host.words.clone());
-                    report.trouble = host.trouble.clone();
-                    waiter.deliver((report, permit));
+                    left.done.extend(self.give_up(now, job, cause, attempts));
                 }
                 Action::Record(record) => left.records.push(record),
             }
@@ -150,26 +157,18 @@ impl State {
         left
     }
 
+    fn give_up(&mut self, now: Time, job: JobId, cause: GiveUp, attempts: u32) -> Option<Done> {
+        let host = &self.hosts[self.jobs.get(job.index())?.server.index()];
+        let (words, trouble) = (host.words.clone(), host.trouble.clone());
+        self.close(job, |ledger| {
+            let report = ledger.give_up(now, cause, attempts, words);
+            Report { trouble, ..report }
+        })
+    }
+
     fn tell(&self, connection: ConnectionId, order: impl FnOnce(&mut Orders)) {
-        if let Some(Some(port)) = self.ports.get(connection.index()) {
+        if let Some(port) = self.ports.get(connection.index()) {
             port.tell(order);
         }
     }
-}
-
-impl Waiter {
-    fn deliver(self, delivery: Delivery) {
-        // Whoever has gone away does not want to know.
-        match self {
-            Self::One(waiter) => drop(waiter.send(delivery)),
-            Self::Stream(place, waiter) => drop(waiter.send((place, delivery))),
-        }
-    }
-}
-
-fn put<T>(table: &mut Vec<Option<T>>, index: usize, value: T) {
-    if table.len() <= index {
-        table.resize_with(index + 1, || None);
-    }
-    table[index] = Some(value);
 }

@@ -118,7 +118,7 @@ impl Books {
             in_doubt,
         };
         let left_over = self.take_attempt();
-        let tried = std::mem::replace(&mut self.remaining, Vec::new());
+        let tried = std::mem::take(&mut self.remaining);
         let outcomes_of_all = outcomes.iter().chain(std::iter::repeat(&Outcome::InDoubt));
         let mut again = (!left_over.is_empty()).then(|| at_once(Charge::Unsent));
         let mut answer = Answer::Nothing;

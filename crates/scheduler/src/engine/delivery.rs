@@ -1,0 +1,138 @@
+//! The way of a report to whoever waits for it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::intake::Share;
+use crate::report::Report;
+
+/// A report, and the share of the intake that is free once somebody has taken it; `None` if the mail came too
+/// late to have one.
+pub(super) type Delivery = (Report, Option<Share>);
+
+/// Who wants the report of a mail. As many reports are on their way as there is room in the intake.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    One(oneshot::Sender<Delivery>),
+    /// With the mail's place in the stream.
+    Stream(u64, mpsc::UnboundedSender<(u64, Delivery)>),
+}
+
+impl Waiter {
+    /// Whoever has gone away does not want to know.
+    pub(super) fn deliver(self, delivery: Delivery) {
+        match self {
+            Self::One(waiter) => drop(waiter.send(delivery)),
+            Self::Stream(place, waiter) => drop(waiter.send((place, delivery))),
+        }
+    }
+}
+
+/// Where the report of a job goes. Small, because each queued mail has one.
+#[derive(Debug)]
+pub(super) enum Addressee {
+    /// As [`Waiter::Stream`].
+    Stream(u64, mpsc::UnboundedSender<(u64, Delivery)>),
+    Other(Box<Other>),
+}
+
+#[derive(Debug)]
+pub(super) enum Other {
+    One(oneshot::Sender<Delivery>),
+    /// The job is one of the batches of a mail with many recipients, and this is its place.
+    Batch(usize, Arc<Mutex<Batches>>),
+}
+
+/// What is known of the batches of a mail.
+#[derive(Debug)]
+pub(super) struct Batches {
+    /// In the order of the envelope.
+    reports: Vec<Option<Report>>,
+    waiter: Option<Waiter>,
+}
+
+impl From<Waiter> for Addressee {
+    fn from(waiter: Waiter) -> Self {
+        match waiter {
+            Waiter::One(sender) => Self::Other(Box::new(Other::One(sender))),
+            Waiter::Stream(place, sender) => Self::Stream(place, sender),
+        }
+    }
+}
+
+impl Addressee {
+    /// One for each of the batches of a mail, whose reports are put together again for the waiter.
+    pub(super) fn batches(waiter: Waiter, count: usize) -> impl Iterator<Item = Self> {
+        let reports = (0..count).map(|_| None).collect();
+        let mail = Arc::new(Mutex::new(Batches { reports, waiter: Some(waiter) }));
+        let batch = move |place| Self::Other(Box::new(Other::Batch(place, Arc::clone(&mail))));
+        (0..count).map(batch)
+    }
+
+    /// Takes in the report of a job. Gives that of the mail, once it is whole, and who waits for it.
+    pub(super) fn complete(self, report: Report) -> Option<(Waiter, Report)> {
+        match self {
+            Self::Stream(place, sender) => Some((Waiter::Stream(place, sender), report)),
+            Self::Other(other) => match *other {
+                Other::One(sender) => Some((Waiter::One(sender), report)),
+                Other::Batch(place, mail) => {
+                    mail.lock().unwrap_or_else(PoisonError::into_inner).complete(place, report)
+                }
+            },
+        }
+    }
+}
+
+impl Batches {
+    fn complete(&mut self, place: usize, report: Report) -> Option<(Waiter, Report)> {
+        *self.reports.get_mut(place)? = Some(report);
+        if self.reports.iter().any(Option::is_none) {
+            return None;
+        }
+        let reports = std::mem::take(&mut self.reports).into_iter().flatten();
+        Some((self.waiter.take()?, reports.reduce(Report::with_batch)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use posthaste_session::{Content, Envelope, Mail, Mailbox};
+
+    use super::*;
+    use crate::ledger::{InDoubtPolicy, Ledger};
+    use crate::planner::GiveUp;
+    use crate::time::Time;
+
+    fn report(names: &[&str], started: u64, ended: u64) -> Report {
+        let at = |seconds| Time::EPOCH + Duration::from_secs(seconds);
+        let mailbox = |name: &str| -> Mailbox { format!("{name}@example.com").parse().unwrap() };
+        let paths = names.iter().map(|name| mailbox(name));
+        let envelope = Envelope::new(mailbox("from"), paths).unwrap();
+        let mail = Mail::new(envelope, Content::new(&b"test\r\n"[..]).unwrap());
+        let mut ledger = Ledger::new(mail, InDoubtPolicy::Report, Time::EPOCH);
+        ledger.next_attempt(at(started), u32::MAX).unwrap();
+        ledger.give_up(at(ended), GiveUp::Expired, 1, None)
+    }
+
+    #[test]
+    fn batches_are_put_together_in_the_order_of_the_envelope() {
+        let (sender, _receiver) = oneshot::channel();
+        let mut batches = Addressee::batches(Waiter::One(sender), 3);
+        let [first, second, third] = std::array::from_fn(|_| batches.next().unwrap());
+        assert!(second.complete(report(&["c", "d"], 3, 9)).is_none());
+        assert!(third.complete(report(&["e"], 7, 8)).is_none());
+        let (_, report) = first.complete(report(&["a", "b"], 4, 5)).unwrap();
+        let paths: Vec<_> = report.recipients.iter().map(|it| it.forward_path.as_str()).collect();
+        assert_eq!(paths, ["a", "b", "c", "d", "e"].map(|name| format!("{name}@example.com")));
+        assert_eq!(report.timing.queued(), Duration::from_secs(3), "until the first attempt");
+        assert_eq!(report.timing.total(), Duration::from_secs(9), "until the last outcome");
+    }
+
+    #[test]
+    fn each_queued_mail_has_a_small_addressee() {
+        assert_eq!(size_of::<Addressee>(), 16);
+    }
+}

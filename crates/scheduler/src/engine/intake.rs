@@ -1,0 +1,127 @@
+//! What bounds the queue: each mail has its share of the intake from the moment in which it is taken until
+//! somebody has taken its report.
+
+use std::sync::Arc;
+
+use posthaste_session::Content;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What a mail is counted with at least, so that the number of queued mails is bounded, too.
+const MIN_COST: usize = 1024;
+
+/// Room for content. Clones are the same room.
+#[derive(Clone, Debug)]
+pub(super) struct Intake {
+    semaphore: Arc<Semaphore>,
+    /// Permits of the semaphore, each for [`MIN_COST`] octets.
+    permits: u32,
+}
+
+/// There will be no more room: a shutdown has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closed;
+
+impl Intake {
+    /// Room for so many octets.
+    pub(super) fn new(octets: usize) -> Self {
+        let permits = u32::try_from(octets.div_ceil(MIN_COST)).unwrap_or(u32::MAX).max(1);
+        let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        Self { semaphore: Arc::new(Semaphore::new(permits as usize)), permits }
+    }
+
+    /// Takes nothing any more.
+    pub(super) fn close(&self) {
+        self.semaphore.close();
+    }
+
+    /// Waits until there is room.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it takes none.
+    pub(super) async fn enter(self, cost: Cost) -> Result<Entrance, Closed> {
+        self.semaphore.acquire_many_owned(cost.0).await.map(Entrance).map_err(|_| Closed)
+    }
+
+    /// Takes room if there is some and nobody waits for it.
+    pub(super) fn try_enter(&self, cost: Cost) -> Option<Entrance> {
+        Arc::clone(&self.semaphore).try_acquire_many_owned(cost.0).ok().map(Entrance)
+    }
+
+    /// How much room a mail takes.
+    pub(super) fn cost(&self, content: &Content) -> Cost {
+        let cost = content.len().div_ceil(MIN_COST).max(1);
+        // A mail larger than everything that may be queued goes alone.
+        Cost(u32::try_from(cost).unwrap_or(u32::MAX).min(self.permits))
+    }
+
+    /// The share of a mail that has [entered](Entrance::pass).
+    pub(super) fn share(&self, content: &Content) -> Share {
+        Share { semaphore: Arc::clone(&self.semaphore), cost: self.cost(content) }
+    }
+}
+
+/// How much room a mail takes, in permits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cost(u32);
+
+/// Room that was taken for a mail that is about to be queued; without one, it is free again.
+#[derive(Debug)]
+pub(super) struct Entrance(OwnedSemaphorePermit);
+
+impl Entrance {
+    /// The mail is queued. Nothing is written down about its share, which follows from its content.
+    pub(super) fn pass(self) {
+        self.0.forget();
+    }
+}
+
+/// The room of a mail that is done with; dropped, it is free again.
+#[derive(Debug)]
+pub(super) struct Share {
+    semaphore: Arc<Semaphore>,
+    cost: Cost,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.semaphore.add_permits(self.cost.0 as usize);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(octets: usize) -> Content {
+        Content::new("x\r\n".repeat(octets / 3)).unwrap()
+    }
+
+    #[track_caller]
+    fn check(intake: &Intake, octets: usize, free: usize) {
+        let content = content(octets);
+        intake.try_enter(intake.cost(&content)).unwrap().pass();
+        assert_eq!(intake.semaphore.available_permits(), free);
+        drop(intake.share(&content));
+        assert_eq!(intake.semaphore.available_permits(), 4);
+    }
+
+    /// SCHED-09: small mails count, too, and one that is too large goes alone.
+    #[test]
+    fn each_mail_has_its_share() {
+        let intake = Intake::new(4 * MIN_COST);
+        check(&intake, 3, 3);
+        check(&intake, MIN_COST + 3, 2);
+        check(&intake, 100 * MIN_COST, 0);
+    }
+
+    #[test]
+    fn who_does_not_come_in_takes_no_room() {
+        let intake = Intake::new(MIN_COST);
+        let cost = intake.cost(&content(3));
+        let entrance = intake.try_enter(cost).unwrap();
+        assert!(intake.try_enter(cost).is_none());
+        drop(entrance);
+        assert!(intake.try_enter(cost).is_some());
+    }
+}

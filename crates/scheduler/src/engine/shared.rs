@@ -1,0 +1,206 @@
+//! What all handles, all drivers and the clock share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use posthaste_session::{Mail, PartialRefusal};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::clock::{Due, Precision, Watch};
+use super::delivery::{Addressee, Waiter};
+use super::intake::{Entrance, Intake};
+use super::observe::{Observation, Observer};
+use super::state::{Done, Entry, State};
+use super::submission::Submission;
+use super::{SchedulerConfig, lane};
+use crate::ledger::{InDoubtPolicy, Ledger};
+use crate::planner::{Cancelled, GiveUp, JobId, NewJob, Planner};
+use crate::time::Time;
+
+/// See the module.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// The earliest deadline has moved forward, or there is nothing left to watch.
+    earlier: Arc<Notify>,
+    /// The last mail and the last connection are gone.
+    pub(super) empty: Notify,
+    pub(super) intake: Intake,
+    in_doubt: InDoubtPolicy,
+    batch: usize,
+    observer: Option<Arc<dyn Observer>>,
+    epoch: Instant,
+    pub(super) runtime: Handle,
+}
+
+impl Shared {
+    /// On the current runtime, with somebody who watches the clock.
+    pub(super) fn start(config: SchedulerConfig, observer: Option<Arc<dyn Observer>>) -> Arc<Self> {
+        let earlier = Arc::new(Notify::new());
+        let shared = Arc::new(Self {
+            state: Mutex::new(State::new(Planner::new(config.planner, config.seed))),
+            earlier: Arc::clone(&earlier),
+            empty: Notify::new(),
+            intake: Intake::new(config.intake),
+            in_doubt: config.in_doubt,
+            batch: config.batch.max(1),
+            observer,
+            epoch: Instant::now(),
+            runtime: Handle::current(),
+        });
+        tokio::spawn(watch(Arc::downgrade(&shared), Watch::new(config.clock, earlier)));
+        shared
+    }
+
+    pub(super) fn now(&self) -> Time {
+        Time::after_epoch(self.epoch.elapsed())
+    }
+
+    /// A panic under the lock has been reported already, and the books are whole between any two calls.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the planner think, then does what it wants done.
+    pub(super) fn plan<T>(self: &Arc<Self>, think: impl FnOnce(&mut State, Time) -> T) -> T {
+        let mut state = self.lock();
+        // Read under the lock, so that it does not go back for the planner.
+        let now = self.now();
+        let result = think(&mut state, now);
+        let left = state.obey(now);
+        let due = state.planner.next_deadline();
+        if due.is_some_and(|due| due < state.armed) {
+            state.armed = due.unwrap_or(Time::NEVER);
+            self.earlier.notify_one();
+        }
+        if state.is_empty() {
+            self.empty.notify_waiters();
+        }
+        drop(state);
+        for open in left.open {
+            lane::open(self, open);
+        }
+        for record in left.records {
+            self.observe(Observation::Record(record));
+        }
+        for done in left.done {
+            self.report(done);
+        }
+        result
+    }
+
+    pub(super) fn observe(&self, observation: Observation<'_>) {
+        if let Some(observer) = &self.observer {
+            observer.observe(observation);
+        }
+    }
+
+    /// Hands out the report of a mail, if this was its last job.
+    pub(super) fn report(&self, done: Done) {
+        let Done { report, addressee, number, content } = done;
+        let Some((waiter, report)) = addressee.complete(report) else { return };
+        self.observe(Observation::Reported { mail: number, report: &report });
+        waiter.deliver((report, content.map(|content| self.intake.share(&content))));
+    }
+
+    /// Queues a mail that has room, in as many jobs as it has batches of recipients, and tells which they are.
+    pub(super) fn submit(
+        self: &Arc<Self>,
+        to: Submission,
+        mail: Mail,
+        waiter: Waiter,
+        entrance: Entrance,
+        mut tell: impl FnMut(JobId),
+    ) {
+        entrance.pass();
+        let Some(mails) = self.batches(&mail) else {
+            tell(self.queue(to, None, mail, waiter.into()));
+            return;
+        };
+        let number = Some(self.lock().next_number());
+        let addressees = Addressee::batches(waiter, mails.len());
+        for (mail, addressee) in mails.into_iter().zip(addressees) {
+            tell(self.queue(to, number, mail, addressee));
+        }
+    }
+
+    /// A mail for the many as several for a few; `None` if it has few recipients, or if all of them are to have
+    /// it or nobody.
+    fn batches(&self, mail: &Mail) -> Option<Vec<Mail>> {
+        let Mail { envelope, content, partial_refusal } = mail;
+        let recipients = envelope.forward_paths().len();
+        if recipients <= self.batch || *partial_refusal == PartialRefusal::AllOrNothing {
+            return None;
+        }
+        let places: Vec<u32> = (0..).take(recipients).collect();
+        let envelopes = places.chunks(self.batch).filter_map(|places| envelope.subset(places));
+        Some(envelopes.map(|envelope| Mail::new(envelope, content.clone())).collect())
+    }
+
+    fn queue(
+        self: &Arc<Self>,
+        to: Submission,
+        number: Option<u64>,
+        mail: Mail,
+        addressee: Addressee,
+    ) -> JobId {
+        self.plan(|state, now| {
+            let number = number.unwrap_or_else(|| state.next_number());
+            let ledger = Ledger::new(mail, self.in_doubt, now);
+            let Submission { destination, lifetime } = to;
+            let expires = lifetime.map(|lifetime| now + lifetime);
+            let job = NewJob { server: destination, expires };
+            let job = state.planner.submit(now, job, &mut state.actions);
+            state.add_job(job, Entry { ledger, addressee, number, server: destination });
+            job
+        })
+    }
+
+    /// Gives the jobs up that are not being sent; those that are have their last attempt.
+    pub(super) fn cancel(self: &Arc<Self>, jobs: &[JobId]) {
+        for &job in jobs {
+            let done =
+                self.plan(|state, now| match state.planner.cancel(now, job, &mut state.actions) {
+                    Cancelled::Removed => {
+                        state.close(job, |ledger| ledger.give_up(now, GiveUp::Cancelled, 0, None))
+                    }
+                    Cancelled::InFlight(_) | Cancelled::Unknown => None,
+                });
+            if let Some(done) = done {
+                self.report(done);
+            }
+        }
+    }
+
+    /// Reports a mail that comes too late.
+    pub(super) fn report_drained(&self, mail: Mail, waiter: Waiter) {
+        let now = self.now();
+        let ledger = Ledger::new(mail, self.in_doubt, now);
+        let report = ledger.give_up(now, GiveUp::Drained, 0, None);
+        let (addressee, number) = (waiter.into(), self.lock().next_number());
+        self.report(Done { report, addressee, number, content: None });
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.earlier.notify_one();
+    }
+}
+
+/// Wakes the planner when something is due. It does not keep alive what it serves.
+async fn watch(shared: Weak<Shared>, mut watch: Watch) {
+    loop {
+        let due = {
+            let Some(shared) = shared.upgrade() else { return };
+            shared.plan(|state, now| state.planner.advance(now, &mut state.actions));
+            let mut state = shared.lock();
+            state.armed = state.planner.next_deadline().unwrap_or(Time::NEVER);
+            (state.armed < Time::NEVER).then(|| Due {
+                at: shared.epoch + state.armed.since_epoch(),
+                precision: Precision::Milliseconds,
+            })
+        };
+        watch.wait(due).await;
+    }
+}
