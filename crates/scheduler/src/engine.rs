@@ -14,6 +14,7 @@ mod send_all;
 mod shared;
 mod state;
 mod submission;
+mod trace;
 
 use std::fmt;
 use std::sync::Arc;

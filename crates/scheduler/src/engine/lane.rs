@@ -10,11 +10,13 @@ use posthaste_session::{
     Chunking, CloseReason, Config, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError,
     SubmitErrorReason, TransactionId, Unsendable,
 };
+use tracing::{Instrument, Span};
 
 use super::observe::Observation;
 use super::port::{End, Orders, Port};
 use super::shared::Shared;
 use super::state::{Open, State};
+use super::trace;
 use crate::failure::{self, Closed, ConnectFailure};
 use crate::ledger::Ledger;
 use crate::planner::{AttemptResult, Bdat, ConnectionId, JobId, Pull, ServerId};
@@ -39,7 +41,8 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         closed: None,
         how: Closed::Broken,
     };
-    shared.runtime.spawn(async move {
+    let span = trace::connection(&connector, connection);
+    let run = async move {
         let adjust = |config: &mut Config| {
             config.pipelining = pipelining;
             if bdat == Bdat::Never {
@@ -54,7 +57,8 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
             () = port.stopped() => None,
         };
         lane.end(result);
-    });
+    };
+    shared.runtime.spawn(run.instrument(span));
 }
 
 /// See the module. Dropping it tells the planner that the connection is gone, whatever the reason.
@@ -80,11 +84,12 @@ struct Lane {
 }
 
 /// A job that was handed to the driver.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Attempt {
     job: JobId,
     /// The number of its mail.
     mail: u64,
+    span: Span,
 }
 
 impl Lane {
@@ -98,11 +103,13 @@ impl Lane {
             (Some(Err(error)), _) => {
                 let failure = connect_failure(error.kind());
                 self.how = failure::connect_failed(failure);
+                trace::failed(error);
                 self.shared.observe(Observation::Failed(self.server, self.connection, error));
                 (None, Some(Trouble { failure, text: chain(error).into() }))
             }
             (Some(Ok(())), Some(reason)) => {
                 self.how = failure::closed(reason);
+                trace::closed(reason);
                 self.shared.observe(Observation::Closed(self.server, self.connection, reason));
                 (session_words(reason), None)
             }
@@ -140,7 +147,8 @@ impl Lane {
             }
             Pull::Job(job) => {
                 let Some(entry) = state.job_mut(job) else { return Poll::Pending };
-                self.submitting = Some(Attempt { job, mail: entry.number });
+                let mail = entry.number;
+                self.submitting = Some(Attempt { job, mail, span: trace::attempt(mail) });
                 // A job has recipients left as long as the planner knows it.
                 let mail = entry.ledger.next_attempt(now, u32::MAX);
                 mail.map_or(Poll::Pending, |mail| Poll::Ready(Command::Submit(Box::new(mail))))
@@ -171,7 +179,8 @@ impl Lane {
     }
 
     fn finished(&mut self, finished: &Finished) {
-        let Some(Attempt { job, mail }) = self.in_flight.pop_front() else { return };
+        let Some(Attempt { job, mail, span }) = self.in_flight.pop_front() else { return };
+        trace::attempted(&span, finished);
         let observation = Observation::Attempted(self.server, self.connection, finished, mail);
         self.shared.observe(observation);
         self.enter(job, |ledger, now| ledger.attempted(now, &finished.outcomes));
@@ -226,6 +235,7 @@ impl Dispatch for Lane {
             Event::Ready => {
                 self.is_ready = true;
                 self.port.set_ready();
+                trace::ready();
                 if let Some(info) = &self.info {
                     shared.observe(Observation::Ready(self.server, connection, info, session));
                 }

@@ -13,7 +13,7 @@ use super::intake::{Entrance, Intake};
 use super::observe::{Observation, Observer};
 use super::state::{Done, Entry, State};
 use super::submission::Submission;
-use super::{SchedulerConfig, lane};
+use super::{SchedulerConfig, lane, trace};
 use crate::ledger::{InDoubtPolicy, Ledger};
 use crate::planner::{Cancelled, GiveUp, JobId, NewJob, Planner};
 use crate::time::Time;
@@ -81,6 +81,7 @@ impl Shared {
             lane::open(self, open);
         }
         for record in left.records {
+            trace::record(&record);
             self.observe(Observation::Record(record));
         }
         for done in left.done {
