@@ -9,8 +9,8 @@ use posthaste_connection::{
     TlsSetupError, Verification,
 };
 use posthaste_scheduler::{
-    Observer, PipeliningPolicy, Report, Scheduler, SchedulerConfig, SendAll, ServerId,
-    ServerLimits, ServerStatus,
+    DestinationId, DestinationLimits, Observer, PipeliningPolicy, Report, Scheduler,
+    SchedulerConfig, SendAll, ServerStatus,
 };
 use posthaste_session::{
     Chunking, ClientName, Config, Credentials, Mail, Timeouts, TlsPolicy, Xclient,
@@ -52,7 +52,7 @@ const SHUTDOWN_TIME: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Mailer {
     scheduler: Scheduler,
-    server: ServerId,
+    destination: DestinationId,
     name: Arc<str>,
 }
 
@@ -106,18 +106,20 @@ impl Mailer {
     /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and
     /// only its report is lost.
     pub async fn send(&self, mail: Mail) -> Report {
-        self.scheduler.send(self.server, mail).await
+        self.scheduler.send(self.destination, mail).await
     }
 
     /// Sends every mail of a stream, and gives a stream of `(place in the input, report)`, in the
     /// order in which the mails are done. No more mails are taken than can be queued.
     pub fn send_all<S>(&self, mails: S) -> SendAll<S> {
-        self.scheduler.send_all(self.server, mails)
+        self.scheduler.send_all(self.destination, mails)
     }
 
     /// What is known about the server at the moment.
     pub fn status(&self) -> ServerStatus {
-        self.scheduler.status(self.server)
+        let servers = self.scheduler.servers_of(self.destination);
+        let server = *servers.first().expect("a mailer has a server");
+        self.scheduler.status(server)
     }
 
     /// Takes no more mails, finishes those that are being sent, reports the others as not sent, and
@@ -154,7 +156,7 @@ pub struct MailerBuilder {
     ignored_keywords: Vec<String>,
     transcript: bool,
     dial: DialSettings,
-    limits: ServerLimits,
+    limits: DestinationLimits,
     scheduler: SchedulerConfig,
     observers: Observers,
     events: Option<Arc<EventSender>>,
@@ -176,7 +178,7 @@ impl MailerBuilder {
             ignored_keywords: Vec::new(),
             transcript: false,
             dial: DialSettings::default(),
-            limits: ServerLimits { max_connections: 8, ..ServerLimits::default() },
+            limits: DestinationLimits { max_connections: 8, ..DestinationLimits::default() },
             scheduler: SchedulerConfig::default(),
             observers: Observers::default(),
             events: None,
@@ -317,8 +319,8 @@ impl MailerBuilder {
         let observer = self.observers.clone().into_observer();
         let connector = self.connector()?;
         let scheduler = Scheduler::new(scheduler, observer);
-        let server = scheduler.add_server(connector, limits);
-        Ok(Mailer { scheduler, server, name })
+        let destination = scheduler.add_server(connector, limits);
+        Ok(Mailer { scheduler, destination, name })
     }
 
     /// What [`build`](Self::build) would open connections with, for those who want only that.

@@ -30,7 +30,10 @@ pub use send_all::SendAll;
 pub use submission::{Submission, Ticket};
 
 use crate::ledger::InDoubtPolicy;
-use crate::planner::{PlannerConfig, ServerId, ServerLimits, ServerStatus};
+use crate::planner::{
+    DestinationId, DestinationLimits, LimitId, LimitScope, Place, PlannerConfig, Rate, ServerId,
+    ServerStatus, TenantId,
+};
 use crate::report::Report;
 use delivery::Waiter;
 use intake::Closed;
@@ -91,10 +94,10 @@ impl Scheduler {
     }
 
     /// Adds a server.
-    pub fn add_server(&self, connector: Connector, limits: ServerLimits) -> ServerId {
+    pub fn add_server(&self, connector: Connector, limits: DestinationLimits) -> DestinationId {
         let mut state = self.shared.lock();
         state.hosts.push(Host { connector, words: None, trouble: None });
-        state.planner.add_server(limits)
+        state.planner.add_destination(limits, &[Place::default()])
     }
 
     /// Sends a mail, again and again if need be, until every recipient has an outcome.
@@ -136,9 +139,39 @@ impl Scheduler {
         SendAll::new(Arc::clone(&self.shared), to.into(), mails)
     }
 
+    /// Adds a destination that several servers serve: where they are, and the place of each.
+    pub fn add_destination(
+        &self,
+        limits: DestinationLimits,
+        servers: impl IntoIterator<Item = (Connector, Place)>,
+    ) -> DestinationId {
+        let mut state = self.shared.lock();
+        let mut places = Vec::new();
+        for (connector, place) in servers {
+            state.hosts.push(Host { connector, words: None, trouble: None });
+            places.push(place);
+        }
+        state.planner.add_destination(limits, &places)
+    }
+
+    /// Adds a tenant, see [`Planner::add_tenant`](crate::Planner::add_tenant).
+    pub fn add_tenant(&self, weight: u16) -> TenantId {
+        self.shared.lock().planner.add_tenant(weight)
+    }
+
+    /// Adds a rate limit, see [`Planner::add_limit`](crate::Planner::add_limit).
+    pub fn add_limit(&self, scope: LimitScope, rate: Rate) -> LimitId {
+        self.shared.lock().planner.add_limit(scope, rate)
+    }
+
+    /// The servers of a destination, in the order in which they were given.
+    pub fn servers_of(&self, destination: DestinationId) -> Vec<ServerId> {
+        self.shared.lock().planner.servers_of(destination).collect()
+    }
+
     /// What is known about a server at the moment.
     pub fn status(&self, server: ServerId) -> ServerStatus {
-        self.shared.lock().planner.status(server)
+        self.shared.lock().planner.status(self.shared.now(), server)
     }
 
     /// Takes no more mails, finishes those that are being sent, reports all others as not sent, and closes every

@@ -20,9 +20,11 @@ pub use engine::{
 };
 pub use ledger::{InDoubtPolicy, Ledger};
 pub use planner::{
-    Action, Again, Answer, AttemptResult, Cancelled, ConnectionId, Exhausted, Fault, GiveUp, Hold,
-    JobId, NewJob, PipeliningPolicy, Planner, PlannerConfig, Pull, Record, ServerId, ServerLimits,
-    ServerStatus,
+    Action, Again, Answer, AttemptResult, Cancelled, Class, ConnectionId, DestinationId,
+    DestinationLimits, DestinationStatus, Ending, Exhausted, Explanation, Fault, GiveUp, Hold,
+    JobId, LimitId, LimitScope, NewJob, PipeliningPolicy, Place, Planner, PlannerConfig, Pull,
+    Question, Rate, Reason, ReasonKind, Record, ServerId, ServerState, ServerStatus, TenantId,
+    Unit,
 };
 pub use report::{Cause, RecipientReport, RecipientState, Report, ReportTiming, Trouble};
 pub use time::Time;

@@ -7,37 +7,62 @@
 //! 2. carries out the [`Action`]s that the call pushed, in their order;
 //! 3. calls [`Planner::advance`] when [`Planner::next_deadline`] is reached.
 //!
+//! A mail is submitted to a *destination*, which has one or several *servers*; each of these has its
+//! own health, and its own limits as far as they were learned. The mails of one *tenant* and one *class*
+//! that wait for a destination are a *flow*; flows take turns. *Limits* hold them up until the exact
+//! instant from which the next mail may go.
+//!
 //! Connections *pull*: in the moment in which one can take a mail it asks for the next, and gets it
 //! or is told to wait. Everything takes constant time; so do timers, but for an odd few.
 
 mod action;
+mod balance;
+mod ceiling;
 mod config;
 mod connection;
+mod destination;
 mod drain;
+mod explain;
+mod flows;
 mod gate;
+mod greylist;
 mod job;
+mod limit;
+mod pacing;
 mod pipelining;
+mod queue;
 mod server;
 mod service;
 mod slots;
+mod status;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod window;
+
+use std::collections::HashMap;
 
 use fastrand::Rng;
-use posthaste_session::Pipelining;
 
 pub use action::{
-    Action, Again, Answer, AttemptResult, Bdat, Cancelled, ConnectionId, GiveUp, Hold, JobId,
-    NewJob, Pull, Record, ServerId,
+    Action, Again, Answer, AttemptResult, Bdat, Cancelled, Class, ConnectionId, DestinationId,
+    Ending, GiveUp, Hold, JobId, LimitId, NewJob, Pull, Record, ServerId, TenantId,
 };
-pub use config::{Exhausted, Fault, PipeliningPolicy, PlannerConfig, ServerLimits};
+pub use config::{
+    DestinationLimits, Exhausted, Fault, LimitScope, PipeliningPolicy, Place, PlannerConfig, Rate,
+    Unit,
+};
+pub use explain::{Explanation, Question, Reason, ReasonKind};
+pub use status::{DestinationStatus, ServerState, ServerStatus};
 
 use self::connection::Connection;
+use self::destination::{Census, Destination};
 use self::job::Job;
+use self::limit::Limit;
+use self::queue::{Flow, FlowName};
 use self::server::Server;
 use self::slots::{Key, Slots};
-use self::timers::{TimerSlot, Timers};
+use self::timers::Timers;
 use crate::time::Time;
 
 /// Decides which mail goes over which connection, and when. See the [module's page](crate::planner).
@@ -45,44 +70,93 @@ use crate::time::Time;
 pub struct Planner {
     config: PlannerConfig,
     rng: Rng,
+    destinations: Vec<Destination>,
     servers: Vec<Server>,
+    tenants: Vec<Tenant>,
+    limits: Vec<Limit>,
+    /// Those of the limits that hold for everything.
+    everywhere: Vec<LimitId>,
+    /// A tenant has limits.
+    has_limited_flows: bool,
     jobs: Slots<Job>,
+    flows: Slots<Flow>,
+    /// Only looked up in, never walked through: its order depends on more than the seed.
+    flow_names: HashMap<FlowName, Key>,
     connections: Slots<Connection>,
     timers: Timers<Timer>,
     drain: Option<Time>,
-    drain_timer: TimerSlot,
+    drain_timer: timers::TimerSlot,
+}
+
+/// On whose behalf mails are sent.
+#[derive(Debug)]
+struct Tenant {
+    weight: u16,
+    rates: Vec<LimitId>,
 }
 
 /// Whom a timer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
     Drain,
     Job(Key),
     Connection(Key),
-    Server(ServerId),
+    Destination(DestinationId),
+    Limit(LimitId),
 }
 
 impl Planner {
-    /// A planner without servers.
+    /// A planner without destinations.
     pub fn new(config: PlannerConfig, seed: u64) -> Self {
         Self {
             config,
             rng: Rng::with_seed(seed),
+            destinations: Vec::new(),
             servers: Vec::new(),
+            tenants: vec![Tenant { weight: 1, rates: Vec::new() }],
+            limits: Vec::new(),
+            everywhere: Vec::new(),
+            has_limited_flows: false,
             jobs: Slots::new(),
+            flows: Slots::new(),
+            flow_names: HashMap::new(),
             connections: Slots::new(),
             timers: Timers::new(),
             drain: None,
-            drain_timer: TimerSlot::default(),
+            drain_timer: timers::TimerSlot::default(),
         }
     }
 
-    /// Adds a server.
-    pub fn add_server(&mut self, limits: ServerLimits) -> ServerId {
-        let id =
-            u32::try_from(self.servers.len()).expect("4 billion servers do not fit into memory");
-        self.servers.push(Server::new(limits));
-        ServerId(id)
+    /// Adds a destination with its servers, one at least: without any, there is one of default
+    /// place. They are few: each decision may look at all of them.
+    pub fn add_destination(
+        &mut self,
+        limits: DestinationLimits,
+        servers: &[Place],
+    ) -> DestinationId {
+        let count = |len: usize| u32::try_from(len).expect("4 billion do not fit into memory");
+        let id = DestinationId(count(self.destinations.len()));
+        let first = count(self.servers.len());
+        let default = [Place::default()];
+        for &place in if servers.is_empty() { &default } else { servers } {
+            self.servers.push(Server::new(id, place, &limits));
+        }
+        let servers = first..count(self.servers.len());
+        let mut destination = Destination::new(limits, servers);
+        for &limit in &self.everywhere {
+            let is_opening = self.limits[limit.index()].rate.unit == Unit::Connections;
+            destination.rates_of(is_opening).push(limit);
+        }
+        self.destinations.push(destination);
+        id
+    }
+
+    /// Adds a tenant. Where several wait for the same destination, their shares are as their
+    /// weights; [`TenantId::DEFAULT`] has 1.
+    pub fn add_tenant(&mut self, weight: u16) -> TenantId {
+        let id = u32::try_from(self.tenants.len()).expect("4 billion do not fit into memory");
+        self.tenants.push(Tenant { weight, rates: Vec::new() });
+        TenantId(id)
     }
 
     /// Does what is due.
@@ -90,15 +164,16 @@ impl Planner {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Drain => {
-                    self.drain_timer = TimerSlot::default();
+                    self.drain_timer = timers::TimerSlot::default();
                     self.abort_all(out);
                 }
                 Timer::Job(key) => self.job_is_due(now, key, out),
                 Timer::Connection(key) => self.idle_is_over(now, key, out),
-                Timer::Server(server) => {
-                    self.server_mut(server).timer = TimerSlot::default();
-                    self.balance(now, server, out);
+                Timer::Destination(id) => {
+                    self.destination_mut(id).timer = timers::TimerSlot::default();
+                    self.balance(now, id, out);
                 }
+                Timer::Limit(id) => self.limit_is_due(now, id, out),
             }
         }
     }
@@ -118,54 +193,30 @@ impl Planner {
         self.connections.len()
     }
 
-    /// All servers, in the order in which they were added.
-    pub fn servers(&self) -> impl Iterator<Item = ServerId> + use<> {
-        (0..self.servers.len() as u32).map(ServerId)
+    fn destination(&self, id: DestinationId) -> &Destination {
+        &self.destinations[id.index()]
     }
 
-    /// What is known about a server.
-    pub fn status(&self, server: ServerId) -> ServerStatus {
-        let server = self.server(server);
-        let connections = server.connections;
-        ServerStatus {
-            ready: server.ready.len(),
-            open: connections.open,
-            connecting: connections.connecting,
-            established: connections.established(),
-            failures: server.breaker.failures,
-            opens_at: server.breaker.until.max(server.opening.until).max(server.sending.until),
-            ceiling: server.ceiling.as_ref().map(|ceiling| ceiling.limit),
-            pipelining: server.pipelining.mode(),
-        }
+    fn destination_mut(&mut self, id: DestinationId) -> &mut Destination {
+        &mut self.destinations[id.index()]
     }
 
-    fn server(&self, server: ServerId) -> &Server {
-        &self.servers[server.index()]
+    fn server(&self, id: ServerId) -> &Server {
+        &self.servers[id.index()]
     }
 
-    fn server_mut(&mut self, server: ServerId) -> &mut Server {
-        &mut self.servers[server.index()]
+    fn server_mut(&mut self, id: ServerId) -> &mut Server {
+        &mut self.servers[id.index()]
     }
-}
 
-/// What is known about a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServerStatus {
-    /// Mails that could be sent now.
-    pub ready: u32,
-    /// Connections that are open, or being opened or closed.
-    pub open: u32,
-    /// Those of them that are being opened.
-    pub connecting: u32,
-    /// Those of them that send mails.
-    pub established: u32,
-    /// Failures in a row that are held against it.
-    pub failures: u32,
-    /// No connection is opened before this time; in the past if nothing stands against it.
-    pub opens_at: Time,
-    /// How many connections it bears, if it refused one.
-    pub ceiling: Option<u32>,
-    /// The pipelining mode.
-    pub pipelining: Pipelining,
+    fn limits_of(&self, id: ServerId) -> &DestinationLimits {
+        &self.destination(self.server(id).destination).limits
+    }
+
+    /// The numbers that count a connection to this server.
+    fn censuses(&mut self, server: ServerId, destination: DestinationId) -> [&mut Census; 2] {
+        let server = &mut self.servers[server.index()];
+        let destination = &mut self.destinations[destination.index()];
+        [&mut server.connections, &mut destination.connections]
+    }
 }

@@ -21,6 +21,11 @@ impl Time {
         Self(nanoseconds(elapsed))
     }
 
+    /// This long before; the epoch, if that is further back.
+    pub fn before(self, earlier: Duration) -> Self {
+        Self(self.0.saturating_sub(nanoseconds(earlier)))
+    }
+
     /// How long after the epoch.
     pub fn since_epoch(self) -> Duration {
         Duration::from_nanos(self.0)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use posthaste_scheduler::{
-    Action, Cause, Exhausted, Fault, GiveUp, InDoubtPolicy, PlannerConfig, RecipientState, Record,
-    RetryPolicy, ServerLimits, Time,
+    Action, Cause, DestinationLimits, Exhausted, Fault, GiveUp, InDoubtPolicy, PlannerConfig,
+    RecipientState, Record, RetryPolicy, Time,
 };
 use posthaste_session::Pipelining;
 use posthaste_testkit::simulation::{Closed, Poisoning, ServerModel, Simulation, Trouble};
@@ -21,12 +21,17 @@ fn at(count: u64) -> Time {
     Time::after_epoch(seconds(count))
 }
 
-fn limits(max_connections: u32) -> ServerLimits {
-    ServerLimits { max_connections, ..ServerLimits::default() }
+fn limits(max_connections: u32) -> DestinationLimits {
+    DestinationLimits { max_connections, ..DestinationLimits::default() }
 }
 
 /// A server, and mails that were all submitted at the start.
-fn simulation(seed: u64, limits: ServerLimits, model: ServerModel, mails: usize) -> Simulation {
+fn simulation(
+    seed: u64,
+    limits: DestinationLimits,
+    model: ServerModel,
+    mails: usize,
+) -> Simulation {
     let config = PlannerConfig::default();
     simulation_with(config, seed, limits, model, mails)
 }
@@ -34,7 +39,7 @@ fn simulation(seed: u64, limits: ServerLimits, model: ServerModel, mails: usize)
 fn simulation_with(
     config: PlannerConfig,
     seed: u64,
-    limits: ServerLimits,
+    limits: DestinationLimits,
     model: ServerModel,
     mails: usize,
 ) -> Simulation {
@@ -129,7 +134,7 @@ fn every_recipient_has_one_outcome_whatever_the_server_does() {
             bears: if rng.bool() { Pipelining::Cross } else { Pipelining::Envelope },
             ..flapping(seed, trouble, 300)
         };
-        let limits = ServerLimits {
+        let limits = DestinationLimits {
             max_mails_per_connection: rng.bool().then(|| rng.u32(1..10)),
             ..limits(rng.u32(1..10))
         };
@@ -289,7 +294,7 @@ fn connections_are_used_again() {
     assert_eq!(opened(&simulation).len(), 1);
 
     simulation.run_to_the_end();
-    let idle = ServerLimits::default().idle;
+    let idle = DestinationLimits::default().idle;
     assert!(simulation.now() - at(99) >= idle && simulation.now() - at(99) < idle + seconds(1));
 }
 
@@ -308,7 +313,7 @@ fn a_mail_behind_a_slow_one_gets_its_own_connection() {
 /// SCHED-08: a connection carries so many mails, and then another one takes its place.
 #[test]
 fn connections_are_replaced_after_so_many_mails() {
-    let limits = ServerLimits { max_mails_per_connection: Some(20), ..limits(5) };
+    let limits = DestinationLimits { max_mails_per_connection: Some(20), ..limits(5) };
     let mut simulation = simulation(10, limits, ServerModel::default(), 1000);
     simulation.run_to_the_end();
     assert!((50..60).contains(&opened(&simulation).len()), "{}", opened(&simulation).len());
@@ -406,11 +411,11 @@ fn connections_that_work_go_on_while_others_fail() {
         .collect();
     assert!((5..10).contains(&failed.len()), "{failed:?}");
     assert!(failed.iter().zip(1..).all(|(failures, count)| *failures == count), "{failed:?}");
-    let before = simulation.planner().status(server).established;
+    let before = simulation.planner().status(simulation.now(), server).established;
     assert!((2..20).contains(&before), "{before}");
     assert!(simulation.closed().len() > 100, "{}", simulation.closed().len());
     simulation.run_until(at(135));
-    assert_eq!(simulation.planner().status(server).established, 20);
+    assert_eq!(simulation.planner().status(simulation.now(), server).established, 20);
 }
 
 /// RX-06, CL-06: a server that takes every content and never says so.
@@ -528,7 +533,7 @@ fn wrong_credentials_fail_all_mails_at_once() {
     let outages = vec![at(0)..at(3600)];
     let model = ServerModel { outages, trouble: Trouble::RefusesLogin, ..ServerModel::default() };
     let mut simulation = simulation(16, limits(20), model, 100);
-    let server = simulation.planner().servers().next().unwrap();
+    let server = simulation.planner().destinations().next().unwrap();
     for second in 1..100 {
         simulation.submit(at(second), server, 1, None);
     }
@@ -590,7 +595,7 @@ fn one_connection_tries_the_next_pipelining_mode() {
         });
         assert_eq!(told.count(), expected, "{bears}");
         let server = simulation.planner().servers().next().unwrap();
-        assert_eq!(simulation.planner().status(server).pipelining, bears);
+        assert_eq!(simulation.planner().status(simulation.now(), server).pipelining, bears);
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use posthaste_scheduler::failure::{self, Closed as How, ConnectFailure};
 use posthaste_scheduler::{
-    Action, AttemptResult, ConnectionId, InDoubtPolicy, JobId, NewJob, Planner, PlannerConfig,
-    Pull, ServerId, ServerLimits, Time,
+    Action, AttemptResult, ConnectionId, DestinationId, DestinationLimits, InDoubtPolicy, JobId,
+    NewJob, Place, Planner, PlannerConfig, Pull, Time,
 };
 use posthaste_session::{CloseReason, NotSent, Outcome, Pipelining, Stage};
 
@@ -61,8 +61,8 @@ pub struct Tally {
 
 #[derive(Debug)]
 struct Server {
-    id: ServerId,
-    limits: ServerLimits,
+    id: DestinationId,
+    limits: DestinationLimits,
     model: ServerModel,
     /// Sessions that the server counts.
     sessions: u32,
@@ -120,13 +120,13 @@ impl Simulation {
     }
 
     /// Adds a server.
-    pub fn add_server(&mut self, limits: ServerLimits, model: ServerModel) -> ServerId {
+    pub fn add_server(&mut self, limits: DestinationLimits, model: ServerModel) -> DestinationId {
         let server = self.servers.len();
         for outage in &model.outages {
             self.events.push(Reverse((outage.start, self.sequence, Event::OutageBegins(server))));
             self.sequence += 1;
         }
-        let id = self.planner.add_server(limits);
+        let id = self.planner.add_destination(limits, &[Place::default()]);
         self.servers.push(Server { id, limits, model, sessions: 0, connections: 0 });
         id
     }
@@ -135,7 +135,7 @@ impl Simulation {
     pub fn submit(
         &mut self,
         at: Time,
-        server: ServerId,
+        server: DestinationId,
         recipients: usize,
         lifetime: Option<Duration>,
     ) {
@@ -254,8 +254,9 @@ impl Simulation {
         self.arriving -= 1;
         let ledger = Mails::prepare(self.now, self.mails.total(), recipients, self.in_doubt);
         let job = NewJob {
-            server: self.servers[server].id,
+            recipients: recipients as u32,
             expires: lifetime.map(|lifetime| self.now + lifetime),
+            ..NewJob::new(self.servers[server].id)
         };
         let job = self.planner.submit(self.now, job, &mut self.actions);
         self.mails.enter(job, ledger);
@@ -303,7 +304,7 @@ impl Simulation {
             self.tally.calls += 1;
             let Some(connection) = self.connections.get_mut(&id) else { return };
             match pull {
-                Pull::Job(job) => {
+                Pull::Job { job, .. } => {
                     why = Why::Own;
                     connection.mails.push_back(job);
                     if connection.mails.len() == 1 {

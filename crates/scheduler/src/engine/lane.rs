@@ -19,7 +19,7 @@ use super::state::{Open, State};
 use super::trace;
 use crate::failure::{self, Closed, ConnectFailure};
 use crate::ledger::Ledger;
-use crate::planner::{AttemptResult, Bdat, ConnectionId, JobId, Pull, ServerId};
+use crate::planner::{AttemptResult, Bdat, ConnectionId, Ending, JobId, Pull, ServerId};
 use crate::report::Trouble;
 use crate::time::Time;
 
@@ -39,7 +39,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         info: None,
         is_ready: false,
         closed: None,
-        how: Closed::Broken,
+        ending: Closed::Broken.into(),
     };
     let span = trace::connection(&connector, connection);
     let run = async move {
@@ -80,7 +80,7 @@ struct Lane {
     info: Option<Info>,
     is_ready: bool,
     closed: Option<CloseReason>,
-    how: Closed,
+    ending: Ending,
 }
 
 /// A job that was handed to the driver.
@@ -97,18 +97,25 @@ impl Lane {
     fn end(mut self, result: Option<Result<(), Error>>) {
         let (words, trouble) = match (&result, &self.closed) {
             (None, _) => {
-                self.how = Closed::Unremarkable;
+                self.ending = Closed::Unremarkable.into();
                 (None, None)
             }
             (Some(Err(error)), _) => {
                 let failure = connect_failure(error.kind());
-                self.how = failure::connect_failed(failure);
+                self.ending = Ending {
+                    lesson: failure::connect_lesson(failure),
+                    ..failure::connect_failed(failure).into()
+                };
                 trace::failed(error);
                 self.shared.observe(Observation::Failed(self.server, self.connection, error));
                 (None, Some(Trouble { failure, text: chain(error).into() }))
             }
             (Some(Ok(())), Some(reason)) => {
-                self.how = failure::closed(reason);
+                self.ending = Ending {
+                    how: failure::closed(reason),
+                    pause: failure::close_pause(reason),
+                    lesson: failure::close_lesson(reason),
+                };
                 trace::closed(reason);
                 self.shared.observe(Observation::Closed(self.server, self.connection, reason));
                 (session_words(reason), None)
@@ -145,12 +152,12 @@ impl Lane {
                 self.waits = true;
                 Poll::Pending
             }
-            Pull::Job(job) => {
+            Pull::Job { job, recipients } => {
                 let Some(entry) = state.job_mut(job) else { return Poll::Pending };
                 let mail = entry.number;
                 self.submitting = Some(Attempt { job, mail, span: trace::attempt(mail) });
                 // A job has recipients left as long as the planner knows it.
-                let mail = entry.ledger.next_attempt(now, u32::MAX);
+                let mail = entry.ledger.next_attempt(now, recipients);
                 mail.map_or(Poll::Pending, |mail| Poll::Ready(Command::Submit(Box::new(mail))))
             }
         }
@@ -275,7 +282,7 @@ impl Drop for Lane {
         let shared = Arc::clone(&self.shared);
         shared.plan(|state, now| {
             state.remove_port(self.connection);
-            state.planner.connection_closed(now, self.connection, self.how, &mut state.actions);
+            state.planner.connection_closed(now, self.connection, self.ending, &mut state.actions);
         });
     }
 }

@@ -147,12 +147,20 @@ impl Shared {
     ) -> JobId {
         self.plan(|state, now| {
             let number = number.unwrap_or_else(|| state.next_number());
-            let ledger = Ledger::new(mail, self.in_doubt, now);
-            let Submission { destination, lifetime } = to;
+            let Submission { destination, class, tenant, lifetime } = to;
             let expires = lifetime.map(|lifetime| now + lifetime);
-            let job = NewJob { server: destination, expires };
+            let recipients = mail.envelope.forward_paths().len();
+            let job = NewJob {
+                recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
+                octets: mail.content.len() as u64,
+                class,
+                tenant,
+                expires,
+                ..NewJob::new(destination)
+            };
+            let ledger = Ledger::new(mail, self.in_doubt, now);
             let job = state.planner.submit(now, job, &mut state.actions);
-            state.add_job(job, Entry { ledger, addressee, number, server: destination });
+            state.add_job(job, Entry { ledger, addressee, number, destination });
             job
         })
     }

@@ -10,7 +10,9 @@ use super::delivery::Addressee;
 use super::pages::Pages;
 use super::port::{End, Orders, Port};
 use crate::ledger::Ledger;
-use crate::planner::{Action, Bdat, ConnectionId, GiveUp, JobId, Planner, Record, ServerId};
+use crate::planner::{
+    Action, Bdat, ConnectionId, DestinationId, GiveUp, JobId, Planner, Record, ServerId,
+};
 use crate::report::{Report, Trouble};
 use crate::time::Time;
 
@@ -47,7 +49,7 @@ pub(super) struct Entry {
     pub(super) addressee: Addressee,
     /// The number of its mail.
     pub(super) number: u64,
-    pub(super) server: ServerId,
+    pub(super) destination: DestinationId,
 }
 
 /// A job of which each recipient has its outcome.
@@ -158,8 +160,12 @@ impl State {
     }
 
     fn give_up(&mut self, now: Time, job: JobId, cause: GiveUp, attempts: u32) -> Option<Done> {
-        let host = &self.hosts[self.jobs.get(job.index())?.server.index()];
-        let (words, trouble) = (host.words.clone(), host.trouble.clone());
+        // Of several servers, one that said something.
+        let servers = self.planner.servers_of(self.jobs.get(job.index())?.destination);
+        let hosts = servers.filter_map(|server| self.hosts.get(server.index()));
+        let host = { hosts }.find(|host| host.words.is_some() || host.trouble.is_some());
+        let words = host.and_then(|host| host.words.clone());
+        let trouble = host.and_then(|host| host.trouble.clone());
         self.close(job, |ledger| {
             let report = ledger.give_up(now, cause, attempts, words);
             Report { trouble, ..report }

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::delivery::Delivery;
 use super::shared::Shared;
-use crate::planner::{JobId, ServerId};
+use crate::planner::{Class, DestinationId, JobId, TenantId};
 use crate::report::Report;
 
 /// Where a mail goes, for whom, and how urgent it is.
@@ -19,15 +19,38 @@ use crate::report::Report;
 #[non_exhaustive]
 pub struct Submission {
     /// Where to.
-    pub destination: ServerId,
+    pub destination: DestinationId,
+    /// How urgent it is.
+    pub class: Class,
+    /// On whose behalf.
+    pub tenant: TenantId,
     /// How long it may take; by default [`PlannerConfig::lifetime`](crate::PlannerConfig).
     pub lifetime: Option<Duration>,
 }
 
 impl Submission {
     /// To this destination, as usual.
-    pub fn new(destination: ServerId) -> Self {
-        Self { destination, lifetime: None }
+    pub fn new(destination: DestinationId) -> Self {
+        Self {
+            destination,
+            class: Class::default(),
+            tenant: TenantId::DEFAULT,
+            lifetime: None,
+        }
+    }
+
+    /// It is this urgent.
+    #[must_use]
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// It is sent on behalf of this tenant.
+    #[must_use]
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = tenant;
+        self
     }
 
     /// It is given up after this time, wherever it waits.
@@ -38,8 +61,8 @@ impl Submission {
     }
 }
 
-impl From<ServerId> for Submission {
-    fn from(destination: ServerId) -> Self {
+impl From<DestinationId> for Submission {
+    fn from(destination: DestinationId) -> Self {
         Self::new(destination)
     }
 }

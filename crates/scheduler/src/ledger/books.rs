@@ -6,7 +6,7 @@ use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{Mail, NotSent, Outcome, PartialRefusal, Refusal, Stage, Unsendable};
 
 use super::InDoubtPolicy;
-use crate::failure::{self, Charge, Greylisting, Judgement, Verdict};
+use crate::failure::{self, Charge, Greylisting, Judgement, Lesson, Verdict};
 use crate::planner::{Again, Answer, AttemptResult, GiveUp};
 use crate::report::{Cause, RecipientReport, RecipientState};
 use crate::time::Time;
@@ -120,13 +120,16 @@ impl Books {
         let left_over = self.take_attempt();
         let tried = std::mem::take(&mut self.remaining);
         let outcomes_of_all = outcomes.iter().chain(std::iter::repeat(&Outcome::InDoubt));
-        let mut again = (!left_over.is_empty()).then(|| at_once(Charge::Unsent));
-        let mut answer = Answer::Nothing;
+        let mut again = (!left_over.is_empty()).then(|| Again::at_once(Charge::Unsent));
+        let (mut answer, mut lesson) = (Answer::Nothing, Lesson::Nothing);
+        let mut pause = Duration::ZERO;
         for (at, outcome) in tried.into_iter().zip(outcomes_of_all) {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.hear(outcome);
             let judgement = failure::judge(outcome);
             answer = answer.max(judgement.answer);
+            lesson = lesson.max(judgement.lesson);
+            pause = pause.max(judgement.pause);
             match context.consequence(outcome, judgement, entry) {
                 Consequence::Settled(state, cause) => {
                     entry.attempts += 1;
@@ -152,12 +155,21 @@ impl Books {
             again = self.deferral.take();
         }
         self.ended = Some(now);
-        AttemptResult { again, answer }
+        let recipient_cap = (lesson == Lesson::RecipientCap).then(|| {
+            let taken = outcomes.iter().filter(|outcome| fits(outcome)).count();
+            u32::try_from(taken).unwrap_or(u32::MAX)
+        });
+        AttemptResult { again, answer, recipients: self.left(), recipient_cap, pause, lesson }
+    }
+
+    /// How many recipients are left for the next attempt.
+    fn left(&self) -> u32 {
+        u32::try_from(self.remaining.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn unsendable(&mut self, now: Time, reason: Unsendable) -> AttemptResult {
         self.settle_rest(now, RecipientState::Failed, Cause::Unsendable(reason));
-        AttemptResult { again: None, answer: Answer::Nothing }
+        AttemptResult::done(Answer::Nothing)
     }
 
     pub(super) fn unsendable_here(&mut self, now: Time) -> AttemptResult {
@@ -166,7 +178,8 @@ impl Books {
             entry.attempts += 1;
         }
         self.ended = Some(now);
-        AttemptResult { again: Some(at_once(Charge::Counted)), answer: Answer::Nothing }
+        let again = Some(Again::at_once(Charge::Counted));
+        AttemptResult { again, recipients: self.left(), ..AttemptResult::done(Answer::Nothing) }
     }
 
     pub(super) fn give_up(
@@ -292,7 +305,7 @@ impl Context {
         judgement: Judgement,
         entry: &mut Entry,
     ) -> Consequence {
-        let counted = at_once(Charge::Counted);
+        let counted = Again::at_once(Charge::Counted);
         let failed = Consequence::Settled(RecipientState::Failed, Some(Cause::Refused));
         match (judgement.verdict, self.in_doubt) {
             (Verdict::Delivered, _) => Consequence::Settled(RecipientState::Delivered, None),
@@ -309,7 +322,7 @@ impl Context {
             }
             (Verdict::Greylisted(greylisting), _) => {
                 let wait = entry.greylisted(greylisting, judgement.asked);
-                Consequence::Again(Again { wait, ..counted })
+                Consequence::Again(Again { wait, same_server: true, ..counted })
             }
             // Nobody fits in: the next attempt would end like this one.
             (Verdict::Again(Charge::Split), _) if !self.anybody_fits => {
@@ -323,13 +336,9 @@ impl Context {
                 let asked = entry.asked_for(judgement.asked);
                 Consequence::Again(Again { asked, ..counted })
             }
-            (Verdict::Again(charge), _) => Consequence::Again(at_once(charge)),
+            (Verdict::Again(charge), _) => Consequence::Again(Again::at_once(charge)),
         }
     }
-}
-
-fn at_once(charge: Charge) -> Again {
-    Again { charge, wait: Duration::ZERO, asked: Duration::ZERO }
 }
 
 /// What two recipients cost that share an attempt.
@@ -338,6 +347,7 @@ fn costlier(one: Again, other: Again) -> Again {
         charge: one.charge.max(other.charge),
         wait: one.wait.max(other.wait),
         asked: one.asked.max(other.asked),
+        same_server: one.same_server || other.same_server,
     }
 }
 

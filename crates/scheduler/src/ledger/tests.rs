@@ -180,7 +180,7 @@ fn greylisted_recipients_wait_for_minutes() {
     for expected in [65, 310, 310] {
         let again = attempt(&mut ledger, &["a"], &[refused("450 4.7.1 Greylisted")]).again;
         let (wait, asked) = (Duration::from_secs(expected), Duration::ZERO);
-        assert_eq!(again, Some(Again { charge: Charge::Counted, wait, asked }));
+        assert_eq!(again, Some(Again { charge: Charge::Counted, wait, asked, same_server: true }));
     }
 }
 
@@ -218,7 +218,7 @@ fn a_throttle_that_pretends_to_be_a_refusal_is_tried_again() {
     for asked in [0, 3600, 3600] {
         let result = attempt(&mut ledger, &["a"], &[refused("550 Ip frequency limited")]);
         let asked = Duration::from_secs(asked);
-        let again = Again { charge: Charge::Counted, wait: Duration::ZERO, asked };
+        let again = Again { asked, ..Again::at_once(Charge::Counted) };
         assert_eq!((result.again, result.answer), (Some(again), Answer::Throttled));
     }
     let report = ledger.give_up(Time::EPOCH, GiveUp::AttemptsUsedUp, 3, None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use posthaste_session::Pipelining;
 
 use super::slots::Key;
-use crate::failure::{Charge, Closed};
+use crate::failure::{Charge, Closed, Lesson};
 use crate::time::Time;
 
 /// A mail that a planner schedules.
@@ -16,9 +16,21 @@ pub struct JobId(pub(super) Key);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub(super) Key);
 
-/// A server with its limits. Servers are never forgotten.
+/// Where mails go: one server, or several that serve the same. Destinations are never forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestinationId(pub(super) u32);
+
+/// One server of a destination. Servers are never forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(pub(super) u32);
+
+/// On whose behalf a mail is sent: tenants of the same weight get equal shares of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(pub(super) u32);
+
+/// A limit of [`Planner::add_limit`](super::Planner::add_limit).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LimitId(pub(super) u32);
 
 impl JobId {
     /// Small, and used again once the job is done with: for tables by job.
@@ -34,20 +46,93 @@ impl ConnectionId {
     }
 }
 
-impl ServerId {
-    /// Counts up from 0 in the order of [`Planner::add_server`](super::Planner::add_server).
+impl DestinationId {
+    /// Counts up from 0 in the order of
+    /// [`Planner::add_destination`](super::Planner::add_destination).
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A mail to be scheduled.
+impl ServerId {
+    /// Counts up from 0, over all destinations in the order in which they were added.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl TenantId {
+    /// The tenant of whoever has no other.
+    pub const DEFAULT: Self = Self(0);
+
+    /// Counts up from 1 in the order of [`Planner::add_tenant`](super::Planner::add_tenant).
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl LimitId {
+    /// Counts up from 0 in the order of [`Planner::add_limit`](super::Planner::add_limit).
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Default for TenantId {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// How urgent a mail is. Where all wait, they are served 8 : 3 : 1, by recipients and octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// Somebody is waiting for it: a login code, a password reset.
+    Interactive,
+    /// A mail like any other.
+    #[default]
+    Normal,
+    /// One of many: a newsletter.
+    Bulk,
+}
+
+impl Class {
+    /// All, the most urgent first.
+    pub const ALL: [Self; 3] = [Self::Interactive, Self::Normal, Self::Bulk];
+
+    /// Its name in records, e.g. `interactive`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Normal => "normal",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// A mail to be scheduled, or a batch of its recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewJob {
     /// Where it goes.
-    pub server: ServerId,
+    pub destination: DestinationId,
+    /// How urgent it is.
+    pub class: Class,
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// How many recipients it has.
+    pub recipients: u32,
+    /// Octets of content.
+    pub octets: u64,
     /// When it is given up, wherever it waits; by default [`PlannerConfig::lifetime`](super::PlannerConfig) from now.
     pub expires: Option<Time>,
+}
+
+impl NewJob {
+    /// A mail with one recipient and no content to speak of.
+    pub fn new(destination: DestinationId) -> Self {
+        let (class, tenant) = (Class::default(), TenantId::DEFAULT);
+        Self { destination, class, tenant, recipients: 1, octets: 0, expires: None }
+    }
 }
 
 /// What a connection is to do next.
@@ -55,7 +140,12 @@ pub struct NewJob {
 #[must_use]
 pub enum Pull {
     /// Send this mail.
-    Job(JobId),
+    Job {
+        /// Which.
+        job: JobId,
+        /// To how many recipients at most: those that are left over are another attempt's.
+        recipients: u32,
+    },
     /// Nothing to do: [`Action::Wake`] or [`Action::Quit`] will come.
     Wait,
     /// QUIT, once the mails it has are finished.
@@ -69,6 +159,46 @@ pub struct AttemptResult {
     pub again: Option<Again>,
     /// What the attempt says about the server.
     pub answer: Answer,
+    /// How many recipients the next attempt has.
+    pub recipients: u32,
+    /// How many recipients the server took before it said that they were too many, if it did.
+    pub recipient_cap: Option<u32>,
+    /// How long the server wants to be left alone, as far as it said so.
+    pub pause: Duration,
+    /// What the attempt teaches about the server.
+    pub lesson: Lesson,
+}
+
+impl AttemptResult {
+    /// Every recipient has its outcome.
+    pub fn done(answer: Answer) -> Self {
+        Self {
+            again: None,
+            answer,
+            recipients: 0,
+            recipient_cap: None,
+            pause: Duration::ZERO,
+            lesson: Lesson::Nothing,
+        }
+    }
+}
+
+/// How a connection ended, or why it did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What it means for the server.
+    pub how: Closed,
+    /// How long the server wants to be left alone, as far as it said so.
+    pub pause: Duration,
+    /// What it teaches about the server.
+    pub lesson: Lesson,
+}
+
+impl From<Closed> for Ending {
+    /// An end without words.
+    fn from(how: Closed) -> Self {
+        Self { how, pause: Duration::ZERO, lesson: Lesson::Nothing }
+    }
 }
 
 /// Another attempt for recipients that are left.
@@ -81,6 +211,16 @@ pub struct Again {
     /// The wait that the server would like, as far as the [`RetryPolicy`](crate::RetryPolicy)
     /// allows one so long.
     pub asked: Duration,
+    /// Another server would not do: this one remembers that it has seen the mail.
+    pub same_server: bool,
+}
+
+impl Again {
+    /// Another attempt at this price, as soon as may be.
+    pub fn at_once(charge: Charge) -> Self {
+        let (wait, asked) = (Duration::ZERO, Duration::ZERO);
+        Self { charge, wait, asked, same_server: false }
+    }
 }
 
 /// What an attempt says about the server and the connection. The order is that of a mail with
@@ -234,6 +374,34 @@ pub enum Record {
         connections: u32,
         /// When one more is tried.
         until: Time,
+    },
+    /// How many mails a server takes over one connection was found.
+    SessionCapLearned {
+        /// Which.
+        server: ServerId,
+        /// How many.
+        mails: u32,
+    },
+    /// How many recipients a server takes in one mail was found.
+    RecipientCapLearned {
+        /// Which.
+        server: ServerId,
+        /// How many.
+        recipients: u32,
+    },
+    /// How long a server that greylists lets a mail wait was found.
+    GreylistLearned {
+        /// Which.
+        server: ServerId,
+        /// After this long it took one.
+        wait: Duration,
+    },
+    /// A server takes longer than it used to, or does not answer: fewer mails are sent at a time.
+    Overloaded {
+        /// Which.
+        server: ServerId,
+        /// So many at a time.
+        window: u32,
     },
     /// The pipelining mode of a server changed.
     PipeliningLearned {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use posthaste_session::Pipelining;
 
+use super::action::{DestinationId, ServerId, TenantId};
 use crate::backoff::{BackOff, RetryPolicy};
 
 /// How a planner deals with mails and servers.
@@ -73,10 +74,11 @@ pub enum Fault {
     Hold,
 }
 
-/// What one server is asked to bear.
+/// What a destination is asked to bear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerLimits {
-    /// Most connections at a time, those included that are being opened or closed. At least 1.
+pub struct DestinationLimits {
+    /// Most connections at a time to all of its servers, those included that are being opened or
+    /// closed. At least 1.
     pub max_connections: u32,
     /// Most mails over one connection. At least 1.
     pub max_mails_per_connection: Option<u32>,
@@ -84,9 +86,12 @@ pub struct ServerLimits {
     pub idle: Duration,
     /// How the pipelining mode is found.
     pub pipelining: PipeliningPolicy,
+    /// Whether fewer mails are sent at a time when a server gets slow. Whoever measures a server
+    /// wants it off.
+    pub yields: bool,
 }
 
-impl Default for ServerLimits {
+impl Default for DestinationLimits {
     /// What suits a smarthost: 50 connections, 30 s idle, the mode learned.
     fn default() -> Self {
         Self {
@@ -94,8 +99,62 @@ impl Default for ServerLimits {
             max_mails_per_connection: None,
             idle: Duration::from_secs(30),
             pipelining: PipeliningPolicy::default(),
+            yields: true,
         }
     }
+}
+
+/// The place of a server among those of its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Servers with a higher number are used only where none with a lower one can be (RFC 5321
+    /// section 5.1).
+    pub preference: u16,
+    /// Its share of the connections, among servers of the same preference. At least 1.
+    pub weight: u16,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { preference: 0, weight: 1 }
+    }
+}
+
+/// So much in so much time, and never more: no burst is made up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Of what.
+    pub unit: Unit,
+    /// How many, at least 1.
+    pub count: u64,
+    /// In which time.
+    pub per: Duration,
+}
+
+/// What a [`Rate`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unit {
+    /// Mail transactions.
+    Mails,
+    /// Recipients.
+    Recipients,
+    /// Octets of content.
+    Octets,
+    /// New connections.
+    Connections,
+}
+
+/// What a limit holds for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LimitScope {
+    /// Everything.
+    All,
+    /// All servers of a destination together.
+    Destination(DestinationId),
+    /// One server.
+    Server(ServerId),
+    /// One tenant, wherever its mails go. It has no connections of its own.
+    Tenant(TenantId),
 }
 
 /// How the pipelining mode for a server is found.

@@ -1,25 +1,34 @@
 //! Connections: opened, ready, pulling, waiting, closed.
 
+use std::time::Duration;
+
 use posthaste_session::Pipelining;
 
-use super::action::{Action, ConnectionId, GiveUp, JobId, Pull, Record, ServerId};
+use super::action::{
+    Action, ConnectionId, DestinationId, Ending, GiveUp, JobId, Pull, Record, ServerId,
+};
 use super::job::{Blame, State};
 use super::slots::{End, Key, Linked, Links, List};
 use super::timers::TimerSlot;
 use super::{Planner, Timer};
-use crate::failure::{Charge, Closed, Part};
+use crate::failure::{Charge, Closed, Lesson, Part};
 use crate::time::Time;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) server: ServerId,
+    pub(super) destination: DestinationId,
     pub(super) phase: Phase,
     /// What it was asked to do, or said that it does.
     pub(super) pipelining: Pipelining,
     pub(super) in_flight: List,
     pub(super) opened: Time,
+    /// Since when the oldest mail in flight is all that it is busy with.
+    pub(super) busy_since: Time,
     /// Mails it took.
     started: u32,
+    /// Mails that the server accepted over it.
+    pub(super) accepted: u32,
     /// Whether the server answered one of them.
     pub(super) answered: bool,
     /// The mail under which it may have ended.
@@ -59,11 +68,11 @@ impl Planner {
     /// [`pull`](Self::pull) next.
     pub fn connection_ready(&mut self, now: Time, connection: ConnectionId, out: &mut Vec<Action>) {
         let Some(found) = self.connections.get(connection.0) else { return };
-        let (server, phase) = (found.server, found.phase);
+        let (server, destination, phase) = (found.server, found.destination, found.phase);
         if phase == Phase::Connecting {
             self.set_phase(connection.0, Phase::Coming);
             self.server_is_open(now, server);
-            self.balance(now, server, out);
+            self.balance(now, destination, out);
         }
     }
 
@@ -76,46 +85,56 @@ impl Planner {
             Phase::Connecting => return Pull::Wait,
             Phase::Coming | Phase::Busy | Phase::Waiting => {}
         }
-        let server = found.server;
-        let limits = &self.server(server).limits;
-        let full = limits.max_mails_per_connection.is_some_and(|most| found.started >= most.max(1));
-        if full || now - found.opened >= self.config.reuse || self.drain.is_some() {
+        let (server, destination) = (found.server, found.destination);
+        if self.is_worn(now, key) || self.drain.is_some() {
             self.set_phase(key, Phase::Closing);
-            self.balance(now, server, out);
+            self.balance(now, destination, out);
             return Pull::Quit;
         }
+        // It pulls now, and is not expected to do so any more.
+        self.set_phase(key, Phase::Busy);
         match self.next_job(now, server) {
             Some(job) => {
                 self.start(now, key, job);
-                Pull::Job(JobId(job))
+                if !self.destination(destination).rates.is_empty() || self.has_limited_flows {
+                    self.balance(now, destination, out);
+                }
+                let cap = self.server(server).recipient_cap.at(now);
+                Pull::Job { job: JobId(job), recipients: cap.unwrap_or(u32::MAX) }
             }
             None => {
                 self.wait(now, key);
-                self.balance(now, server, out);
+                self.balance(now, destination, out);
                 Pull::Wait
             }
         }
     }
 
-    fn next_job(&mut self, now: Time, server: ServerId) -> Option<Key> {
-        let server = &mut self.servers[server.index()];
-        if now < server.sending.until {
-            return None;
-        }
-        server.ready.pop(&mut self.jobs)
+    /// Whether a connection had its share of mails, or of time.
+    fn is_worn(&self, now: Time, key: Key) -> bool {
+        let Some(found) = self.connections.get(key) else { return true };
+        let limits = &self.destination(found.destination).limits;
+        let is_over = |most: Option<u32>, count| most.is_some_and(|most| count >= most.max(1));
+        let learned = self.server(found.server).session_cap.cap.at(now);
+        is_over(limits.max_mails_per_connection, found.started)
+            || is_over(learned, found.accepted.saturating_add(found.in_flight.len()))
+            || now - found.opened >= self.config.reuse
     }
 
     /// Gives a job that is on no list to a connection.
     fn start(&mut self, now: Time, key: Key, job: Key) {
-        self.set_phase(key, Phase::Busy);
         let Some(connection) = self.connections.get_mut(key) else { return };
-        connection.started += 1;
+        if connection.in_flight.is_empty() {
+            connection.busy_since = now;
+        }
+        connection.started = connection.started.saturating_add(1);
         connection.in_flight.push(End::Tail, job, &mut self.jobs);
-        let server = &mut self.servers[connection.server.index()];
-        server.pulled = now;
-        if server.ready.is_empty() {
-            let timer = Timer::Server(connection.server);
-            self.timers.set(&mut server.timer, None, timer);
+        self.servers[connection.server.index()].in_flight += 1;
+        let id = connection.destination;
+        let destination = &mut self.destinations[id.index()];
+        destination.pulled = now;
+        if destination.queue.len() == 0 && destination.servers().len() == 1 {
+            self.timers.set(&mut destination.timer, None, Timer::Destination(id));
         }
         self.set_job_state(job, State::InFlight(ConnectionId(key)), None);
     }
@@ -124,7 +143,7 @@ impl Planner {
         self.set_phase(key, Phase::Waiting);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.in_flight.is_empty() {
-            let until = now + self.servers[connection.server.index()].limits.idle;
+            let until = now + self.destinations[connection.destination.index()].limits.idle;
             self.timers.set(&mut connection.timer, Some(until), Timer::Connection(key));
         }
     }
@@ -141,11 +160,11 @@ impl Planner {
     pub(super) fn idle_is_over(&mut self, now: Time, key: Key, out: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.timer = TimerSlot::default();
-        let server = connection.server;
+        let destination = connection.destination;
         if connection.phase == Phase::Waiting {
             self.set_phase(key, Phase::Closing);
             out.push(Action::Quit { connection: ConnectionId(key) });
-            self.balance(now, server, out);
+            self.balance(now, destination, out);
         }
     }
 
@@ -155,50 +174,63 @@ impl Planner {
         &mut self,
         now: Time,
         connection: ConnectionId,
-        how: Closed,
+        ending: impl Into<Ending>,
         out: &mut Vec<Action>,
     ) {
+        let Ending { how, pause, lesson } = ending.into();
         let key = connection.0;
         let Some(found) = self.connections.get(key) else { return };
-        let (server, was) = (found.server, found.phase);
+        let (server, destination, was) = (found.server, found.destination, found.phase);
         self.set_phase(key, Phase::Closing);
-        while let Some(found) = self.connections.get(key)
-            && let Some(job) = found.in_flight.head(&self.jobs)
+        while let Some(job) =
+            self.connections.get(key).and_then(|found| found.in_flight.head(&self.jobs))
         {
             self.give_up(job, GiveUp::Unreported, out);
         }
         let Some(gone) = self.connections.remove(key) else { return };
-        let state = &mut self.servers[server.index()];
-        state.connections.open -= 1;
-        state.connections.closing -= 1;
-        state.pipelining.closed(connection);
+        for census in self.censuses(server, destination) {
+            census.open -= 1;
+            census.closing -= 1;
+        }
+        self.server_mut(server).pipelining.closed(connection);
         out.push(Action::Record(Record::Closed { server, connection, how }));
 
+        let nothing_to_do = gone.started == 0 && self.destination(destination).queue.len() == 0;
         let end = Ended {
             how,
+            pause,
             opened: gone.opened,
             was,
-            was_useful: gone.answered || (gone.started == 0 && state.ready.is_empty()),
+            was_useful: gone.answered || nothing_to_do,
+            accepted: gone.accepted,
+            under_mail: gone.interrupted.is_some(),
+            lesson,
         };
         self.judge(now, server, end, out);
         if let (Some(job), Some(blame)) = (gone.interrupted, end.blame()) {
-            self.blame(now, job, blame, out);
+            self.blame(now, job, (server, blame), out);
         }
-        self.balance(now, server, out);
+        self.balance(now, destination, out);
     }
 
     pub(super) fn open(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) {
-        let state = &mut self.servers[server.index()];
-        let (pipelining, bdat) = (state.pipelining.mode(), state.pipelining.bdat(now));
-        state.connections.open += 1;
-        state.connections.connecting += 1;
+        let state = self.server(server);
+        let (pipelining, bdat) = (state.mode(), state.pipelining.bdat(now));
+        let destination = state.destination;
+        for census in self.censuses(server, destination) {
+            census.open += 1;
+            census.connecting += 1;
+        }
         let connection = ConnectionId(self.connections.insert(Connection {
             server,
+            destination,
             phase: Phase::Connecting,
             pipelining,
             in_flight: List::default(),
             opened: now,
+            busy_since: now,
             started: 0,
+            accepted: 0,
             answered: false,
             interrupted: None,
             timer: TimerSlot::default(),
@@ -226,24 +258,23 @@ impl Planner {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let was = std::mem::replace(&mut connection.phase, phase);
         let idle = connection.in_flight.is_empty();
+        let (server, destination) = (connection.server, connection.destination);
         self.timers.set(&mut connection.timer, None, Timer::Connection(key));
-        let server = &mut self.servers[connection.server.index()];
-        match was {
-            Phase::Connecting => server.connections.connecting -= 1,
-            Phase::Coming => server.connections.coming -= 1,
-            Phase::Closing => server.connections.closing -= 1,
-            Phase::Waiting => server.waiting.remove(key, &mut self.connections),
-            Phase::Busy => {}
-        }
-        match phase {
-            Phase::Connecting => server.connections.connecting += 1,
-            Phase::Coming => server.connections.coming += 1,
-            Phase::Closing => server.connections.closing += 1,
-            Phase::Waiting => {
-                let end = if idle { End::Head } else { End::Tail };
-                server.waiting.push(end, key, &mut self.connections);
+        for census in self.censuses(server, destination) {
+            if let Some(count) = census.of(was) {
+                *count -= 1;
             }
-            Phase::Busy => {}
+            if let Some(count) = census.of(phase) {
+                *count += 1;
+            }
+        }
+        let waiting = &mut self.servers[server.index()].waiting;
+        if was == Phase::Waiting {
+            waiting.remove(key, &mut self.connections);
+        }
+        if phase == Phase::Waiting {
+            let end = if idle { End::Head } else { End::Tail };
+            waiting.push(end, key, &mut self.connections);
         }
     }
 }
@@ -252,15 +283,26 @@ impl Planner {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) how: Closed,
+    /// How long the server wants to be left alone, if it said so.
+    pub(super) pause: Duration,
     pub(super) opened: Time,
     pub(super) was: Phase,
     /// The server answered a mail on it, or there had been none to send.
     pub(super) was_useful: bool,
+    /// Mails that the server accepted on it.
+    pub(super) accepted: u32,
+    /// It ended under a mail.
+    pub(super) under_mail: bool,
+    /// What its end teaches.
+    pub(super) lesson: Lesson,
 }
 
 impl Ended {
     /// Who may have ended it, if not this side.
     fn blame(self) -> Option<Blame> {
+        if self.lesson == Lesson::SessionCap && self.accepted > 0 {
+            return Some(Blame::Load);
+        }
         match self.how {
             Closed::Broken | Closed::Absent(_) | Closed::Failure(_) | Closed::Violation => {
                 Some(Blame::MailOrServer)

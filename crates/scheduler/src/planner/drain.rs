@@ -1,6 +1,6 @@
 //! The end: what is being sent may finish, for a while.
 
-use super::action::{Action, ConnectionId, GiveUp, ServerId};
+use super::action::{Action, ConnectionId, DestinationId, GiveUp};
 use super::connection::Phase;
 use super::job::State;
 use super::slots::Key;
@@ -16,7 +16,7 @@ impl Planner {
         self.timers.set(&mut self.drain_timer, Some(deadline), Timer::Drain);
         self.drain = Some(deadline);
 
-        let idle = |state| state == State::Ready || state == State::Apart;
+        let idle = |state| !matches!(state, State::InFlight(_));
         let jobs: Vec<Key> =
             self.jobs.iter().filter(|(_, job)| idle(job.state)).map(|(key, _)| key).collect();
         for job in jobs {
@@ -26,8 +26,8 @@ impl Planner {
         for key in connections {
             self.let_finish(key, out);
         }
-        for index in 0..self.servers.len() {
-            self.balance(now, ServerId(index as u32), out);
+        for index in 0..self.destinations.len() {
+            self.balance(now, DestinationId(index as u32), out);
         }
         if now >= deadline {
             self.abort_all(out);

@@ -74,31 +74,62 @@ impl Breaker {
     }
 }
 
-/// A closed gate, and how often it was closed in a row for the same reason.
+/// A closed gate, and how often it was closed for the same reason.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) until: Time,
     reason: Option<Hold>,
     level: u32,
+    /// How long it was closed the last time.
+    wait: Duration,
+    /// Successes before this time forgive nothing.
+    forgives: Time,
 }
 
+/// No wish of a server keeps it closed for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4 * 3600);
+
 impl Gate {
-    /// Closes the gate, for twice as long as the last time; not at all if it is closed for this
-    /// already.
-    pub(super) fn close(&mut self, now: Time, hold: Hold, rng: &mut Rng) -> Option<Time> {
-        if now < self.until && self.reason == Some(hold) {
+    /// Closes the gate, for twice as long as the last time, and for as long as the server asked
+    /// for; not at all if it is closed for this already, unless the server asks for more.
+    pub(super) fn close(
+        &mut self,
+        now: Time,
+        hold: Hold,
+        asked: Duration,
+        rng: &mut Rng,
+    ) -> Option<Time> {
+        let asked = asked.min(LONGEST_PAUSE);
+        let is_known = now < self.until && self.reason == Some(hold);
+        if is_known && now + asked <= self.until {
             return None;
         }
-        self.level = if self.reason == Some(hold) { self.level.saturating_add(1) } else { 1 };
-        self.reason = Some(hold);
+        if !is_known {
+            let is_same = self.reason == Some(hold);
+            self.level = if is_same { self.level.saturating_add(1) } else { 1 };
+            self.reason = Some(hold);
+        }
         let (base, cap) = hold.waits();
-        let wait = doubled(base, self.level - 1).min(cap);
+        self.wait = doubled(base, self.level.saturating_sub(1)).min(cap).max(asked);
         // At least the wait, since servers count; a little more, since others wait as well.
-        self.until = self.until.max(now + wait.mul_f64(1.0 + 0.2 * rng.f64()));
+        self.until = self.until.max(now + self.wait.mul_f64(1.0 + 0.2 * rng.f64()));
+        self.forgives = self.until;
         Some(self.until)
     }
 
-    /// Forgets, once things went well after the gate was opened.
+    /// Things go well since the gate was opened: halves the level, and not again before as long a
+    /// time as it was closed has gone well.
+    pub(super) fn forgive(&mut self, now: Time) {
+        if self.level > 0 && now >= self.forgives {
+            self.level /= 2;
+            self.forgives = now + self.wait;
+            if self.level == 0 {
+                self.reason = None;
+            }
+        }
+    }
+
+    /// Forgets at once: what it was closed for is no more.
     pub(super) fn forget(&mut self, now: Time) {
         if now >= self.until {
             (self.reason, self.level) = (None, 0);
@@ -123,52 +154,6 @@ impl Hold {
             Self::Local => (10, 10),
         };
         (Duration::from_secs(base), Duration::from_secs(cap))
-    }
-}
-
-/// How many connections a server bears, as learned from its refusals.
-#[derive(Debug)]
-pub(super) struct Ceiling {
-    pub(super) limit: u32,
-    /// When one more is tried.
-    pub(super) probe_at: Time,
-    interval: Duration,
-}
-
-impl Ceiling {
-    /// Waits between tries of one more connection: measured on models of servers with a fixed and
-    /// a moving limit, where refusals stay under 1 % and the limit is in use all the time.
-    const INTERVAL: Duration = Duration::from_secs(5);
-    const SHORTEST: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(60);
-
-    /// A server refused a connection while it bore `established` others.
-    pub(super) fn new(now: Time, established: u32) -> Self {
-        let interval = Self::INTERVAL;
-        Self { limit: established.max(1), probe_at: now + interval, interval }
-    }
-
-    /// A connection was refused; was it the one more?
-    pub(super) fn refused(&mut self, now: Time, established: u32) {
-        if now >= self.probe_at {
-            self.interval = (self.interval * 2).min(Self::LONGEST);
-        }
-        self.limit = established.max(1);
-        self.probe_at = now + self.interval;
-    }
-
-    /// As many connections as this work.
-    pub(super) fn works(&mut self, now: Time, established: u32) {
-        if established > self.limit {
-            self.limit = established;
-            self.interval = (self.interval / 2).max(Self::SHORTEST);
-            self.probe_at = now + self.interval;
-        }
-    }
-
-    /// How many connections may be open.
-    pub(super) fn allows(&self, now: Time) -> u32 {
-        self.limit.saturating_add(u32::from(now >= self.probe_at))
     }
 }
 
@@ -222,16 +207,47 @@ mod tests {
     #[test]
     fn a_gate_is_closed_for_longer_each_time_in_a_row() {
         let (mut gate, mut rng) = (Gate::default(), Rng::with_seed(1));
+        let mut close =
+            |gate: &mut Gate, now| gate.close(now, Hold::Full, Duration::ZERO, &mut rng);
         let mut now = Time::EPOCH;
         for least in [5, 10, 20, 40, 60, 60].map(Duration::from_secs) {
-            let until = gate.close(now, Hold::Full, &mut rng).unwrap();
+            let until = close(&mut gate, now).unwrap();
             assert!(until - now >= least && until - now <= least * 6 / 5);
-            assert_eq!(gate.close(now, Hold::Full, &mut rng), None, "it is closed already");
+            assert_eq!(close(&mut gate, now), None, "it is closed already");
             gate.forget(now);
             now = until;
         }
         gate.forget(now);
-        let until = gate.close(now, Hold::Full, &mut rng).unwrap();
+        let until = close(&mut gate, now).unwrap();
         assert!(until - now <= Duration::from_secs(6));
+    }
+    /// Q40: a server knows best how long.
+    #[test]
+    fn a_gate_is_closed_for_as_long_as_the_server_asks() {
+        let (mut gate, mut rng) = (Gate::default(), Rng::with_seed(1));
+        let hour = Duration::from_secs(3600);
+        let mut close = |asked| gate.close(at(0), Hold::Throttled, asked, &mut rng);
+        assert!(close(Duration::ZERO).is_some_and(|until| until <= at(2)));
+        assert!(close(hour).is_some_and(|until| until >= at(3600)), "that is news");
+        assert_eq!(close(hour / 2), None);
+        assert!(close(1000 * hour).is_some_and(|until| until <= at(5 * 3600)));
+    }
+
+    #[test]
+    fn a_gate_forgives_step_by_step() {
+        let (mut gate, mut rng) = (Gate::default(), Rng::with_seed(1));
+        let mut now = Time::EPOCH;
+        for _ in 0..4 {
+            let until = gate.close(now, Hold::Throttled, Duration::ZERO, &mut rng);
+            now = until.unwrap();
+        }
+        let mut levels = Vec::new();
+        for _ in 0..40 {
+            gate.forgive(now);
+            levels.push(gate.level);
+            now = now + Duration::from_secs(1);
+        }
+        assert_eq!(levels[..9], [2, 2, 2, 2, 2, 2, 2, 2, 1]);
+        assert_eq!(gate.level, 0);
     }
 }

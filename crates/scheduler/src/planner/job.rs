@@ -3,26 +3,42 @@
 use std::time::Duration;
 
 use super::action::{
-    Action, Again, Answer, AttemptResult, Cancelled, ConnectionId, GiveUp, Hold, JobId, NewJob,
-    Record, ServerId,
+    Action, Again, Answer, AttemptResult, Cancelled, Class, ConnectionId, DestinationId, GiveUp,
+    Hold, JobId, NewJob, Record, ServerId, TenantId,
 };
 use super::config::Fault;
+use super::limit::Cost;
+use super::queue::FlowName;
 use super::slots::{End, Key, Linked, Links};
 use super::timers::TimerSlot;
 use super::{Planner, Timer};
-use crate::failure::{Charge, Part};
+use crate::failure::{Charge, Lesson, Part};
 use crate::time::Time;
 
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) server: ServerId,
     pub(super) state: State,
-    expires: Time,
+    pub(super) expires: Time,
+    pub(super) destination: DestinationId,
+    pub(super) tenant: TenantId,
+    /// The next attempt must be with this server, as long as it works.
+    pub(super) server: Option<ServerId>,
+    recipients: u32,
+    octets: u32,
     /// Attempts that counted.
-    attempts: u32,
+    pub(super) attempts: u32,
+    /// When it was greylisted first, in milliseconds that come around; 0 if it was not.
+    greylisted: u32,
+    /// Mails that the server had taken when it last throttled this one.
+    mark: u32,
+    pub(super) class: Class,
     /// Connections that ended within its transaction: in its envelope, in its content.
     interruptions: [u8; 2],
+    /// How often it was throttled while others were not.
+    throttled: u8,
     cancelled: bool,
+    /// Which list of its flow it is on.
+    pub(super) is_again: bool,
     timer: TimerSlot,
     links: Links,
 }
@@ -35,15 +51,17 @@ impl Linked for Job {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// On its server's list.
+    /// In its flow.
     Ready,
     /// On its connection's list.
     InFlight(ConnectionId),
     /// On no list; if it has a timer, its next attempt is due then.
     Apart,
+    /// The same: it waits for its next attempt.
+    Waits(Time),
 }
 
-/// A mail that interrupted this many connections lets others go first.
+/// A mail that interrupted this many connections, or was throttled as often, lets others go first.
 const INTERRUPTIONS_AT_HEAD: u8 = 2;
 /// A line breaks now and then, also while content is on its way; twice under the same mail is
 /// held against the mail.
@@ -52,8 +70,20 @@ const FREE_IN_CONTENT: u8 = 1;
 /// times, though, and others went first in between: it is the mail.
 const FREE_IN_ENVELOPE: u8 = 10;
 /// A server that closes with 421 says that it does, but not to whom else: the same, wherever the
-/// mail was.
+/// mail was. And so if it throttles this mail again and again and takes others in between.
 const FREE_BY_SERVER: u8 = 10;
+
+impl Job {
+    pub(super) fn flow(&self) -> FlowName {
+        let Self { destination, tenant, class, server, .. } = *self;
+        FlowName { destination, tenant, class, server }
+    }
+
+    pub(super) fn cost(&self) -> Cost {
+        let Self { recipients, octets, .. } = *self;
+        Cost { mails: 1, recipients, octets, connections: 0 }
+    }
+}
 
 impl Planner {
     /// Queues a mail. It ends by [`finished`](Self::finished) with nothing left to do, by
@@ -61,34 +91,46 @@ impl Planner {
     ///
     /// # Panics
     ///
-    /// When the server is not one of this planner.
+    /// When the destination is not one of this planner. A tenant that is not one of it counts as
+    /// [`TenantId::DEFAULT`].
     pub fn submit(&mut self, now: Time, job: NewJob, out: &mut Vec<Action>) -> JobId {
-        let NewJob { server, expires } = job;
+        let NewJob { destination, class, tenant, recipients, octets, expires } = job;
+        assert!(destination.index() < self.destinations.len(), "no such destination");
+        let is_known = tenant.index() < self.tenants.len();
         let key = self.jobs.insert(Job {
-            server,
             state: State::Apart,
             expires: expires.unwrap_or(now + self.config.lifetime),
+            destination,
+            tenant: if is_known { tenant } else { TenantId::DEFAULT },
+            server: None,
+            recipients,
+            octets: u32::try_from(octets).unwrap_or(u32::MAX),
             attempts: 0,
+            greylisted: 0,
+            mark: 0,
+            class,
             interruptions: [0; 2],
+            throttled: 0,
             cancelled: false,
+            is_again: false,
             timer: TimerSlot::default(),
             links: Links::default(),
         });
         self.enqueue(now, key, End::Tail, out);
-        self.balance(now, server, out);
+        self.balance(now, destination, out);
         JobId(key)
     }
 
     /// Forgets a job, or lets the attempt in which it is be its last.
     pub fn cancel(&mut self, now: Time, job: JobId, out: &mut Vec<Action>) -> Cancelled {
         let Some(found) = self.jobs.get_mut(job.0) else { return Cancelled::Unknown };
-        let server = found.server;
+        let destination = found.destination;
         if let State::InFlight(connection) = found.state {
             found.cancelled = true;
             return Cancelled::InFlight(connection);
         }
-        self.forget(job.0);
-        self.balance(now, server, out);
+        self.forget_job(job.0);
+        self.balance(now, destination, out);
         Cancelled::Removed
     }
 
@@ -105,11 +147,18 @@ impl Planner {
         if found.state != State::InFlight(connection) {
             return;
         }
-        let (server, cancelled) = (found.server, found.cancelled);
-        self.answered(now, connection, result.answer, out);
+        let (destination, cancelled) = (found.destination, found.cancelled);
+        let Some(server) = self.connections.get(connection.0).map(|found| found.server) else {
+            return;
+        };
+        self.answered(now, connection, &result, out);
+        self.learn_from(now, server, job, &result, out);
         let Some(again) = result.again else {
-            self.forget(job.0);
+            self.forget_job(job.0);
             self.rest(now, connection);
+            if self.server(server).window.limit().is_some() {
+                self.balance(now, destination, out);
+            }
             return;
         };
         let charge = again.charge;
@@ -117,88 +166,121 @@ impl Planner {
             self.note_interruption(connection, job, charge);
         }
         self.detach(job.0);
+        if let Some(job) = self.jobs.get_mut(job.0) {
+            job.recipients = result.recipients;
+        }
         if charge == Charge::Counted {
-            self.defer(now, job.0, again, out);
+            self.defer(now, job.0, server, again, out);
         } else if cancelled {
             self.give_up(job.0, GiveUp::Cancelled, out);
-        } else {
-            if charge == Charge::Throttled {
-                self.throttle(now, server, out);
+        } else if charge == Charge::Throttled {
+            if result.lesson != Lesson::Ceiling {
+                self.throttle(now, server, result.pause, out);
             }
+            self.throttled(now, job.0, server, out);
+        } else {
             out.push(Action::Record(Record::Requeued { job, charge }));
-            self.enqueue(now, job.0, End::Head, out);
+            // What is left of a mail that was served lets others have their turn.
+            let was_served = charge == Charge::Split || result.answer == Answer::Accepted;
+            let end = if was_served { End::Tail } else { End::Head };
+            self.enqueue(now, job.0, end, out);
             if let (Answer::Exhausted, Charge::Interrupted(part)) = (result.answer, charge) {
                 // A mail that every connection says this of is the reason itself.
-                self.blame(now, (job, part), Blame::MailOrServer, out);
+                self.blame(now, (job, part), (server, Blame::MailOrServer), out);
             }
         }
         self.rest(now, connection);
-        self.balance(now, server, out);
+        self.balance(now, destination, out);
     }
 
-    /// What an attempt says about the server.
-    fn answered(&mut self, now: Time, id: ConnectionId, answer: Answer, out: &mut Vec<Action>) {
-        let Some(connection) = self.connections.get_mut(id.0) else { return };
-        let (server, opened) = (connection.server, connection.opened);
-        let was_useful = connection.answered;
-        connection.answered |= answer != Answer::Nothing;
-        match answer {
-            Answer::Nothing => {}
-            Answer::Accepted => {
-                self.server_mut(server).deferred_in_row = 0;
-                self.server_works(now, server, opened, out);
-                self.climb(now, id, out);
-            }
-            Answer::Refused => self.server_mut(server).deferred_in_row = 0,
-            Answer::Throttled => self.throttle(now, server, out),
-            Answer::Exhausted => {
-                self.let_finish(id.0, out);
-                // It says this to the first mail of a connection: another one would not help.
-                if !was_useful {
-                    self.throttle(now, server, out);
-                }
-            }
-            Answer::Deferred => self.deferred_at_mail(now, server, out),
+    /// A mail was throttled, which is free as long as it happens to all. Its server is left alone.
+    fn throttled(&mut self, now: Time, key: Key, server: ServerId, out: &mut Vec<Action>) {
+        let accepted = self.server(server).accepted;
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        let is_alone = job.throttled > 0 && job.mark != accepted;
+        job.throttled = job.throttled.saturating_add(u8::from(is_alone || job.throttled == 0));
+        job.mark = accepted;
+        let times = job.throttled;
+        if times > FREE_BY_SERVER {
+            let again = Again::at_once(Charge::Counted);
+            self.defer(now, key, server, again, out);
+            return;
         }
+        let charge = Charge::Throttled;
+        out.push(Action::Record(Record::Requeued { job: JobId(key), charge }));
+        let end = if times <= INTERRUPTIONS_AT_HEAD { End::Head } else { End::Tail };
+        self.enqueue(now, key, end, out);
     }
 
-    /// Puts a job that is on no list into its server's queue, unless it is beyond hope.
+    /// Puts a job that is on no list into its flow, unless it is beyond hope.
     pub(super) fn enqueue(&mut self, now: Time, key: Key, end: End, out: &mut Vec<Action>) {
-        let Some(job) = self.jobs.get(key) else { return };
-        let (server, expires) = (job.server, job.expires);
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        let (destination, expires) = (job.destination, job.expires);
+        if let Some(server) = job.server {
+            let is_down = self.servers[server.index()].refuses(now).is_some()
+                || self.servers[server.index()].breaker.until > now;
+            job.server = Some(server).filter(|_| !is_down);
+        }
         let hopeless = if self.drain.is_some() {
             Some(GiveUp::Drained)
         } else if expires <= now {
             Some(GiveUp::Expired)
         } else {
-            self.hopeless(now, server)
+            self.hopeless(now, destination)
         };
         if let Some(cause) = hopeless {
             self.give_up(key, cause, out);
             return;
         }
-        self.servers[server.index()].ready.push(end, key, &mut self.jobs);
+        self.push_to_flow(now, key, end);
         self.set_job_state(key, State::Ready, Some(expires));
     }
 
-    /// Why no mail for a server is worth keeping.
-    pub(super) fn hopeless(&self, now: Time, server: ServerId) -> Option<GiveUp> {
-        let (cause, fault) = match self.server(server).refuses(now)? {
-            Hold::Credentials => (GiveUp::Authentication, self.config.credentials),
-            Hold::Requirement => (GiveUp::Requirement, self.config.credentials),
-            Hold::Unwelcome => (GiveUp::Unwelcome, self.config.greeting),
-            Hold::Full | Hold::Throttled | Hold::Local => return None,
-        };
-        (fault == Fault::Fail).then_some(cause)
+    /// Why no mail for a destination is worth keeping.
+    pub(super) fn hopeless(&self, now: Time, destination: DestinationId) -> Option<GiveUp> {
+        let mut cause = None;
+        for server in self.destination(destination).servers() {
+            let (reason, fault) = match self.server(server).refuses(now)? {
+                Hold::Credentials => (GiveUp::Authentication, self.config.credentials),
+                Hold::Requirement => (GiveUp::Requirement, self.config.credentials),
+                Hold::Unwelcome => (GiveUp::Unwelcome, self.config.greeting),
+                Hold::Full | Hold::Throttled | Hold::Local => return None,
+            };
+            if fault != Fault::Fail {
+                return None;
+            }
+            cause = cause.or(Some(reason));
+        }
+        cause
     }
 
     /// Counts an attempt of a job that is on no list, and lets it wait for the next.
-    fn defer(&mut self, now: Time, key: Key, again: Again, out: &mut Vec<Action>) {
+    fn defer(
+        &mut self,
+        now: Time,
+        key: Key,
+        server: ServerId,
+        again: Again,
+        out: &mut Vec<Action>,
+    ) {
+        let is_one_of_several = self.destination(self.server(server).destination).servers().len();
         let Some(job) = self.jobs.get_mut(key) else { return };
-        job.attempts += 1;
+        job.attempts = job.attempts.saturating_add(1);
         let (attempts, expires, cancelled) = (job.attempts, job.expires, job.cancelled);
+        let mut least = again.wait;
+        job.server = None;
+        if again.same_server {
+            job.server = (is_one_of_several > 1).then_some(server);
+            if job.greylisted == 0 {
+                job.greylisted = milliseconds(now);
+                let known = self.servers[server.index()].greylist.wait(now);
+                least = least.max(known.unwrap_or_default());
+            }
+        }
+        // A little later is never too early.
+        least = least.mul_f64(1.0 + 0.1 * self.rng.f64());
         let wait = self.config.retry.asked(attempts, again.asked, &mut self.rng);
-        let until = now + wait.max(again.wait);
+        let until = now + wait.max(least);
         let cause = if cancelled {
             Some(GiveUp::Cancelled)
         } else if attempts >= self.config.retry.attempts {
@@ -215,8 +297,39 @@ impl Planner {
             self.give_up(key, cause, out);
             return;
         }
-        self.set_job_state(key, State::Apart, Some(until));
+        self.set_job_state(key, State::Waits(until), Some(until));
         out.push(Action::Record(Record::Deferred { job: JobId(key), attempts, until }));
+    }
+
+    /// How long greylisting takes, and how many recipients fit in.
+    fn learn_from(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        job: JobId,
+        result: &AttemptResult,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(job) = self.jobs.get_mut(job.0) else { return };
+        let server = &mut self.servers[id.index()];
+        if job.greylisted != 0 {
+            let waited = milliseconds(now).wrapping_sub(job.greylisted);
+            let wait = Duration::from_millis(waited.into());
+            let is_greylisted = result.again.is_some_and(|again| again.same_server);
+            if is_greylisted {
+                server.greylist.too_early(wait);
+            } else if result.answer == Answer::Accepted {
+                job.greylisted = 0;
+                if server.greylist.learn(now, wait) {
+                    out.push(Action::Record(Record::GreylistLearned { server: id, wait }));
+                }
+            }
+        }
+        if let Some(recipients) = result.recipient_cap.filter(|&most| most > 0)
+            && server.recipient_cap.learn(now, recipients)
+        {
+            out.push(Action::Record(Record::RecipientCapLearned { server: id, recipients }));
+        }
     }
 
     /// A connection ended under a job that had not got its outcome: is the mail to blame?
@@ -224,7 +337,7 @@ impl Planner {
         &mut self,
         now: Time,
         (id, part): (JobId, Part),
-        blame: Blame,
+        (server, blame): (ServerId, Blame),
         out: &mut Vec<Action>,
     ) {
         let Some(job) = self.jobs.get_mut(id.0) else { return };
@@ -245,8 +358,7 @@ impl Planner {
         }
         self.detach(id.0);
         if counts {
-            let (wait, asked) = (Duration::ZERO, Duration::ZERO);
-            self.defer(now, id.0, Again { charge: Charge::Counted, wait, asked }, out);
+            self.defer(now, id.0, server, Again::at_once(Charge::Counted), out);
         } else {
             self.enqueue(now, id.0, End::Tail, out);
         }
@@ -256,43 +368,55 @@ impl Planner {
     pub(super) fn job_is_due(&mut self, now: Time, key: Key, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.timer = TimerSlot::default();
-        let (server, state) = (job.server, job.state);
+        let (destination, state) = (job.destination, job.state);
         match state {
             State::Ready => self.give_up(key, GiveUp::Expired, out),
-            State::Apart => self.enqueue(now, key, End::Tail, out),
+            State::Apart | State::Waits(_) => {
+                self.set_job_state(key, State::Apart, None);
+                self.enqueue(now, key, End::Tail, out);
+            }
             State::InFlight(_) => {}
         }
-        self.balance(now, server, out);
+        self.balance(now, destination, out);
     }
 
-    pub(super) fn give_up_queue(&mut self, server: ServerId, cause: GiveUp, out: &mut Vec<Action>) {
-        while let Some(key) = self.server(server).ready.head(&self.jobs) {
-            self.give_up(key, cause, out);
+    /// Gives up every mail of a destination that is ready to be sent.
+    pub(super) fn give_up_queue(
+        &mut self,
+        destination: DestinationId,
+        cause: GiveUp,
+        out: &mut Vec<Action>,
+    ) {
+        for flow in self.flows_of(destination) {
+            while let Some(key) = self.flows.get(flow).and_then(|flow| flow.head(&self.jobs)) {
+                self.give_up(key, cause, out);
+            }
         }
     }
 
     pub(super) fn give_up(&mut self, key: Key, cause: GiveUp, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get(key) else { return };
         out.push(Action::GiveUp { job: JobId(key), cause, attempts: job.attempts });
-        self.forget(key);
+        self.forget_job(key);
     }
 
     /// Takes a job from whatever list it is on, and from the timers.
-    fn detach(&mut self, key: Key) {
+    pub(super) fn detach(&mut self, key: Key) {
         let Some(job) = self.jobs.get(key) else { return };
         match job.state {
-            State::Ready => self.servers[job.server.index()].ready.remove(key, &mut self.jobs),
+            State::Ready => self.remove_from_flow(key),
             State::InFlight(connection) => {
                 if let Some(connection) = self.connections.get_mut(connection.0) {
                     connection.in_flight.remove(key, &mut self.jobs);
+                    self.servers[connection.server.index()].in_flight -= 1;
                 }
             }
-            State::Apart => {}
+            State::Apart | State::Waits(_) => {}
         }
         self.set_job_state(key, State::Apart, None);
     }
 
-    fn forget(&mut self, key: Key) {
+    fn forget_job(&mut self, key: Key) {
         self.detach(key);
         self.jobs.remove(key);
     }
@@ -303,6 +427,12 @@ impl Planner {
         job.state = state;
         self.timers.set(&mut job.timer, timer, Timer::Job(key));
     }
+}
+
+/// Never 0.
+fn milliseconds(now: Time) -> u32 {
+    let all = now.since_epoch().as_millis();
+    u32::try_from(all % u128::from(u32::MAX)).unwrap_or_default().max(1)
 }
 
 /// Who may have ended a connection.

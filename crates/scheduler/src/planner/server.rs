@@ -1,25 +1,42 @@
-//! What a planner knows of one server, and how many connections that justifies.
+//! What a planner knows of one server.
 
-use std::time::Duration;
+use posthaste_session::Pipelining;
 
-use super::action::Hold;
-use super::config::ServerLimits;
-use super::gate::{Breaker, Ceiling, Gate};
+use super::action::{DestinationId, Hold, LimitId};
+use super::ceiling::{Cap, Ceiling, SessionCap};
+use super::config::{DestinationLimits, Place};
+use super::destination::Census;
+use super::gate::{Breaker, Gate};
+use super::greylist::Greylist;
 use super::pipelining::Memory;
+use super::queue::Queue;
 use super::slots::List;
-use super::timers::TimerSlot;
+use super::status::ServerState;
+use super::window::Window;
 use crate::time::Time;
 
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) limits: ServerLimits,
-    /// Jobs that could be sent now.
-    pub(super) ready: List,
+    pub(super) destination: DestinationId,
+    pub(super) place: Place,
+    pub(super) connections: Census,
     /// Connections with room for a mail; those with nothing to do at all first.
     pub(super) waiting: List,
-    pub(super) connections: Census,
+    /// Mails on their way.
+    pub(super) in_flight: u32,
+    /// Mails that only this server may be sent.
+    pub(super) own: Queue,
+    /// Rate limits of mails of this server alone.
+    pub(super) rates: Vec<LimitId>,
+    /// No mail is started before this time because of them.
+    pub(super) paced_until: Time,
+    /// The same of new connections.
+    pub(super) opening_rates: Vec<LimitId>,
+
     /// Most connections that slow start allows now.
-    pub(super) window: u32,
+    pub(super) allowance: u32,
+    /// As many connections worked at a time, before the last trouble.
+    pub(super) bore: u32,
     pub(super) breaker: Breaker,
     /// Somebody was there at some time, if only to say no.
     pub(super) has_answered: bool,
@@ -27,134 +44,153 @@ pub(super) struct Server {
     pub(super) opening: Gate,
     /// Closed: no mail is started.
     pub(super) sending: Gate,
+    pub(super) window: Window,
     pub(super) ceiling: Option<Ceiling>,
+    pub(super) session_cap: SessionCap,
+    pub(super) recipient_cap: Cap,
+    pub(super) greylist: Greylist,
     pub(super) pipelining: Memory,
-    /// When a connection last took a job.
-    pub(super) pulled: Time,
     /// Mails deferred at MAIL, in a row.
     pub(super) deferred_in_row: u32,
     /// Breaches of the protocol since the last that counted as a failure.
     pub(super) violations: u32,
-    pub(super) timer: TimerSlot,
+    /// Mails it took. Comes around.
+    pub(super) accepted: u32,
 }
 
-/// How many connections are in which state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
-    /// All, until they are closed.
-    pub(super) open: u32,
-    /// Those not ready yet.
-    pub(super) connecting: u32,
-    /// Those told to quit or to abort.
-    pub(super) closing: u32,
-    /// Those that will pull without being told to.
-    pub(super) coming: u32,
-}
-
-impl Census {
-    /// Those that send mails.
-    pub(super) fn established(&self) -> u32 {
-        self.open - self.connecting - self.closing
-    }
-
-    /// Those that send mails or will.
-    fn usable(&self) -> u32 {
-        self.open - self.closing
-    }
-}
-
-/// Whether to open a connection.
+/// Whether a connection to a server may be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opening {
+pub(super) enum Admission {
     Now,
-    /// Not before this time, unless something happens.
-    Later(Time),
-    /// Not unless something happens.
-    No,
+    /// It works, or is about to, and bears no more connections, at least until then. No reason to
+    /// use a server of a worse preference.
+    Full(Time),
+    /// It does not work, at least until then.
+    Down(Time),
 }
 
 impl Server {
-    /// With fewer mails queued than connections open, one more is opened only when none was free
-    /// for this long. It costs a server less to serve a short queue over the connections it has.
-    const PATIENCE: Duration = Duration::from_secs(2);
-
-    pub(super) fn new(limits: ServerLimits) -> Self {
-        let max_connections = limits.max_connections.max(1);
+    pub(super) fn new(
+        destination: DestinationId,
+        place: Place,
+        limits: &DestinationLimits,
+    ) -> Self {
         Self {
-            limits: ServerLimits { max_connections, ..limits },
-            ready: List::default(),
-            waiting: List::default(),
+            destination,
+            place: Place { weight: place.weight.max(1), ..place },
             connections: Census::default(),
-            window: 1,
+            waiting: List::default(),
+            in_flight: 0,
+            own: Queue::default(),
+            rates: Vec::new(),
+            paced_until: Time::EPOCH,
+            opening_rates: Vec::new(),
+            allowance: 1,
+            bore: 0,
             breaker: Breaker::default(),
             has_answered: false,
             opening: Gate::default(),
             sending: Gate::default(),
+            window: Window::default(),
             ceiling: None,
+            session_cap: SessionCap::default(),
+            recipient_cap: Cap::default(),
+            greylist: Greylist::default(),
             pipelining: Memory::new(limits.pipelining),
-            pulled: Time::EPOCH,
             deferred_in_row: 0,
             violations: 0,
-            timer: TimerSlot::default(),
+            accepted: 0,
         }
     }
 
-    /// Whether there are more jobs than connections about to ask for one.
-    pub(super) fn lacks_pulls(&self) -> bool {
-        self.ready.len() > self.connections.coming
-    }
-
-    /// Whether the jobs that are ready want one more connection, and the server may be asked.
-    pub(super) fn opening(&self, now: Time) -> Opening {
-        let Census { open, connecting, coming, .. } = self.connections;
-        if self.ready.len() <= connecting + coming {
-            return Opening::No;
-        }
-        if now < self.sending.until && !self.waiting.is_empty() {
-            // Those that are open may send again then, whatever keeps others from being opened.
-            return Opening::Later(self.sending.until);
-        }
-        let closed_until = self.breaker.until.max(self.opening.until).max(self.sending.until);
-        if now < closed_until {
-            return Opening::Later(closed_until);
-        }
+    /// Whether one more connection may be opened, as far as this server goes.
+    pub(super) fn admits(&self, now: Time) -> Admission {
+        let Census { open, connecting, .. } = self.connections;
         let usable = self.connections.usable();
-        if open >= self.limits.max_connections || usable >= self.allowed() {
-            return Opening::No;
-        }
-        // The server counts those that are closing as well.
-        if let Some(ceiling) = &self.ceiling
-            && open >= ceiling.allows(now)
-        {
-            return if now < ceiling.probe_at {
-                Opening::Later(ceiling.probe_at)
+        let closed_until = self.breaker.until.max(self.opening.until);
+        if now < closed_until {
+            return if self.connections.established() > 0 {
+                Admission::Full(closed_until)
             } else {
-                Opening::No
+                Admission::Down(closed_until)
             };
         }
-        let patient_until = self.pulled + Self::PATIENCE;
-        if usable < self.ready.len() || (connecting == 0 && now >= patient_until) {
-            return Opening::Now;
+        if now < self.sending.until {
+            return Admission::Full(self.sending.until);
         }
-        if connecting == 0 { Opening::Later(patient_until) } else { Opening::No }
+        if self.breaker.on_trial && connecting > 0 {
+            return if usable > connecting {
+                Admission::Full(Time::NEVER)
+            } else {
+                Admission::Down(Time::NEVER)
+            };
+        }
+        if usable >= self.allowed() || !self.window.has_room(usable) {
+            return Admission::Full(Time::NEVER);
+        }
+        // The server counts those that are closing as well.
+        match &self.ceiling {
+            Some(ceiling) if !ceiling.is_outdated(now) && open >= ceiling.allows(now) => {
+                let is_later = now < ceiling.probe_at;
+                Admission::Full(if is_later { ceiling.probe_at } else { Time::NEVER })
+            }
+            Some(_) | None => Admission::Now,
+        }
+    }
+
+    /// Whether a mail may be started, as far as this server goes.
+    pub(super) fn takes_mail(&self, now: Time) -> bool {
+        now >= self.sends_at() && self.window.has_room(self.in_flight)
+    }
+
+    /// Whether a mail may be started even if all connections that are about to pull get one.
+    pub(super) fn takes_one_more(&self, now: Time) -> bool {
+        let expected = self.in_flight.saturating_add(self.connections.coming);
+        now >= self.sends_at() && self.window.has_room(expected)
+    }
+
+    /// Before this time no mail is started.
+    pub(super) fn sends_at(&self) -> Time {
+        self.sending.until.max(self.paced_until)
     }
 
     /// How many connections slow start allows: one until it is ready, then at most twice as many
     /// as are; on trial after a failure, one more than work.
-    fn allowed(&self) -> u32 {
+    pub(super) fn allowed(&self) -> u32 {
         let established = self.connections.established();
-        if self.breaker.on_trial { established.saturating_add(1) } else { self.window }
+        if self.breaker.on_trial { established.saturating_add(1) } else { self.allowance }
     }
 
-    /// A connection became ready.
-    pub(super) fn grow(&mut self) {
-        let doubled = self.connections.established().saturating_mul(2);
-        self.window = self.window.max(doubled).min(self.limits.max_connections);
+    /// A connection became ready. What worked before the last trouble is got back to in steps
+    /// twice as large.
+    pub(super) fn grow(&mut self, most: u32) {
+        let established = self.connections.established();
+        let doubled = established.saturating_mul(2);
+        let known = established.saturating_mul(4).min(self.bore);
+        self.allowance = self.allowance.max(doubled).max(known).min(most);
+        if established >= self.bore {
+            self.bore = established;
+        }
     }
 
     /// The server is not what it was: slow start begins again from the connections that work.
     pub(super) fn shrink(&mut self) {
-        self.window = self.connections.established().max(1);
+        self.allowance = self.connections.established().max(1);
+    }
+
+    /// How it is: what lasts longest, of what stands against it.
+    pub(super) fn state(&self, now: Time) -> ServerState {
+        let held = |gate: &Gate| gate.closed(now).map(|hold| (gate.until, hold));
+        let held = held(&self.opening).max(held(&self.sending));
+        let backs_off = now < self.breaker.until;
+        match held {
+            Some((until, hold)) if !backs_off || until >= self.breaker.until => {
+                ServerState::Held(hold, until)
+            }
+            _ if backs_off => ServerState::BackingOff(self.breaker.until),
+            _ if self.breaker.on_trial => ServerState::Probing,
+            _ => ServerState::Normal,
+        }
     }
 
     /// Why no mail would be sent, if nothing works and nothing will for a while.
@@ -163,5 +199,24 @@ impl Server {
             return None;
         }
         self.opening.closed(now)
+    }
+
+    pub(super) fn mode(&self) -> Pipelining {
+        self.pipelining.mode()
+    }
+
+    /// Forgets what was learned, and what is held against it.
+    pub(super) fn forget(&mut self, limits: &DestinationLimits) {
+        self.breaker = Breaker::default();
+        self.opening = Gate::default();
+        self.sending = Gate::default();
+        self.window = Window::default();
+        self.ceiling = None;
+        self.session_cap = SessionCap::default();
+        self.recipient_cap = Cap::default();
+        self.greylist = Greylist::default();
+        self.pipelining = Memory::new(limits.pipelining);
+        (self.deferred_in_row, self.violations, self.bore) = (0, 0, 0);
+        self.shrink();
     }
 }

@@ -1,16 +1,19 @@
-//! Servers: how many connections, which of them are woken, and when a server is left alone.
+//! Servers: what is learned of them, and when one is left alone.
+
+use std::time::Duration;
 
 use posthaste_session::Pipelining;
 
 use super::Planner;
-use super::Timer;
-use super::action::{Action, ConnectionId, GiveUp, Hold, Record, ServerId};
+use super::action::{
+    Action, Answer, AttemptResult, ConnectionId, DestinationId, GiveUp, Hold, Record, ServerId,
+};
+use super::ceiling::Ceiling;
 use super::config::Exhausted;
 use super::connection::{Ended, Phase};
-use super::gate::{Ceiling, Counted};
-use super::server::Opening;
+use super::gate::Counted;
 use super::slots::Key;
-use crate::failure::{Closed, Weight};
+use crate::failure::{Closed, Lesson, SLOWED, Weight};
 use crate::time::Time;
 
 /// So many mails deferred at MAIL one after the other are the server's doing, not the mails'.
@@ -19,71 +22,156 @@ const DEFERRED_IN_ROW: u32 = 5;
 const VIOLATIONS: u32 = 2;
 
 impl Planner {
-    /// To be called after every change: brings connections and jobs together.
-    pub(super) fn balance(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
-        self.wake(now, id, out);
-        let review = loop {
-            match self.server(id).opening(now) {
-                Opening::Now => self.open(now, id, out),
-                Opening::No => break None,
-                Opening::Later(at) => break Some(at),
-            }
-        };
-        let server = &mut self.servers[id.index()];
-        self.timers.set(&mut server.timer, review, Timer::Server(id));
-    }
-
-    /// Wakes as many connections as there are jobs that nobody will ask for.
-    fn wake(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
-        while self.server(id).lacks_pulls() && now >= self.server(id).sending.until {
-            let Some(key) = self.server(id).waiting.head(&self.connections) else { return };
-            self.set_phase(key, Phase::Coming);
-            out.push(Action::Wake { connection: ConnectionId(key) });
-        }
-    }
-
     /// A connection became ready.
     pub(super) fn server_is_open(&mut self, now: Time, id: ServerId) {
+        let most = self.limits_of(id).max_connections;
         let server = self.server_mut(id);
         server.breaker.on_trial = false;
         server.opening.forget(now);
-        server.grow();
+        server.grow(most);
         let established = server.connections.established();
         if let Some(ceiling) = &mut server.ceiling {
             ceiling.works(now, established);
         }
     }
 
-    /// A mail was delivered over a connection that was opened then.
-    pub(super) fn server_works(
+    /// What an attempt says about the server.
+    pub(super) fn answered(
+        &mut self,
+        now: Time,
+        id: ConnectionId,
+        result: &AttemptResult,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let (server, opened) = (connection.server, connection.opened);
+        let was_useful = connection.answered;
+        let took = now - connection.busy_since;
+        connection.busy_since = now;
+        connection.answered |= result.answer != Answer::Nothing;
+        connection.accepted += u32::from(result.answer == Answer::Accepted);
+        let accepted = connection.accepted;
+        match result.answer {
+            Answer::Nothing => {}
+            Answer::Accepted => {
+                self.server_works(now, server, opened, out);
+                self.learn_latency(now, server, took, out);
+                self.climb(now, id, out);
+            }
+            Answer::Refused => self.server_mut(server).deferred_in_row = 0,
+            Answer::Throttled if result.lesson == Lesson::Ceiling => self.let_finish(id.0, out),
+            Answer::Throttled => self.throttle(now, server, result.pause, out),
+            Answer::Exhausted => {
+                self.let_finish(id.0, out);
+                // It says this to the first mail of a connection: another one would not help.
+                if !was_useful {
+                    self.throttle(now, server, result.pause, out);
+                }
+            }
+            Answer::Deferred => self.deferred_at_mail(now, server, out),
+        }
+        self.learn_lesson(now, server, (result.lesson, accepted), out);
+        if result.lesson == Lesson::PerhapsSessionCap && accepted > 0 {
+            self.let_finish(id.0, out);
+        }
+    }
+
+    /// What a server says about itself, after so many mails that it accepted on the connection.
+    fn learn_lesson(
         &mut self,
         now: Time,
         id: ServerId,
-        opened: Time,
+        (lesson, accepted): (Lesson, u32),
         out: &mut Vec<Action>,
     ) {
+        match lesson {
+            Lesson::Nothing | Lesson::RecipientCap => {}
+            Lesson::Overloaded => self.overload(now, id, out),
+            Lesson::Slowed => {
+                let server = self.server_mut(id);
+                server.window.slow(now, SLOWED, server.in_flight);
+                out.push(Action::Record(Record::Overloaded { server: id, window: 1 }));
+            }
+            Lesson::PerhapsSessionCap => self.perhaps_session_cap(now, id, accepted, out),
+            Lesson::SessionCap => {
+                if accepted > 0 && self.server_mut(id).session_cap.said(now, accepted) {
+                    let record = Record::SessionCapLearned { server: id, mails: accepted };
+                    out.push(Action::Record(record));
+                }
+            }
+            Lesson::Ceiling => self.full(now, id, out),
+        }
+    }
+
+    /// A server ended a connection under a mail, after so many that it had accepted.
+    fn perhaps_session_cap(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        accepted: u32,
+        out: &mut Vec<Action>,
+    ) {
+        if accepted > 0 && self.server_mut(id).session_cap.ended(now, accepted) {
+            let record = Record::SessionCapLearned { server: id, mails: accepted };
+            out.push(Action::Record(record));
+        }
+    }
+
+    /// A mail was delivered over a connection that was opened then.
+    fn server_works(&mut self, now: Time, id: ServerId, opened: Time, out: &mut Vec<Action>) {
+        let most = self.limits_of(id).max_connections.saturating_mul(DEPTH);
         let server = &mut self.servers[id.index()];
-        server.sending.forget(now);
+        server.deferred_in_row = 0;
+        server.accepted = server.accepted.wrapping_add(1);
+        server.sending.forgive(now);
+        server.window.succeed(now, server.in_flight, most);
         if server.breaker.succeed(now, opened, &self.config.back_off) {
             let failures = server.breaker.failures;
             out.push(Action::Record(Record::Recovered { server: id, failures }));
         }
     }
 
-    /// A mail was deferred at MAIL.
-    pub(super) fn deferred_at_mail(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+    /// A server took so long for a mail.
+    fn learn_latency(&mut self, now: Time, id: ServerId, took: Duration, out: &mut Vec<Action>) {
         let server = self.server_mut(id);
-        server.deferred_in_row += 1;
-        if server.deferred_in_row >= DEFERRED_IN_ROW {
-            self.throttle(now, id, out);
+        if server.window.latency.took(took, server.in_flight) {
+            self.overload(now, id, out);
         }
     }
 
-    /// No mail is started for a while.
-    pub(super) fn throttle(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+    /// A server cannot keep up.
+    fn overload(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+        if !self.limits_of(id).yields {
+            return;
+        }
+        let server = self.server_mut(id);
+        if let Some(window) = server.window.overload(now, server.in_flight) {
+            out.push(Action::Record(Record::Overloaded { server: id, window }));
+        }
+    }
+
+    /// A mail was deferred at MAIL.
+    fn deferred_at_mail(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+        let server = self.server_mut(id);
+        server.deferred_in_row = server.deferred_in_row.saturating_add(1);
+        if server.deferred_in_row >= DEFERRED_IN_ROW {
+            self.throttle(now, id, Duration::ZERO, out);
+        }
+    }
+
+    /// No mail is started for a while, and then one at first.
+    pub(super) fn throttle(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        asked: Duration,
+        out: &mut Vec<Action>,
+    ) {
+        let hold = Hold::Throttled;
         let server = &mut self.servers[id.index()];
-        if let Some(until) = server.sending.close(now, Hold::Throttled, &mut self.rng) {
-            out.push(Action::Record(Record::Held { server: id, hold: Hold::Throttled, until }));
+        if let Some(until) = server.sending.close(now, hold, asked, &mut self.rng) {
+            server.window.restart(server.in_flight);
+            out.push(Action::Record(Record::Held { server: id, hold, until }));
         }
     }
 
@@ -96,7 +184,7 @@ impl Planner {
         }
         match end.how {
             // With nothing left to come down to, it is like any other.
-            Closed::Objected if self.server(id).pipelining.mode() > Pipelining::Off => {}
+            Closed::Objected if self.server(id).mode() > Pipelining::Off => {}
             // As it was told to.
             Closed::Unremarkable | Closed::Shutdown | Closed::Broken
                 if end.was == Phase::Closing => {}
@@ -120,23 +208,33 @@ impl Planner {
                 }
             }
             Closed::Throttled => {
-                self.throttle(now, id, out);
+                self.throttle(now, id, end.pause, out);
                 if !end.was_useful {
                     self.fail(now, id, end, Weight::Single, out);
                 }
             }
             Closed::TooManyConnections => self.full(now, id, out),
             Closed::Unwelcome => {
-                self.hold(now, id, Hold::Unwelcome, out);
+                self.hold(now, id, (Hold::Unwelcome, end.pause), out);
                 self.fail(now, id, end, Weight::Single, out);
             }
-            Closed::Credentials => self.hold(now, id, Hold::Credentials, out),
-            Closed::Requirement => self.hold(now, id, Hold::Requirement, out),
-            Closed::Local => self.hold(now, id, Hold::Local, out),
+            Closed::Credentials => self.hold(now, id, (Hold::Credentials, end.pause), out),
+            Closed::Requirement => self.hold(now, id, (Hold::Requirement, end.pause), out),
+            Closed::Local => self.hold(now, id, (Hold::Local, Duration::ZERO), out),
         }
+        match (end.how, end.lesson) {
+            // That was said to a new connection, and is dealt with.
+            (Closed::TooManyConnections, Lesson::Ceiling) => {}
+            (Closed::Shutdown | Closed::Broken, Lesson::Nothing) if end.under_mail => {
+                self.perhaps_session_cap(now, id, end.accepted, out);
+            }
+            (_, lesson) => self.learn_lesson(now, id, (lesson, end.accepted), out),
+        }
+        let destination = self.server(id).destination;
+        let nothing_waits = self.backlog(destination) == 0;
         let server = self.server_mut(id);
         let deserted = others == 0 && end.was != Phase::Closing;
-        let cold = server.connections.open == 0 && server.ready.is_empty();
+        let cold = server.connections.open == 0 && nothing_waits;
         if deserted || cold {
             server.shrink();
         }
@@ -151,17 +249,33 @@ impl Planner {
         if counted == Counted::Known {
             return;
         }
+        if !end.pause.is_zero() {
+            breaker.until = breaker.until.max(now + end.pause);
+        }
         let (failures, until) = (breaker.failures, breaker.until);
         server.shrink();
+        let is_deserted = server.connections.established() == 0;
         out.push(Action::Record(Record::BackOff { server: id, failures, until }));
-        let fails = match config.exhausted {
-            Exhausted::Wait => false,
-            Exhausted::FailIfAbsent => !server.has_answered,
-            Exhausted::Fail => true,
-        };
-        if fails && failures >= config.failures {
-            self.give_up_queue(id, GiveUp::ServerExhausted, out);
+        let destination = server.destination;
+        if is_deserted {
+            self.release_own(now, id);
         }
+        if self.is_exhausted(destination) {
+            self.give_up_queue(destination, GiveUp::ServerExhausted, out);
+        }
+    }
+
+    /// Whether every server of a destination failed too often in a row.
+    fn is_exhausted(&self, destination: DestinationId) -> bool {
+        self.destination(destination).servers().all(|server| {
+            let server = self.server(server);
+            let fails = match self.config.exhausted {
+                Exhausted::Wait => false,
+                Exhausted::FailIfAbsent => !server.has_answered,
+                Exhausted::Fail => true,
+            };
+            fails && server.breaker.failures >= self.config.failures
+        })
     }
 
     /// The server has as many connections as it wants.
@@ -179,23 +293,42 @@ impl Planner {
         out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
         if established == 0 {
             // Somebody else has the slots.
-            self.hold(now, id, Hold::Full, out);
+            self.hold(now, id, (Hold::Full, Duration::ZERO), out);
         }
     }
 
     /// No connection is opened for a while, although the server did not fail.
-    fn hold(&mut self, now: Time, id: ServerId, hold: Hold, out: &mut Vec<Action>) {
+    fn hold(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        (hold, asked): (Hold, Duration),
+        out: &mut Vec<Action>,
+    ) {
         let server = &mut self.servers[id.index()];
-        if let Some(until) = server.opening.close(now, hold, &mut self.rng) {
+        if let Some(until) = server.opening.close(now, hold, asked, &mut self.rng) {
             out.push(Action::Record(Record::Held { server: id, hold, until }));
         }
-        if let Some(cause) = self.hopeless(now, id) {
-            self.give_up_queue(id, cause, out);
+        let destination = self.server(id).destination;
+        if self.server(id).refuses(now).is_some() {
+            self.release_own(now, id);
+        }
+        if let Some(cause) = self.hopeless(now, destination) {
+            self.give_up_queue(destination, cause, out);
         }
     }
 
+    /// Forgets what was learned of a server, and what is held against it.
+    pub fn forget(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+        let limits = self.limits_of(id).clone();
+        let server = self.server_mut(id);
+        server.forget(&limits);
+        let destination = server.destination;
+        self.balance(now, destination, out);
+    }
+
     /// A connection delivered a mail: perhaps it shall try the next pipelining mode.
-    pub(super) fn climb(&mut self, now: Time, id: ConnectionId, out: &mut Vec<Action>) {
+    fn climb(&mut self, now: Time, id: ConnectionId, out: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(id.0) else { return };
         let memory = &mut self.servers[connection.server.index()].pipelining;
         if let Some(mode) = memory.delivered(now, id) {
@@ -247,7 +380,7 @@ impl Planner {
 
     /// Tells every connection of a server its mode. Seldom: it looks at all connections.
     fn spread_mode(&mut self, server: ServerId, out: &mut Vec<Action>) {
-        let mode = self.server(server).pipelining.mode();
+        let mode = self.server(server).mode();
         out.push(Action::Record(Record::PipeliningLearned { server, mode }));
         let keys: Vec<Key> = self.connections.keys().collect();
         for key in keys {
@@ -259,3 +392,6 @@ impl Planner {
         }
     }
 }
+
+/// Mails that one connection has in flight at most.
+const DEPTH: u32 = 2;

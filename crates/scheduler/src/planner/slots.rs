@@ -154,6 +154,13 @@ impl List {
         Some(Key { index: index as u32, generation })
     }
 
+    /// The value behind another one of the same list.
+    pub(super) fn after<T: Linked>(key: Key, slots: &mut Slots<T>) -> Option<Key> {
+        let index = slots.get_mut(key)?.links().after?.get();
+        let generation = slots.slots.get(index)?.generation;
+        Some(Key { index: index as u32, generation })
+    }
+
     /// Puts a value on the list; it must be on none.
     pub(super) fn push<T: Linked>(&mut self, end: End, key: Key, slots: &mut Slots<T>) {
         let links = match end {
@@ -187,12 +194,6 @@ impl List {
             None => self.tail = links.before,
         }
         self.len -= 1;
-    }
-
-    pub(super) fn pop<T: Linked>(&mut self, slots: &mut Slots<T>) -> Option<Key> {
-        let key = self.head(slots)?;
-        self.remove(key, slots);
-        Some(key)
     }
 }
 
@@ -248,7 +249,10 @@ mod tests {
                 }
                 2 => {
                     let expected = model.pop_front();
-                    assert_eq!(list.pop(&mut slots), expected);
+                    assert_eq!(list.head(&slots), expected);
+                    if let Some(head) = expected {
+                        list.remove(head, &mut slots);
+                    }
                     expected.and_then(|key| slots.remove(key));
                 }
                 _ if !model.is_empty() => {

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use posthaste_session::Pipelining;
+
 use super::connection::Phase;
 use super::job::State;
-use super::server::Census;
 use super::*;
-use crate::failure::{Charge, Closed, Part, Weight};
+use crate::failure::{Charge, Closed, Lesson, Part, Weight};
 
 /// What a planner was told and asked for.
 struct Engine {
@@ -35,12 +36,29 @@ impl Engine {
         };
         let mut planner = Planner::new(config, seed);
         for _ in 0..2 {
-            planner.add_server(ServerLimits {
+            let limits = DestinationLimits {
                 max_connections: rng.u32(0..6),
                 max_mails_per_connection: rng.bool().then(|| rng.u32(0..4)),
                 idle: Duration::from_secs(rng.u64(0..10)),
-                ..ServerLimits::default()
-            });
+                ..DestinationLimits::default()
+            };
+            let mut place = || Place { preference: rng.u16(..2), weight: rng.u16(..4) };
+            let places: Vec<_> = (0..seed % 4).map(|_| place()).collect();
+            planner.add_destination(limits, &places);
+        }
+        planner.add_tenant(rng.u16(..3));
+        let scopes = [
+            LimitScope::All,
+            LimitScope::Destination(DestinationId(0)),
+            LimitScope::Server(ServerId(0)),
+            LimitScope::Tenant(TenantId(1)),
+        ];
+        let units = [Unit::Mails, Unit::Recipients, Unit::Octets, Unit::Connections];
+        for scope in scopes {
+            if rng.bool() {
+                let (unit, count) = (units[rng.usize(..4)], rng.u64(..10));
+                planner.add_limit(scope, Rate { unit, count, per: Duration::from_secs(1) });
+            }
         }
         Self {
             now: Time::EPOCH,
@@ -59,10 +77,17 @@ impl Engine {
         let (now, out) = (self.now, &mut self.out);
         match (self.rng.u8(..20), connection) {
             (0..4, _) => {
-                let server = ServerId(self.rng.u32(..2));
+                let destination = DestinationId(self.rng.u32(..2));
                 let expires =
                     self.rng.bool().then(|| now + Duration::from_secs(self.rng.u64(..60)));
-                let job = NewJob { server, expires };
+                let job = NewJob {
+                    class: Class::ALL[self.rng.usize(..3)],
+                    tenant: TenantId(self.rng.u32(..2)),
+                    recipients: self.rng.u32(..4),
+                    octets: self.rng.u64(..4),
+                    expires,
+                    ..NewJob::new(destination)
+                };
                 let job = self.planner.submit(now, job, out);
                 self.jobs.push(job);
                 self.open.insert(job);
@@ -101,7 +126,7 @@ impl Engine {
     }
 
     fn pull(&mut self, connection: ConnectionId) {
-        if let Pull::Job(job) = self.planner.pull(self.now, connection, &mut self.out) {
+        if let Pull::Job { job, .. } = self.planner.pull(self.now, connection, &mut self.out) {
             assert!(self.open.contains(&job), "a job that is done with is not sent");
             assert!(self.in_flight.iter().all(|(_, other)| *other != job), "sent twice");
             self.in_flight.push((connection, job));
@@ -123,7 +148,8 @@ impl Engine {
         ];
         let charge = charges[self.rng.usize(..charges.len())];
         let wait = Duration::from_secs(self.rng.u64(..10));
-        let again = Again { charge, wait, asked: Duration::from_secs(self.rng.u64(..1000)) };
+        let asked = Duration::from_secs(self.rng.u64(..1000));
+        let again = Again { charge, wait, asked, same_server: self.rng.bool() };
         let answers = [
             Answer::Nothing,
             Answer::Deferred,
@@ -134,7 +160,11 @@ impl Engine {
         ];
         let result = AttemptResult {
             again: self.rng.bool().then_some(again),
-            answer: answers[self.rng.usize(..answers.len())],
+            recipients: 1,
+            recipient_cap: self.rng.bool().then_some(2),
+            pause: Duration::from_secs(self.rng.u64(..3)),
+            lesson: LESSONS[self.rng.usize(..LESSONS.len())],
+            ..AttemptResult::done(answers[self.rng.usize(..answers.len())])
         };
         self.planner.finished(self.now, connection, job, result, &mut self.out);
         if result.again.is_none() {
@@ -158,8 +188,11 @@ impl Engine {
             Closed::Requirement,
             Closed::Local,
         ];
-        let how = ends[self.rng.usize(..ends.len())];
-        self.planner.connection_closed(self.now, connection, how, &mut self.out);
+        let ending = Ending {
+            lesson: LESSONS[self.rng.usize(..LESSONS.len())],
+            ..ends[self.rng.usize(..ends.len())].into()
+        };
+        self.planner.connection_closed(self.now, connection, ending, &mut self.out);
         self.in_flight.retain(|(other, _)| *other != connection);
     }
 
@@ -182,39 +215,93 @@ impl Engine {
     }
 }
 
+const LESSONS: [Lesson; 7] = [
+    Lesson::Nothing,
+    Lesson::Overloaded,
+    Lesson::Slowed,
+    Lesson::RecipientCap,
+    Lesson::PerhapsSessionCap,
+    Lesson::SessionCap,
+    Lesson::Ceiling,
+];
+
 impl Planner {
     /// Counts everything again.
     fn check(&self) {
-        for (index, server) in self.servers.iter().enumerate() {
-            let connections =
-                || self.connections.iter().filter(move |(_, it)| it.server.index() == index);
-            let count = |phase| {
-                let found = connections().filter(|(_, it)| it.phase == phase).count();
-                u32::try_from(found).unwrap()
-            };
-            let census = Census {
-                open: u32::try_from(connections().count()).unwrap(),
-                connecting: count(Phase::Connecting),
-                closing: count(Phase::Closing),
-                coming: count(Phase::Coming),
-            };
+        for id in self.servers() {
+            let server = self.server(id);
+            let census = self.count_again(|it| it.server == id);
             assert_eq!(server.connections, census);
-            assert_eq!(server.waiting.len(), count(Phase::Waiting));
-            assert!(census.open <= server.limits.max_connections);
+            let waiting = self.connections.iter().filter(|(_, it)| it.server == id);
+            let waiting = waiting.filter(|(_, it)| it.phase == Phase::Waiting).count();
+            assert_eq!(server.waiting.len() as usize, waiting);
+            let here = |job: &Job| match job.state {
+                State::InFlight(connection) => self.connections.get(connection.0),
+                State::Ready | State::Apart | State::Waits(_) => None,
+            };
+            let in_flight = self.jobs.iter().filter_map(|(_, job)| here(job));
+            let in_flight = in_flight.filter(|connection| connection.server == id).count();
+            assert_eq!(server.in_flight as usize, in_flight);
+        }
+        for id in self.destinations() {
+            let destination = self.destination(id);
+            let census = self.count_again(|it| it.destination == id);
+            assert_eq!(destination.connections, census);
+            assert!(census.open <= destination.limits.max_connections);
 
-            let jobs = self.jobs.iter().filter(|(_, job)| job.server.index() == index);
+            let jobs = self.jobs.iter().filter(|(_, job)| job.destination == id);
             let ready = jobs.filter(|(_, job)| job.state == State::Ready).count();
-            assert_eq!(server.ready.len() as usize, ready);
+            assert_eq!(self.backlog(id) as usize, ready);
+            let flows = self.flows.iter().filter(|(_, flow)| flow.name.destination == id);
+            let waits = |flow: &Flow| flow.waits.is_for_limit();
+            let runnable =
+                flows.filter(|(_, flow)| !waits(flow)).map(|(_, flow)| match flow.is_limited {
+                    true => flow.len().min(1),
+                    false => flow.len(),
+                });
+            assert_eq!(self.runnable(id), runnable.sum::<u32>());
             // A job that can be sent has somebody who will ask for it, or a time to look again.
             let waits_idly =
                 |it: &Connection| it.phase == Phase::Waiting && it.in_flight.is_empty();
-            let somebody = connections().any(|(_, it)| !waits_idly(it)) || server.timer.is_armed();
-            assert!(ready == 0 || somebody, "jobs are stuck: {server:#?}");
+            let mut connections = self.connections.iter().filter(|(_, it)| it.destination == id);
+            let somebody = connections.any(|(_, it)| !waits_idly(it));
+            let some_time = destination.timer.is_armed()
+                || destination.waits.is_for_limit()
+                || destination.opening_waits.is_some();
+            assert!(
+                self.runnable(id) == 0 || somebody || some_time,
+                "jobs are stuck: {destination:#?}"
+            );
+        }
+        for limit in &self.limits {
+            assert_eq!(limit.waiters.is_empty(), !limit.timer.is_armed(), "{limit:?}");
         }
         for (key, connection) in self.connections.iter() {
             let here = |state| state == State::InFlight(ConnectionId(key));
             let in_flight = self.jobs.iter().filter(|(_, job)| here(job.state)).count();
             assert_eq!(connection.in_flight.len() as usize, in_flight);
+        }
+        self.check_explanations();
+    }
+
+    fn count_again(&self, is_one: impl Fn(&Connection) -> bool) -> Census {
+        let count = |is_in: &dyn Fn(Phase) -> bool| {
+            let all = self.connections.iter().filter(|(_, it)| is_one(it));
+            u32::try_from(all.filter(|(_, it)| is_in(it.phase)).count()).unwrap()
+        };
+        Census {
+            open: count(&|_| true),
+            connecting: count(&|phase| phase == Phase::Connecting),
+            closing: count(&|phase| phase == Phase::Closing),
+            coming: count(&|phase| phase == Phase::Coming),
+        }
+    }
+
+    /// Whatever waits, there is a reason.
+    fn check_explanations(&self) {
+        for (key, _) in self.jobs.iter() {
+            let explanation = self.explain(Time::EPOCH, Question::Job(JobId(key)));
+            assert!(!explanation.reasons.is_empty(), "{:?}", self.jobs.get(key));
         }
     }
 }
@@ -241,9 +328,9 @@ fn any_calls_in_any_order_leave_the_books_whole() {
 #[test]
 fn jobs_are_not_stuck_behind_a_throttled_server() {
     let (mut planner, mut out) = (Planner::new(PlannerConfig::default(), 1), Vec::new());
-    let server = planner.add_server(ServerLimits::default());
+    let destination = planner.add_destination(DestinationLimits::default(), &[]);
     let now = Time::EPOCH;
-    let job = NewJob { server, expires: None };
+    let job = NewJob::new(destination);
     let jobs = [(); 3].map(|()| planner.submit(now, job, &mut out));
     let opened = |out: &mut Vec<Action>| {
         let connection = |action| match action {
@@ -255,14 +342,15 @@ fn jobs_are_not_stuck_behind_a_throttled_server() {
     let first = opened(&mut out);
     planner.connection_ready(now, first, &mut out);
     let second = opened(&mut out);
-    let Pull::Job(throttled) = planner.pull(now, first, &mut out) else { panic!("there are jobs") };
+    let Pull::Job { job: throttled, .. } = planner.pull(now, first, &mut out) else {
+        panic!("there are jobs")
+    };
     planner.connection_ready(now, second, &mut out);
     for job in jobs.into_iter().filter(|job| *job != throttled) {
         let _ = planner.cancel(now, job, &mut out);
     }
-    let (wait, asked) = (Duration::ZERO, Duration::ZERO);
-    let again = Again { charge: Charge::Throttled, wait, asked };
-    let result = AttemptResult { again: Some(again), answer: Answer::Refused };
+    let again = Some(Again::at_once(Charge::Throttled));
+    let result = AttemptResult { again, ..AttemptResult::done(Answer::Refused) };
     planner.finished(now, first, throttled, result, &mut out);
     assert_eq!(planner.next_deadline(), Some(Time::EPOCH + PlannerConfig::default().lifetime));
     assert_eq!(planner.pull(now, second, &mut out), Pull::Wait);
@@ -278,7 +366,8 @@ fn jobs_are_not_stuck_behind_a_throttled_server() {
 #[test]
 fn a_server_that_knows_no_bdat_is_remembered() {
     let (mut planner, mut out) = (Planner::new(PlannerConfig::default(), 1), Vec::new());
-    let server = planner.add_server(ServerLimits { max_connections: 1, ..ServerLimits::default() });
+    let limits = DestinationLimits { max_connections: 1, ..DestinationLimits::default() };
+    let destination = planner.add_destination(limits, &[]);
     let opened = |out: &mut Vec<Action>| {
         let connection = |action| match action {
             Action::Open { connection, bdat, .. } => Some((connection, bdat)),
@@ -287,7 +376,7 @@ fn a_server_that_knows_no_bdat_is_remembered() {
         out.drain(..).find_map(connection).unwrap()
     };
     let mut open_at = |now: Time, is_refused: bool| {
-        let job = planner.submit(now, NewJob { server, expires: None }, &mut out);
+        let job = planner.submit(now, NewJob::new(destination), &mut out);
         let (connection, bdat) = opened(&mut out);
         planner.connection_ready(now, connection, &mut out);
         if is_refused {
@@ -308,10 +397,11 @@ fn a_server_that_knows_no_bdat_is_remembered() {
 #[test]
 fn exhausted_connections_are_replaced() {
     let (mut planner, mut out) = (Planner::new(PlannerConfig::default(), 1), Vec::new());
-    let server = planner.add_server(ServerLimits { max_connections: 1, ..ServerLimits::default() });
+    let limits = DestinationLimits { max_connections: 1, ..DestinationLimits::default() };
+    let destination = planner.add_destination(limits, &[]);
     let now = Time::EPOCH;
     for _ in 0..2 {
-        planner.submit(now, NewJob { server, expires: None }, &mut out);
+        planner.submit(now, NewJob::new(destination), &mut out);
     }
     let opened = |out: &mut Vec<Action>| {
         let connection = |action| match action {
@@ -320,17 +410,19 @@ fn exhausted_connections_are_replaced() {
         };
         out.drain(..).find_map(connection).unwrap()
     };
-    let (wait, asked) = (Duration::ZERO, Duration::ZERO);
-    let charge = Charge::Interrupted(Part::Envelope);
-    let exhausted =
-        AttemptResult { again: Some(Again { charge, wait, asked }), answer: Answer::Exhausted };
-    let accepted = AttemptResult { again: None, answer: Answer::Accepted };
+    let again = Some(Again::at_once(Charge::Interrupted(Part::Envelope)));
+    let exhausted = AttemptResult { again, ..AttemptResult::done(Answer::Exhausted) };
+    let accepted = AttemptResult::done(Answer::Accepted);
 
     let first = opened(&mut out);
     planner.connection_ready(now, first, &mut out);
-    let Pull::Job(job) = planner.pull(now, first, &mut out) else { panic!("there are jobs") };
+    let Pull::Job { job, .. } = planner.pull(now, first, &mut out) else {
+        panic!("there are jobs")
+    };
     planner.finished(now, first, job, accepted, &mut out);
-    let Pull::Job(job) = planner.pull(now, first, &mut out) else { panic!("there is a job") };
+    let Pull::Job { job, .. } = planner.pull(now, first, &mut out) else {
+        panic!("there is a job")
+    };
     planner.finished(now, first, job, exhausted, &mut out);
     assert!(out.contains(&Action::Quit { connection: first }));
     assert_eq!(planner.pull(now, first, &mut out), Pull::Quit);
@@ -338,8 +430,9 @@ fn exhausted_connections_are_replaced() {
 
     let second = opened(&mut out);
     planner.connection_ready(now, second, &mut out);
-    assert_eq!(planner.pull(now, second, &mut out), Pull::Job(job), "at once");
+    let pull = planner.pull(now, second, &mut out);
+    assert!(matches!(pull, Pull::Job { job: next, .. } if next == job), "at once");
     planner.finished(now, second, job, exhausted, &mut out);
     planner.connection_closed(now, second, Closed::Unremarkable, &mut out);
-    assert!(planner.status(server).opens_at > now, "it would say the same");
+    assert!(planner.status(now, ServerId(0)).opens_at > now, "it would say the same");
 }

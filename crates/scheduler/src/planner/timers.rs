@@ -119,6 +119,12 @@ impl<T: Copy + PartialEq> Timers<T> {
         self.near.first().map(|near| near.at)
     }
 
+    /// Whose the earliest timer is.
+    pub(super) fn whose(&self) -> Option<T> {
+        let near = self.near.first()?;
+        self.nodes.get(near.node.get()).map(|node| node.whom)
+    }
+
     /// A slot that was not reset would disarm the timer of somebody else.
     fn armed_at(&self, index: Index, whom: T) -> Time {
         let node = &self.nodes[index.get()];

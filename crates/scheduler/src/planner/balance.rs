@@ -1,0 +1,188 @@
+//! Brings mails and connections together: which connections are woken, and which are opened.
+
+use super::action::{Action, ConnectionId, DestinationId, ServerId};
+use super::connection::Phase;
+use super::destination::Census;
+use super::queue::Waits;
+use super::server::Admission;
+use super::{Planner, Timer};
+use crate::time::Time;
+use std::time::Duration;
+
+/// With fewer mails queued than connections open, one more is opened only when none was free for
+/// this long. It costs a server less to serve a short queue over the connections it has.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whether to open a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    Now(ServerId),
+    /// Not before this time, unless something happens.
+    Later(Time),
+}
+
+impl Planner {
+    /// To be called after every change of a destination, its servers or its connections.
+    pub(super) fn balance(&mut self, now: Time, id: DestinationId, out: &mut Vec<Action>) {
+        self.wake(now, id, out);
+        let review = loop {
+            match self.opening(now, id) {
+                Opening::Now(server) => {
+                    let own = std::mem::take(&mut self.server_mut(server).opening_rates);
+                    let passes = self.passes_opening_limits(now, id, &own);
+                    self.server_mut(server).opening_rates = own;
+                    match passes {
+                        Ok(()) => self.open(now, server, out),
+                        Err(later) => break later,
+                    }
+                }
+                Opening::Later(at) => break at,
+            }
+        };
+        let destination = &mut self.destinations[id.index()];
+        let timer = Timer::Destination(id);
+        self.timers.set(&mut destination.timer, Some(review), timer);
+    }
+
+    /// Wakes as many connections as there are mails that nobody will ask for.
+    fn wake(&mut self, now: Time, id: DestinationId, out: &mut Vec<Action>) {
+        let is_one_of_several = self.destination(id).servers().len() > 1;
+        if is_one_of_several {
+            for server in self.destination(id).servers() {
+                while self.server(server).own.runnable() > self.server(server).connections.coming
+                    && self.wake_one(now, server, out)
+                {}
+            }
+        }
+        while self.has_mail_for_one_more(id) {
+            let servers = self.destination(id).servers();
+            let can = |server: &ServerId| {
+                let server = self.server(*server);
+                !server.waiting.is_empty() && server.takes_one_more(now)
+            };
+            let quickest =
+                servers.filter(can).min_by_key(|&server| self.server(server).window.latency.mean);
+            let Some(server) = quickest else { return };
+            self.wake_one(now, server, out);
+        }
+    }
+
+    /// Whether there are more mails that may be started than connections about to ask for one.
+    fn has_mail_for_one_more(&self, id: DestinationId) -> bool {
+        let destination = self.destination(id);
+        let runnable = self.runnable(id);
+        destination.admits(runnable) > destination.connections.coming
+    }
+
+    fn wake_one(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) -> bool {
+        let found = self.server(server);
+        if matches!(self.destination(found.destination).waits, Waits::For(_))
+            || !found.takes_one_more(now)
+        {
+            return false;
+        }
+        let Some(key) = found.waiting.head(&self.connections) else { return false };
+        self.set_phase(key, Phase::Coming);
+        out.push(Action::Wake { connection: ConnectionId(key) });
+        true
+    }
+
+    /// Whether the mails that may be started want one more connection, and to which server.
+    fn opening(&mut self, now: Time, id: DestinationId) -> Opening {
+        let destination = self.destination(id);
+        let Census { open, connecting, coming, .. } = destination.connections;
+        let usable = destination.connections.usable();
+        let backlog = self.backlog(id);
+        let runnable = destination.admits(self.runnable(id));
+        if runnable <= connecting + coming {
+            return Opening::Later(Time::NEVER);
+        }
+        if let Some(server) = self.wanted_by_its_own(now, id) {
+            return Opening::Now(server);
+        }
+        // Connections that are open may send again then, whatever keeps others from being opened.
+        let paused = |server| {
+            let server = self.server(server);
+            (!server.waiting.is_empty() && now < server.sends_at()).then(|| server.sends_at())
+        };
+        let resumed = destination.servers().filter_map(paused).min().unwrap_or(Time::NEVER);
+        if open >= destination.limits.max_connections {
+            return Opening::Later(resumed);
+        }
+        let patient_until = destination.pulled + PATIENCE;
+        match self.choose_server(now, id) {
+            Opening::Later(at) => Opening::Later(at.min(resumed)),
+            now_or_never if usable < backlog => now_or_never,
+            Opening::Now(_) if connecting > 0 => Opening::Later(resumed),
+            opens if now >= patient_until => opens,
+            Opening::Now(_) => Opening::Later(resumed.min(patient_until)),
+        }
+    }
+
+    /// A server that has mails of its own and no connection to send them over.
+    fn wanted_by_its_own(&self, now: Time, id: DestinationId) -> Option<ServerId> {
+        let destination = self.destination(id);
+        if destination.servers().len() == 1
+            || destination.connections.open >= destination.limits.max_connections
+        {
+            return None;
+        }
+        destination.servers().find(|&server| {
+            let server = self.server(server);
+            server.own.runnable() > 0
+                && server.connections.usable() == 0
+                && server.admits(now) == Admission::Now
+        })
+    }
+
+    /// The server for the next connection: of the best preference that works, the one of two with
+    /// the smaller share of connections, or the quicker one. That a server has as many as it bears
+    /// is no reason to use worse ones.
+    fn choose_server(&mut self, now: Time, id: DestinationId) -> Opening {
+        let destination = self.destination(id);
+        let servers = destination.servers();
+        if servers.len() == 1 {
+            let only = ServerId(destination.first_server());
+            return match self.server(only).admits(now) {
+                Admission::Now => Opening::Now(only),
+                Admission::Full(until) | Admission::Down(until) => Opening::Later(until),
+            };
+        }
+        let works =
+            |&server: &ServerId| !matches!(self.server(server).admits(now), Admission::Down(_));
+        let preference = |server| self.server(server).place.preference;
+        let best = servers.clone().filter(works).map(preference).min();
+        let mut soonest = Time::NEVER;
+        let mut able = Vec::new();
+        for server in servers {
+            let is_best = Some(preference(server)) == best;
+            match self.server(server).admits(now) {
+                Admission::Now if is_best => able.push(server),
+                Admission::Full(until) if is_best => soonest = soonest.min(until),
+                Admission::Down(until) => soonest = soonest.min(until),
+                Admission::Now | Admission::Full(_) => {}
+            }
+        }
+        match self.better_of_two(&able) {
+            Some(server) => Opening::Now(server),
+            None => Opening::Later(soonest),
+        }
+    }
+
+    fn better_of_two(&mut self, able: &[ServerId]) -> Option<ServerId> {
+        let (&first, rest) = able.split_first()?;
+        if rest.is_empty() {
+            return Some(first);
+        }
+        let one = self.rng.usize(..able.len());
+        let other = (one + self.rng.usize(1..able.len())) % able.len();
+        let (one, other) = (*able.get(one)?, *able.get(other)?);
+        let (a, b) = (self.server(one), self.server(other));
+        let share = |used: &super::server::Server, weight: u16| {
+            u64::from(used.connections.open) * u64::from(weight)
+        };
+        let left = (share(a, b.place.weight), a.window.latency.mean, one);
+        let right = (share(b, a.place.weight), b.window.latency.mean, other);
+        Some(if left <= right { one } else { other })
+    }
+}

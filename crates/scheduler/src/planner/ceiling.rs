@@ -1,0 +1,148 @@
+//! What a server was found to bear: connections at a time, mails a connection, recipients a mail.
+
+use std::time::Duration;
+
+use crate::time::Time;
+
+/// What was learned is forgotten after a day, and found out anew: servers change.
+pub(super) const MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// How many connections a server bears, as learned from its refusals.
+#[derive(Debug)]
+pub(super) struct Ceiling {
+    pub(super) limit: u32,
+    /// When one more is tried.
+    pub(super) probe_at: Time,
+    interval: Duration,
+    /// When the last connection was refused.
+    refused: Time,
+}
+
+impl Ceiling {
+    /// Waits between tries of one more connection: measured on models of servers with a fixed and
+    /// a moving limit, where refusals stay under 1 % and the limit is in use all the time.
+    const INTERVAL: Duration = Duration::from_secs(5);
+    const SHORTEST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    /// A server refused a connection while it bore `established` others.
+    pub(super) fn new(now: Time, established: u32) -> Self {
+        let interval = Self::INTERVAL;
+        Self { limit: established.max(1), probe_at: now + interval, interval, refused: now }
+    }
+
+    /// A connection was refused; was it the one more?
+    pub(super) fn refused(&mut self, now: Time, established: u32) {
+        if now >= self.probe_at {
+            self.interval = (self.interval * 2).min(Self::LONGEST);
+        }
+        self.limit = established.max(1);
+        self.probe_at = now + self.interval;
+        self.refused = now;
+    }
+
+    /// As many connections as this work.
+    pub(super) fn works(&mut self, now: Time, established: u32) {
+        if established > self.limit {
+            self.limit = established;
+            self.interval = (self.interval / 2).max(Self::SHORTEST);
+            self.probe_at = now + self.interval;
+        }
+    }
+
+    /// How many connections may be open.
+    pub(super) fn allows(&self, now: Time) -> u32 {
+        self.limit.saturating_add(u32::from(now >= self.probe_at))
+    }
+
+    pub(super) fn is_outdated(&self, now: Time) -> bool {
+        now - self.refused >= MEMORY
+    }
+}
+
+/// A number that a server does not go beyond, for as long as it is remembered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cap {
+    known: Option<(u32, Time)>,
+}
+
+impl Cap {
+    /// Remembers it; whether that is news.
+    pub(super) fn learn(&mut self, now: Time, most: u32) -> bool {
+        let is_news = self.at(now) != Some(most);
+        self.known = Some((most, now));
+        is_news
+    }
+
+    pub(super) fn at(&self, now: Time) -> Option<u32> {
+        self.known.filter(|&(_, learned)| now - learned < MEMORY).map(|(most, _)| most)
+    }
+}
+
+/// Finds out how many mails a server takes over one connection from where it ends them, also if it
+/// does not say why.
+#[derive(Debug, Default)]
+pub(super) struct SessionCap {
+    pub(super) cap: Cap,
+    /// How many mails connections had that the server ended, and how many in a row had so many.
+    suspicion: (u32, u32),
+}
+
+impl SessionCap {
+    /// The server said that a connection has had its share.
+    pub(super) fn said(&mut self, now: Time, mails: u32) -> bool {
+        self.cap.learn(now, mails.max(1))
+    }
+
+    /// The server ended a connection after so many mails, and did not say why. Twice at the same
+    /// number is no accident; at one mail, it takes three times.
+    pub(super) fn ended(&mut self, now: Time, mails: u32) -> bool {
+        let (suspected, times) = self.suspicion;
+        let times = if suspected == mails { times + 1 } else { 1 };
+        self.suspicion = (mails, times);
+        times >= if mails == 1 { 3 } else { 2 } && self.cap.learn(now, mails)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(hours: u64) -> Time {
+        Time::after_epoch(Duration::from_secs(3600 * hours))
+    }
+
+    #[test]
+    fn a_cap_is_forgotten_after_a_day() {
+        let mut cap = Cap::default();
+        assert_eq!(cap.at(at(1)), None);
+        assert!(cap.learn(at(1), 10));
+        assert!(!cap.learn(at(2), 10), "that is no news");
+        assert_eq!(cap.at(at(25)), Some(10));
+        assert_eq!(cap.at(at(26)), None);
+    }
+
+    #[test]
+    fn a_session_cap_is_found_out_from_two_connections() {
+        let mut cap = SessionCap::default();
+        assert!(!cap.ended(at(0), 10));
+        assert!(cap.ended(at(0), 10));
+        assert_eq!(cap.cap.at(at(0)), Some(10));
+
+        let mut flaps = SessionCap::default();
+        for mails in [3, 7, 1, 1, 3, 12] {
+            assert!(!flaps.ended(at(0), mails));
+        }
+    }
+
+    #[test]
+    fn a_ceiling_is_probed_and_forgotten() {
+        let mut ceiling = Ceiling::new(at(0), 5);
+        assert_eq!(ceiling.allows(at(0)), 5);
+        assert_eq!(ceiling.allows(at(1)), 6);
+        ceiling.works(at(1), 6);
+        assert_eq!(ceiling.limit, 6);
+        assert!(!ceiling.is_outdated(at(23)));
+        assert!(ceiling.is_outdated(at(24)));
+    }
+}

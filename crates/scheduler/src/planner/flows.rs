@@ -1,0 +1,174 @@
+//! Flows: made when their first mail comes, and forgotten with the last.
+
+use super::Planner;
+use super::action::{DestinationId, ServerId};
+use super::destination::Destination;
+use super::limit::Cost;
+use super::queue::{Flow, FlowName, Queue, Waits};
+use super::server::Server;
+use super::slots::{End, Key, List};
+use crate::time::Time;
+
+impl Planner {
+    /// Takes the mail whose turn it is for a server, if it may be started.
+    pub(super) fn next_job(&mut self, now: Time, id: ServerId) -> Option<Key> {
+        let server = self.server(id);
+        if !server.takes_mail(now) {
+            return None;
+        }
+        let destination = server.destination;
+        // Ends: each turn starts a mail, or lets a flow or the destination wait.
+        loop {
+            if matches!(self.destination(destination).waits, Waits::For(_)) {
+                return None;
+            }
+            let own = self.server(id).own.next();
+            let flow = own.or_else(|| self.destination(destination).queue.next())?;
+            let head = self.flows.get(flow)?.head(&self.jobs)?;
+            let cost = self.jobs.get(head)?.cost();
+            if !self.passes_limits(now, destination, flow, cost) {
+                continue;
+            }
+            self.pop_from_flow(flow, cost);
+            self.take_from_server(now, id, cost);
+            self.pace_next(now, destination, flow);
+            self.remove_flow_if_empty(flow);
+            return Some(head);
+        }
+    }
+
+    fn take_from_server(&mut self, now: Time, id: ServerId, cost: Cost) {
+        let server = &mut self.servers[id.index()];
+        for limit in &server.rates {
+            let limit = &mut self.limits[limit.index()];
+            limit.take(now, cost);
+            server.paced_until = server.paced_until.max(limit.earliest());
+        }
+    }
+
+    /// How many mails of a destination no limit of a tenant holds up.
+    pub(super) fn runnable(&self, id: DestinationId) -> u32 {
+        let destination = self.destination(id);
+        let own = |server| self.server(server).own.runnable();
+        let own: u32 = match destination.servers().len() {
+            1 => 0,
+            _ => destination.servers().map(own).sum(),
+        };
+        destination.queue.runnable() + own
+    }
+
+    /// How many mails of a destination wait for their turn.
+    pub(super) fn backlog(&self, id: DestinationId) -> u32 {
+        let destination = self.destination(id);
+        let own = |server| self.server(server).own.len();
+        let own: u32 = match destination.servers().len() {
+            1 => 0,
+            _ => destination.servers().map(own).sum(),
+        };
+        destination.queue.len() + own
+    }
+
+    /// Puts a job that is on no list into its flow.
+    pub(super) fn push_to_flow(&mut self, now: Time, key: Key, end: End) {
+        let Some(name) = self.jobs.get(key).map(|job| job.flow()) else { return };
+        let id = self.flow_named(name);
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let queue = queue_of(&mut self.destinations, &mut self.servers, name);
+        queue.push((id, flow), (key, end), &mut self.jobs);
+        if flow.is_limited {
+            self.pace_flow(now, id, None);
+        }
+        self.pace_destination(now, name.destination, None);
+    }
+
+    /// Takes a job out of its flow.
+    pub(super) fn remove_from_flow(&mut self, key: Key) {
+        let Some(name) = self.jobs.get(key).map(|job| job.flow()) else { return };
+        let Some(&id) = self.flow_names.get(&name) else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let queue = queue_of(&mut self.destinations, &mut self.servers, name);
+        queue.remove((id, flow), key, &mut self.jobs);
+        self.remove_flow_if_empty(id);
+    }
+
+    fn pop_from_flow(&mut self, id: Key, cost: Cost) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let queue = queue_of(&mut self.destinations, &mut self.servers, flow.name);
+        queue.pop((id, flow), cost, &mut self.jobs);
+    }
+
+    pub(super) fn set_flow_waits(&mut self, id: Key, waits: Waits) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let queue = queue_of(&mut self.destinations, &mut self.servers, flow.name);
+        queue.change(id, flow, |flow| flow.waits = waits);
+    }
+
+    fn flow_named(&mut self, name: FlowName) -> Key {
+        if let Some(&key) = self.flow_names.get(&name) {
+            return key;
+        }
+        let tenant = &self.tenants[name.tenant.index()];
+        let flow = Flow::new(name, tenant.weight, !tenant.rates.is_empty());
+        let key = self.flows.insert(flow);
+        let destination = &mut self.destinations[name.destination.index()];
+        destination.flows.push(End::Tail, key, &mut self.flows);
+        self.flow_names.insert(name, key);
+        key
+    }
+
+    /// Forgets a flow that has no mail left. One that is in a queue stays until its turn comes.
+    pub(super) fn remove_flow_if_empty(&mut self, key: Key) {
+        let Some(flow) = self.flows.get(key) else { return };
+        if !flow.is_empty() {
+            return;
+        }
+        let name = flow.name;
+        if self.backlog(name.destination) == 0 {
+            self.give_back_unused(name.destination);
+        }
+        self.give_back_unused_of_flow(key);
+        if self.flows.get(key).is_some_and(|flow| matches!(flow.waits, Waits::For(_))) {
+            return;
+        }
+        self.destinations[name.destination.index()].flows.remove(key, &mut self.flows);
+        self.flows.remove(key);
+        self.flow_names.remove(&name);
+    }
+
+    /// All flows of a destination.
+    pub(super) fn flows_of(&mut self, id: DestinationId) -> Vec<Key> {
+        let mut keys = Vec::new();
+        let mut next = self.destination(id).flows.head(&self.flows);
+        while let Some(key) = next {
+            keys.push(key);
+            next = List::after(key, &mut self.flows);
+        }
+        keys
+    }
+
+    /// The mails that only this server may be sent go to whichever works.
+    pub(super) fn release_own(&mut self, now: Time, id: ServerId) {
+        while let Some(flow) = self.server(id).own.next() {
+            let Some(head) = self.flows.get(flow).and_then(|flow| flow.head(&self.jobs)) else {
+                return;
+            };
+            self.remove_from_flow(head);
+            if let Some(job) = self.jobs.get_mut(head) {
+                job.server = None;
+            }
+            self.push_to_flow(now, head, End::Tail);
+        }
+    }
+}
+
+/// The queue that a flow is in.
+pub(super) fn queue_of<'a>(
+    destinations: &'a mut [Destination],
+    servers: &'a mut [Server],
+    name: FlowName,
+) -> &'a mut Queue {
+    match name.server {
+        Some(server) => &mut servers[server.index()].own,
+        None => &mut destinations[name.destination.index()].queue,
+    }
+}
