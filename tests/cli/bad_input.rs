@@ -157,7 +157,7 @@ fn command_lines_that_make_no_sense() {
         ("--xclient", "HELO=a\nb", "not allowed"), // IN-12
         ("--xclient", "COLOUR=red", "no such attribute"),
         ("--bind", "here", "here"),
-        ("--progress", "loud", "auto, line, none"),
+        ("--progress", "loud", "auto, tui, line, none"),
     ] {
         refuse(&[], &["{}/m.eml", flag, value], 64).says(expected);
     }

@@ -25,6 +25,13 @@ fn a_mail_leaves_a_trace() {
     assert_eq!((&attempt["stage"], &attempt["code"]), (&"rcpt".into(), &550.into()));
     assert_eq!((&attempt["enhanced"], &attempt["text"]), (&"5.1.1".into(), &"nobody".into()));
     assert_eq!(attempt["server"], format!("127.0.0.1:{}", scene.port()));
+    let [failed] = named(&events, "failed")[..] else { panic!("{events:#?}") };
+    assert_eq!((&failed["rcpt"], &failed["cause"]), (&"no@b.test".into(), &"refused".into()));
+    let [delivered] = named(&events, "delivered")[..] else { panic!("{events:#?}") };
+    assert_eq!((&delivered["rcpt"], &delivered["code"]), (&"yes@b.test".into(), &250.into()));
+    for event in [attempt, failed, delivered] {
+        assert_eq!(event["mail"], 1, "{event}");
+    }
     for event in &events {
         let at = event["at"].as_str().unwrap();
         assert!(at.len() == 24 && at.starts_with("20") && at.ends_with('Z'), "{at}");

@@ -39,6 +39,8 @@ fn prometheus_can_read_it() {
     for line in [
         "# TYPE posthaste_attempts_total counter",
         r#"posthaste_attempts_total{result="refused"} 0"#,
+        r#"posthaste_recipients_total{state="delivered"} 2"#,
+        "posthaste_mail_seconds_count 2",
         r#"posthaste_connections_opened_total{result="ready"} 1"#,
         r#"posthaste_setup_seconds_count{stage="ehlo"} 1"#,
         r#"posthaste_connections{state="established"} 1"#,

@@ -19,8 +19,9 @@ use posthaste::{Mailer, MailerBuilder, ServerUrl, Transcript};
 
 use crate::exit::Exit;
 use crate::observe::{ObserveArgs, ObserveError, is_stdout};
-use crate::progress::{Progress, ProgressKind};
+use crate::progress::{Progress, ProgressKind, Standing, Stillness};
 use crate::server::{ServerArgs, ServerError, Target};
+use crate::standing::{Rates, rows, why};
 use crate::stop::{Stop, until};
 use crate::summary;
 use crate::units::{count, counted, duration, positive, size};
@@ -145,7 +146,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
     let (mailer, mut observers) = args.observe.open(mailer).await?;
     let mailer = mailer.build().map_err(ServerError::from)?;
     observers.start(&mailer);
-    let (elapsed, stop) = drive(args, &mailer, load, &measure).await;
+    let (elapsed, stop) = drive(args, &mailer, load, &measure, &watch).await;
     let report = BenchReport::new(args, &measure, &watch.seen(), elapsed, stop.exit().is_some());
     mailer.shutdown_within(GRACE).await;
     let observed = observers.finish().await;
@@ -206,6 +207,7 @@ async fn drive(
     mailer: &Mailer,
     load: Load,
     measure: &Measure,
+    watch: &Watch,
 ) -> (Duration, Stop) {
     let started = Instant::now();
     let time = args.duration.or(args.messages.is_none().then_some(DURATION));
@@ -217,6 +219,7 @@ async fn drive(
     let mut done = 0;
     // A server that does not answer would keep its mails waiting for ever.
     let (mut grace, mut is_cut_off) = (None, false);
+    let mut rates = Rates::default();
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
         tokio::select! {
@@ -245,12 +248,21 @@ async fn drive(
                 elapsed = started.elapsed();
             }
             _ = ticks.tick() => {
-                progress.update(done, || format!(", {}", counted(mailer.status().open.into(), "connection")));
+                progress.update(done, |stillness| standing(mailer, watch, &mut rates, stillness));
             }
         }
     }
     progress.finish();
     (elapsed, stop)
+}
+
+/// How things stand, for the display.
+fn standing(mailer: &Mailer, watch: &Watch, rates: &mut Rates, stillness: Stillness) -> Standing {
+    let (seen, now) = (watch.seen(), watch.now());
+    let servers = rows(mailer, &seen, rates, now);
+    let open = servers.iter().map(|row| u64::from(row.open)).sum();
+    let why = (stillness == Stillness::Still).then(|| why(mailer, &seen, now)).flatten();
+    Standing { note: format!(", {}", counted(open, "connection")), servers, why }
 }
 
 /// A load test is only for servers of one's own.

@@ -15,6 +15,7 @@ mod requests;
 mod send;
 mod server;
 mod sink;
+mod standing;
 mod stop;
 mod summary;
 mod units;

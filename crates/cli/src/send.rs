@@ -20,11 +20,12 @@ use crate::exit::Exit;
 use crate::input::{InputArgs, InputError, InputMail, Inputs};
 use crate::observe::{ObserveArgs, ObserveError, Observers, is_stdout};
 use crate::outcome::{Sent, Tally};
-use crate::progress::{Progress, ProgressKind};
+use crate::progress::{Progress, ProgressKind, Standing, Stillness};
 use crate::requests::RequestArgs;
 use crate::server::{ServerArgs, ServerError, Target, without_password};
+use crate::standing::{Rates, rows, why};
 use crate::stop::Stop;
-use crate::summary;
+use crate::summary::{self, ServerEnd};
 use crate::units::{counted, duration, grouped, octets, positive};
 use crate::watch::{Watch, chain};
 
@@ -266,7 +267,7 @@ impl Sending<'_> {
         let sent = std::sync::Mutex::new(HashMap::new());
         let mut reports = self.mailer.send_all(source.mails(&self.args.requests, &sent, ended));
         let mut stop = Stop::new(self.args.max_time);
-        let mut output = Ok(());
+        let (mut output, mut rates) = (Ok(()), Rates::default());
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -282,7 +283,8 @@ impl Sending<'_> {
                     self.drain(&stop);
                 }
                 _ = ticks.tick() => {
-                    progress.update(self.tally.mails, || self.note());
+                    let mails = self.tally.mails;
+                    progress.update(mails, |stillness| self.standing(&mut rates, stillness));
                     // Whoever follows the log sees what is done, and a crash takes little with it.
                     output = output.and(self.flush());
                 }
@@ -336,20 +338,18 @@ impl Sending<'_> {
         }
     }
 
-    /// What stands beside the number of mails.
-    fn note(&self) -> String {
-        let status = self.mailer.status();
-        let mut note = format!(", {}", counted(status.open.into(), "connection"));
+    /// How things stand, for the display.
+    fn standing(&self, rates: &mut Rates, stillness: Stillness) -> Standing {
+        let (seen, now) = (self.watch.seen(), self.watch.now());
+        let servers = rows(&self.mailer, &seen, rates, now);
+        let open = servers.iter().map(|row| u64::from(row.open)).sum();
+        let mut note = format!(", {}", counted(open, "connection"));
         if self.tally.failed > 0 {
             note += &format!(", {} failed", grouped(self.tally.failed));
         }
-        if status.established == 0 && status.failures > 0 {
-            note += &format!(
-                ", waiting for the server: {}",
-                self.watch.seen().trouble.unwrap_or_default()
-            );
-        }
-        note
+        let is_still = stillness == Stillness::Still;
+        let why = is_still.then(|| why(&self.mailer, &seen, now)).flatten();
+        Standing { note, servers, why }
     }
 
     /// Lets the mailer finish what it is sending; the reports of the rest come by themselves.
@@ -371,10 +371,13 @@ impl Sending<'_> {
             bad => bad,
         };
         let seen = self.watch.seen();
-        let status = self.mailer.status();
-        let (url, proof) = (&self.target.url, self.args.server_args.proof(&self.target));
-        let text =
-            summary::of_send(&self.tally, &seen, &status, url, proof, elapsed, stop.reason());
+        let server = ServerEnd {
+            status: self.mailer.status(),
+            url: &self.target.url,
+            proof: self.args.server_args.proof(&self.target),
+            why: why(&self.mailer, &seen, self.watch.now()),
+        };
+        let text = summary::of_send(&self.tally, &seen, &server, elapsed, stop.reason());
         let is_taken = self.args.log.as_deref().is_some_and(is_stdout);
         if is_taken || self.args.observe.is_stdout() {
             summary::tell(text.trim_end());

@@ -35,16 +35,24 @@ pub(crate) enum Proof {
     Welcome,
 }
 
+/// What is told of a server at the end.
+pub(crate) struct ServerEnd<'a> {
+    pub(crate) status: ServerStatus,
+    pub(crate) url: &'a ServerUrl,
+    pub(crate) proof: Proof,
+    /// What keeps it from getting mail, if anything does.
+    pub(crate) why: Option<String>,
+}
+
 /// The end of `send`.
 pub(crate) fn of_send(
     tally: &Tally,
     seen: &Seen,
-    status: &ServerStatus,
-    url: &ServerUrl,
-    proof: Proof,
+    server: &ServerEnd<'_>,
     time: Duration,
     stopped: Option<Reason>,
 ) -> String {
+    let ServerEnd { status, url, proof, why } = server;
     let mut text = String::new();
     let rate = tally.delivered_mails as f64 / time.as_secs_f64().max(0.001);
     // Writing to a String cannot fail.
@@ -83,7 +91,10 @@ pub(crate) fn of_send(
     list(&mut text, "Trouble", &troubles);
     let _ = writeln!(text, "\nServer");
     let _ = writeln!(text, "  {}", of_server(seen, status, url));
-    if seen.unverified > 0 && proof == Proof::Welcome {
+    if let Some(why) = why {
+        let _ = writeln!(text, "  {why}");
+    }
+    if seen.unverified > 0 && *proof == Proof::Welcome {
         let _ = writeln!(text, "  its certificate was not verified; --tls require would have");
     }
     text

@@ -13,7 +13,7 @@
 //! | `event` | fields beside `at` |
 //! |---|---|
 //! | `attempt` | `mail`, `server`, `connection`, `accepted`, `refused`, `not_sent`, `in_doubt` (recipients), `took_ms`; `stage`, `code`, `enhanced`, `text` of the first refusal, or else of the last reply |
-//! | `delivered`, `failed`, `deferred`, `in_doubt` | a recipient's final outcome: `mail`, `class`, `tenant`, `rcpt`, `cause`, `attempts`, `queued_ms`, `sent_ms`, and the server's last words |
+//! | `delivered`, `failed`, `deferred`, `in_doubt` | a recipient's final outcome: `mail`, `rcpt`, `cause`, `attempts`, `queued_ms`, `sent_ms`, and the server's last words |
 //! | `connection_opened` | `server`, `connection`, `peer`, `tls` |
 //! | `connection_failed` | `server`, `connection`, `error` |
 //! | `connection_closed` | `server`, `connection`, `how`, `stage`, and the server's words |
@@ -22,7 +22,7 @@
 //! | `events_lost` | `count` |
 //!
 //! What is not known is left out. `connection` is small, and used again once the connection is
-//! closed; `mail` counts up and is never used again.
+//! closed; `mail` counts from 1 in the order in which mails were submitted.
 
 mod made;
 mod stream;
@@ -177,10 +177,6 @@ pub struct Attempt {
 pub struct Outcome {
     /// The number of the mail.
     pub mail: u64,
-    /// `interactive`, `normal` or `bulk`.
-    pub class: &'static str,
-    /// On whose behalf, by number; 0 is nobody's in particular.
-    pub tenant: u64,
     /// Who.
     pub rcpt: String,
     /// Why, unless it was delivered, e.g. `attempts_used_up`.

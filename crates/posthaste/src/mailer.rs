@@ -115,6 +115,11 @@ impl Mailer {
         self.scheduler.send_all(self.destination, mails)
     }
 
+    /// What the server is called: `mx.example:25`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What is known about the server at the moment.
     pub fn status(&self) -> ServerStatus {
         let servers = self.scheduler.servers_of(self.destination);

@@ -199,7 +199,6 @@ impl Metrics {
         }
     }
 
-    #[expect(dead_code)]
     fn reported(&self, report: &Report) {
         self.queued.record(report.timing.queued());
         self.mail.record(report.timing.total());
@@ -227,6 +226,7 @@ impl Observer for Metrics {
             Observation::Record(record) => self.record(record),
             Observation::Ready(_, _, info, session) => self.ready(info, session),
             Observation::Attempted(_, _, finished, ..) => self.attempted(finished),
+            Observation::Reported { report, .. } => self.reported(report),
             Observation::Failed(..) => self.opened.increment("unreachable"),
             Observation::Closed(_, _, reason) => self.closed(reason),
             _ => {}

@@ -1,10 +1,14 @@
 //! Which events an observation makes.
 
-use posthaste_scheduler::{Hold, Observation, Record};
+use std::sync::Arc;
+
+use posthaste_scheduler::{
+    Cause, Hold, Observation, RecipientReport, RecipientState, Record, Report,
+};
 use posthaste_session::{CloseReason, Finished, Outcome as Answer};
 
 use super::stream::EventSender;
-use super::{Attempt, EventKind, Limit, Said, ServerState};
+use super::{Attempt, EventKind, Limit, Outcome, Said, ServerState};
 
 pub(super) fn events(to: &EventSender, observation: Observation<'_>) {
     match observation {
@@ -19,11 +23,20 @@ pub(super) fn events(to: &EventSender, observation: Observation<'_>) {
             peer: info.peer.to_string(),
             tls: info.tls.as_ref().map(|tls| tls.version.to_string()),
         }),
-        Observation::Attempted(server, connection, finished, ..) => {
-            let mut attempt = attempt(0, finished);
-            attempt.server = to.server(server);
-            attempt.connection = connection.index() as u64;
-            to.send(EventKind::Attempt(attempt));
+        Observation::Attempted(server, connection, finished, mail) => {
+            let connection = connection.index() as u64;
+            to.send(EventKind::Attempt(attempt(to.server(server), connection, mail, finished)));
+        }
+        Observation::Reported { mail, report, .. } => {
+            for recipient in &report.recipients {
+                let outcome = outcome(mail, report, recipient);
+                to.send(match recipient.state {
+                    RecipientState::Delivered => EventKind::Delivered(outcome),
+                    RecipientState::Failed => EventKind::Failed(outcome),
+                    RecipientState::Deferred => EventKind::Deferred(outcome),
+                    RecipientState::InDoubt => EventKind::InDoubt(outcome),
+                });
+            }
         }
         Observation::Failed(server, connection, error) => to.send(EventKind::ConnectionFailed {
             server: to.server(server),
@@ -74,7 +87,7 @@ fn of_record(to: &EventSender, record: Record) -> Option<EventKind> {
     })
 }
 
-fn attempt(mail: u64, finished: &Finished) -> Attempt {
+fn attempt(server: Arc<str>, connection: u64, mail: u64, finished: &Finished) -> Attempt {
     let count = |is_one: fn(&Answer) -> bool| {
         let outcomes = finished.outcomes.iter().filter(|outcome| is_one(outcome));
         u32::try_from(outcomes.count()).unwrap_or(u32::MAX)
@@ -90,8 +103,8 @@ fn attempt(mail: u64, finished: &Finished) -> Attempt {
     let timing = &finished.timing;
     Attempt {
         mail,
-        server: "".into(),
-        connection: 0,
+        server,
+        connection,
         accepted: count(Answer::is_delivered),
         refused: count(|outcome| matches!(outcome, Answer::Refused(_))),
         not_sent: count(|outcome| matches!(outcome, Answer::NotSent(_))),
@@ -99,6 +112,20 @@ fn attempt(mail: u64, finished: &Finished) -> Attempt {
         took: timing.mail.zip(timing.finished).map(|(from, to)| to.saturating_duration_since(from)),
         stage: refusal.map(|refusal| refusal.stage.as_str()),
         said: reply.map(Said::from),
+    }
+}
+
+fn outcome(mail: u64, report: &Report, recipient: &RecipientReport) -> Outcome {
+    let queued = report.timing.queued();
+    Outcome {
+        mail,
+        rcpt: recipient.forward_path.as_str().to_owned(),
+        cause: recipient.cause.map(Cause::as_str),
+        attempts: recipient.attempts,
+        queued,
+        sent: report.timing.total().saturating_sub(queued),
+        stage: recipient.stage.map(|stage| stage.as_str()),
+        said: recipient.reply.as_ref().map(Said::from),
     }
 }
 
