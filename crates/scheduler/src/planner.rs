@@ -45,8 +45,8 @@ use std::collections::HashMap;
 use fastrand::Rng;
 
 pub use action::{
-    Action, Again, Answer, AttemptResult, Bdat, Cancelled, Class, ConnectionId, DestinationId,
-    Ending, GiveUp, Hold, JobId, LimitId, NewJob, Pull, Record, ServerId, TenantId,
+    Action, Again, Answer, AttemptResult, Cancelled, Class, ConnectionId, DestinationId, Ending,
+    GiveUp, Hold, JobId, LimitId, NewJob, Pull, Record, ServerId, TenantId, Use,
 };
 pub use config::{
     DestinationLimits, Exhausted, Fault, LimitScope, PipeliningPolicy, Place, PlannerConfig, Rate,

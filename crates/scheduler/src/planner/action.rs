@@ -254,9 +254,9 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// Whether a connection may use BDAT.
+/// Whether a connection may use something that its server offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bdat {
+pub enum Use {
     /// As the session is configured.
     #[default]
     AsConfigured,
@@ -277,7 +277,9 @@ pub enum Action {
         /// The pipelining mode to start with.
         pipelining: Pipelining,
         /// Whether BDAT may be used; not where the server offers it and has been found not to know it.
-        bdat: Bdat,
+        bdat: Use,
+        /// Whether TLS may be used where it is not demanded; not where the last handshake failed.
+        tls: Use,
     },
     /// Let the connection pull: there is work. It may be gone before it hears of it.
     Wake {

@@ -31,6 +31,8 @@ pub(super) struct Connection {
     pub(super) accepted: u32,
     /// Whether the server answered one of them.
     pub(super) answered: bool,
+    /// Mails in a row of which it refused all recipients.
+    pub(super) refused_in_row: u32,
     /// The mail under which it may have ended.
     interrupted: Option<(JobId, Part)>,
     timer: TimerSlot,
@@ -86,6 +88,7 @@ impl Planner {
             Phase::Coming | Phase::Busy | Phase::Waiting => {}
         }
         let (server, destination) = (found.server, found.destination);
+        self.set_mode(connection, out);
         if self.is_worn(now, key) || self.drain.is_some() {
             self.set_phase(key, Phase::Closing);
             self.balance(now, destination, out);
@@ -107,6 +110,16 @@ impl Planner {
                 self.balance(now, destination, out);
                 Pull::Wait
             }
+        }
+    }
+
+    /// Tells a connection of a pipelining mode that was learned since it was here last.
+    fn set_mode(&mut self, id: ConnectionId, out: &mut Vec<Action>) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let memory = &self.servers[connection.server.index()].pipelining;
+        if let Some(mode) = memory.wants(id, connection.pipelining) {
+            connection.pipelining = mode;
+            out.push(Action::SetPipelining { connection: id, mode });
         }
     }
 
@@ -215,7 +228,8 @@ impl Planner {
 
     pub(super) fn open(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) {
         let state = self.server(server);
-        let (pipelining, bdat) = (state.mode(), state.pipelining.bdat(now));
+        let (bdat, tls) = (state.pipelining.bdat(now), state.pipelining.tls(now));
+        let pipelining = state.mode();
         let destination = state.destination;
         for census in self.censuses(server, destination) {
             census.open += 1;
@@ -232,11 +246,12 @@ impl Planner {
             started: 0,
             accepted: 0,
             answered: false,
+            refused_in_row: 0,
             interrupted: None,
             timer: TimerSlot::default(),
             links: Links::default(),
         }));
-        out.push(Action::Open { server, connection, pipelining, bdat });
+        out.push(Action::Open { server, connection, pipelining, bdat, tls });
     }
 
     /// Remembers the first mail that a connection ended under; those behind it are innocent.

@@ -86,12 +86,15 @@ pub(super) struct Gate {
     forgives: Time,
 }
 
+/// The longest wait that a server gets when it asks for the first time.
+const PAUSE: Duration = Duration::from_secs(60);
 /// No wish of a server keeps it closed for longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4 * 3600);
 
 impl Gate {
     /// Closes the gate, for twice as long as the last time, and for as long as the server asked
-    /// for; not at all if it is closed for this already, unless the server asks for more.
+    /// for, up to [`PAUSE`] if it asks for the first time: what is said once may be an accident.
+    /// Does nothing if it is closed for this already, unless the server asks for more.
     pub(super) fn close(
         &mut self,
         now: Time,
@@ -99,13 +102,13 @@ impl Gate {
         asked: Duration,
         rng: &mut Rng,
     ) -> Option<Time> {
-        let asked = asked.min(LONGEST_PAUSE);
-        let is_known = now < self.until && self.reason == Some(hold);
+        let is_same = self.reason == Some(hold);
+        let is_known = now < self.until && is_same;
+        let asked = asked.min(if is_same && !is_known { LONGEST_PAUSE } else { PAUSE });
         if is_known && now + asked <= self.until {
             return None;
         }
         if !is_known {
-            let is_same = self.reason == Some(hold);
             self.level = if is_same { self.level.saturating_add(1) } else { 1 };
             self.reason = Some(hold);
         }
@@ -226,11 +229,12 @@ mod tests {
     fn a_gate_is_closed_for_as_long_as_the_server_asks() {
         let (mut gate, mut rng) = (Gate::default(), Rng::with_seed(1));
         let hour = Duration::from_secs(3600);
-        let mut close = |asked| gate.close(at(0), Hold::Throttled, asked, &mut rng);
-        assert!(close(Duration::ZERO).is_some_and(|until| until <= at(2)));
-        assert!(close(hour).is_some_and(|until| until >= at(3600)), "that is news");
-        assert_eq!(close(hour / 2), None);
-        assert!(close(1000 * hour).is_some_and(|until| until <= at(5 * 3600)));
+        let mut close = |now, asked| gate.close(at(now), Hold::Throttled, asked, &mut rng);
+        assert!(close(0, Duration::ZERO).is_some_and(|until| until <= at(2)));
+        assert!(close(0, hour).is_some_and(|until| until >= at(60)), "that is news");
+        assert_eq!(close(1, hour / 2), None, "others hear the same");
+        assert!(close(100, hour).is_some_and(|until| until >= at(3700)), "it means it");
+        assert!(close(10_000, 1000 * hour).is_some_and(|until| until <= at(10_000 + 5 * 3600)));
     }
 
     #[test]

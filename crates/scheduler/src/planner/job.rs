@@ -37,6 +37,8 @@ pub(super) struct Job {
     /// How often it was throttled while others were not.
     throttled: u8,
     cancelled: bool,
+    /// It was taken for one too many for its connection.
+    was_one_too_many: bool,
     /// Which list of its flow it is on.
     pub(super) is_again: bool,
     timer: TimerSlot,
@@ -112,6 +114,7 @@ impl Planner {
             interruptions: [0; 2],
             throttled: 0,
             cancelled: false,
+            was_one_too_many: false,
             is_again: false,
             timer: TimerSlot::default(),
             links: Links::default(),
@@ -161,7 +164,7 @@ impl Planner {
             }
             return;
         };
-        let charge = again.charge;
+        let charge = self.charge(connection, job, &result, again.charge);
         if result.answer != Answer::Exhausted {
             self.note_interruption(connection, job, charge);
         }
@@ -191,6 +194,25 @@ impl Planner {
         }
         self.rest(now, connection);
         self.balance(now, destination, out);
+    }
+
+    /// What another attempt costs. A mail that may have been one too many for its connection has
+    /// another one for free, once.
+    fn charge(
+        &mut self,
+        connection: ConnectionId,
+        job: JobId,
+        result: &AttemptResult,
+        charge: Charge,
+    ) -> Charge {
+        let accepted = self.connections.get(connection.0).map_or(0, |found| found.accepted);
+        let Some(job) = self.jobs.get_mut(job.0) else { return charge };
+        let is_perhaps_cap = result.lesson == Lesson::PerhapsSessionCap && accepted > 0;
+        if is_perhaps_cap && charge == Charge::Counted && !job.was_one_too_many {
+            job.was_one_too_many = true;
+            return Charge::Unsent;
+        }
+        charge
     }
 
     /// A mail was throttled, which is free as long as it happens to all. Its server is left alone.

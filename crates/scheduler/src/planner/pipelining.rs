@@ -1,10 +1,11 @@
-//! Which pipelining mode a server bears: climbing, and coming down. And whether it bears BDAT.
+//! Which pipelining mode a server bears: climbing, and coming down. And whether it bears what it
+//! offers: BDAT, TLS.
 
 use std::time::Duration;
 
 use posthaste_session::Pipelining;
 
-use super::action::{Bdat, ConnectionId};
+use super::action::{ConnectionId, Use};
 use super::config::PipeliningPolicy;
 use crate::time::Time;
 
@@ -21,7 +22,13 @@ pub(super) struct Memory {
     objects_until: Time,
     /// BDAT is not used until then.
     no_bdat_until: Time,
+    /// TLS is not used until then, unless it is demanded.
+    no_tls_until: Time,
 }
+
+/// A handshake that failed is tried again after this long. It is not worth much: whoever breaks
+/// it can do so each time.
+const TLS_MEMORY: Duration = Duration::from_secs(15 * 60);
 
 impl Memory {
     pub(super) fn new(policy: PipeliningPolicy) -> Self {
@@ -29,7 +36,14 @@ impl Memory {
             PipeliningPolicy::Auto => (Pipelining::Envelope, Pipelining::Cross),
             PipeliningPolicy::Fixed(mode) => (mode, mode),
         };
-        Self { mode, target, trial: None, objects_until: Time::EPOCH, no_bdat_until: Time::EPOCH }
+        Self {
+            mode,
+            target,
+            trial: None,
+            objects_until: Time::EPOCH,
+            no_bdat_until: Time::EPOCH,
+            no_tls_until: Time::EPOCH,
+        }
     }
 
     pub(super) fn mode(&self) -> Pipelining {
@@ -71,8 +85,23 @@ impl Memory {
         self.no_bdat_until = now + remember;
     }
 
-    pub(super) fn bdat(&self, now: Time) -> Bdat {
-        if now < self.no_bdat_until { Bdat::Never } else { Bdat::AsConfigured }
+    /// The TLS handshake failed, and the session goes on without.
+    pub(super) fn tls_broken(&mut self, now: Time) {
+        self.no_tls_until = now + TLS_MEMORY;
+    }
+
+    pub(super) fn tls(&self, now: Time) -> Use {
+        if now < self.no_tls_until { Use::Never } else { Use::AsConfigured }
+    }
+
+    /// The mode that a connection is to be in, other than the one it is in.
+    pub(super) fn wants(&self, connection: ConnectionId, mode: Pipelining) -> Option<Pipelining> {
+        let is_other = self.mode != mode && self.trial != Some(connection);
+        is_other.then_some(self.mode)
+    }
+
+    pub(super) fn bdat(&self, now: Time) -> Use {
+        if now < self.no_bdat_until { Use::Never } else { Use::AsConfigured }
     }
 
     /// A connection is gone; if it was trying a mode, another one may.

@@ -12,12 +12,13 @@ use super::ceiling::Ceiling;
 use super::config::Exhausted;
 use super::connection::{Ended, Phase};
 use super::gate::Counted;
-use super::slots::Key;
 use crate::failure::{Closed, Lesson, SLOWED, Weight};
 use crate::time::Time;
 
 /// So many mails deferred at MAIL one after the other are the server's doing, not the mails'.
 const DEFERRED_IN_ROW: u32 = 5;
+/// Servers count errors and end connections with too many of them: better to go first.
+const REFUSED_IN_ROW: u32 = 25;
 /// One breach of the protocol may be an accident of the line.
 const VIOLATIONS: u32 = 2;
 
@@ -50,7 +51,9 @@ impl Planner {
         connection.busy_since = now;
         connection.answered |= result.answer != Answer::Nothing;
         connection.accepted += u32::from(result.answer == Answer::Accepted);
-        let accepted = connection.accepted;
+        let refuses = matches!(result.answer, Answer::Refused);
+        connection.refused_in_row = if refuses { connection.refused_in_row + 1 } else { 0 };
+        let (accepted, refused) = (connection.accepted, connection.refused_in_row);
         match result.answer {
             Answer::Nothing => {}
             Answer::Accepted => {
@@ -69,6 +72,9 @@ impl Planner {
                 }
             }
             Answer::Deferred => self.deferred_at_mail(now, server, out),
+        }
+        if refused >= REFUSED_IN_ROW {
+            self.let_finish(id.0, out);
         }
         self.learn_lesson(now, server, (result.lesson, accepted), out);
         if result.lesson == Lesson::PerhapsSessionCap && accepted > 0 {
@@ -347,8 +353,9 @@ impl Planner {
     ) {
         let Some(found) = self.connections.get(connection.0) else { return };
         let server = found.server;
+        // The others hear of it when they pull.
         if self.server_mut(server).pipelining.proven(mode, connection) {
-            self.spread_mode(server, out);
+            out.push(Action::Record(Record::PipeliningLearned { server, mode }));
         }
     }
 
@@ -366,8 +373,16 @@ impl Planner {
         let server = found.server;
         let remember = self.config.pipelining_memory;
         if self.server_mut(server).pipelining.lowered(now, mode, remember) {
-            self.spread_mode(server, out);
+            out.push(Action::Record(Record::PipeliningLearned { server, mode }));
         }
+    }
+
+    /// A connection could not be secured and goes on in the clear, which the settings allow. Those that are opened
+    /// in the next quarter of an hour do not try.
+    pub fn tls_broken(&mut self, now: Time, connection: ConnectionId) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let server = found.server;
+        self.server_mut(server).pipelining.tls_broken(now);
     }
 
     /// A connection found that its server offers CHUNKING and does not know BDAT. Connections that are opened
@@ -376,20 +391,6 @@ impl Planner {
         let Some(found) = self.connections.get(connection.0) else { return };
         let (server, remember) = (found.server, self.config.pipelining_memory);
         self.server_mut(server).pipelining.bdat_refused(now, remember);
-    }
-
-    /// Tells every connection of a server its mode. Seldom: it looks at all connections.
-    fn spread_mode(&mut self, server: ServerId, out: &mut Vec<Action>) {
-        let mode = self.server(server).mode();
-        out.push(Action::Record(Record::PipeliningLearned { server, mode }));
-        let keys: Vec<Key> = self.connections.keys().collect();
-        for key in keys {
-            let Some(connection) = self.connections.get_mut(key) else { continue };
-            if connection.server == server && connection.pipelining != mode {
-                connection.pipelining = mode;
-                out.push(Action::SetPipelining { connection: ConnectionId(key), mode });
-            }
-        }
     }
 }
 

@@ -387,9 +387,9 @@ fn a_server_that_knows_no_bdat_is_remembered() {
         bdat
     };
     let memory = PlannerConfig::default().pipelining_memory;
-    assert_eq!(open_at(Time::EPOCH, true), Bdat::AsConfigured);
-    assert_eq!(open_at(Time::EPOCH, false), Bdat::Never);
-    assert_eq!(open_at(Time::EPOCH + memory, false), Bdat::AsConfigured);
+    assert_eq!(open_at(Time::EPOCH, true), Use::AsConfigured);
+    assert_eq!(open_at(Time::EPOCH, false), Use::Never);
+    assert_eq!(open_at(Time::EPOCH + memory, false), Use::AsConfigured);
 }
 
 /// Q65: a connection that has had its share of mails is replaced, at no cost to the mail that was
