@@ -1,32 +1,63 @@
 //! The mails of a simulation: their books, and what servers know of them.
 
-use posthaste_scheduler::{InDoubtPolicy, JobId, Ledger, RecipientState, Report, Time};
+use posthaste_scheduler::{
+    ConnectionId, InDoubtPolicy, JobId, Ledger, NewJob, RecipientState, Report, Time,
+};
 use posthaste_session::{Content, Envelope, Mail, Mailbox, Outcome};
 
 /// Every mail, by its number, in the order of submission.
 #[derive(Debug, Default)]
 pub(super) struct Mails {
-    open: Vec<Option<Open>>,
+    open: Vec<Option<Box<Open>>>,
     /// Number of the mail by [`JobId::index`].
     by_job: Vec<Option<(JobId, usize)>>,
+    /// One mail for each number of recipients.
+    prototypes: Vec<Option<Mail>>,
+    /// Reports that were wanted.
     pub(super) closed: Vec<Closed>,
+    pub(super) totals: Totals,
 }
 
+/// A mail that is not done with.
 #[derive(Debug)]
-struct Open {
-    ledger: Ledger,
-    /// How often a server took it, by recipient.
-    taken: Vec<u32>,
+pub(super) struct Open {
+    pub(super) job: JobId,
+    pub(super) new: NewJob,
+    pub(super) ledger: Ledger,
+    pub(super) place: Place,
+    people: Vec<Person>,
     trouble: Interruptions,
 }
 
-/// How often a mail's connection ended under it.
+/// Where a job is, as far as the planner said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In its queue, or waiting until a time.
+    Waits { due: Time, bound: bool },
+    /// With a connection.
+    Goes(ConnectionId),
+}
+
+/// What servers know of a recipient.
+#[derive(Clone, Copy, Debug, Default)]
+struct Person {
+    /// How often one took the mail.
+    taken: u16,
+    /// How often one had something against this recipient or this mail.
+    objections: u16,
+}
+
+/// How often a mail did not get through for a reason that is not its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interruptions {
-    /// Before its end of content.
+    /// Its connection ended before its end of content.
     pub before_end: u32,
-    /// Behind it.
+    /// Those of them within content.
+    pub in_content: u32,
+    /// Its connection ended behind it.
     pub behind_end: u32,
+    /// The server had enough of something, for now.
+    pub turned_away: u32,
 }
 
 /// A mail that is done with.
@@ -34,29 +65,52 @@ pub struct Interruptions {
 pub struct Closed {
     /// Its place in the order of submission.
     pub number: usize,
+    /// As it was submitted.
+    pub new: NewJob,
     /// What the scheduler says.
     pub report: Report,
-    /// What the server says: how often it took the mail, by recipient.
-    pub taken: Vec<u32>,
+    /// What the servers say: how often they took the mail, by recipient.
+    pub taken: Vec<u16>,
     /// How often the line broke.
     pub interruptions: Interruptions,
 }
 
+/// What became of recipients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Mails that are done with.
+    pub mails: usize,
+    /// Recipients who have the mail.
+    pub delivered: usize,
+    /// Who will never have it.
+    pub failed: usize,
+    /// Who do not have it.
+    pub deferred: usize,
+    /// Of whom nobody knows.
+    pub in_doubt: usize,
+}
+
+/// What an attempt did to the recipients who were in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// What was said was about the mail or its recipients.
+    Own,
+    /// The server had enough.
+    Servers,
+}
+
 impl Mails {
     pub(super) fn prepare(
+        &mut self,
         now: Time,
-        number: usize,
         recipients: usize,
         in_doubt: InDoubtPolicy,
     ) -> Ledger {
-        let paths = (0..recipients).map(|at| -> Mailbox {
-            format!("r{at}.{number}@example.com").parse().expect("a mailbox")
-        });
-        let from: Mailbox = "sender@example.org".parse().expect("a mailbox");
-        let envelope = Envelope::new(from, paths).expect("at least one recipient");
-        let content =
-            Content::new(&b"Subject: test\r\n\r\ntest\r\n"[..]).expect("lines end in CRLF");
-        Ledger::new(Mail::new(envelope, content), in_doubt, now)
+        if self.prototypes.len() <= recipients {
+            self.prototypes.resize_with(recipients + 1, || None);
+        }
+        let prototype = self.prototypes[recipients].get_or_insert_with(|| prototype(recipients));
+        Ledger::new(prototype.clone(), in_doubt, now)
     }
 
     pub(super) fn total(&self) -> usize {
@@ -64,85 +118,164 @@ impl Mails {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.closed.len() == self.open.len()
+        self.totals.mails == self.open.len()
     }
 
-    pub(super) fn enter(&mut self, job: JobId, ledger: Ledger) {
+    /// A mail is submitted.
+    pub(super) fn enter(&mut self, job: JobId, new: NewJob, ledger: Ledger) -> usize {
         let number = self.open.len();
-        let taken = vec![0; ledger.remaining().len()];
-        self.open.push(Some(Open { ledger, taken, trouble: Interruptions::default() }));
+        let people = vec![Person::default(); new.recipients as usize];
+        let place = Place::Waits { due: Time::EPOCH, bound: false };
+        let trouble = Interruptions::default();
+        self.open.push(Some(Box::new(Open { job, new, ledger, place, people, trouble })));
+        self.know(job, number);
+        number
+    }
+
+    /// A mail is submitted again, to another planner.
+    pub(super) fn enter_again(&mut self, number: usize, job: JobId, new: NewJob) {
+        let Some(open) = &mut self.open[number] else { panic!("mail {number} is closed") };
+        open.place = Place::Waits { due: Time::EPOCH, bound: false };
+        (open.job, open.new) = (job, new);
+        self.know(job, number);
+    }
+
+    fn know(&mut self, job: JobId, number: usize) {
         if self.by_job.len() <= job.index() {
             self.by_job.resize(job.index() + 1, None);
         }
         self.by_job[job.index()] = Some((job, number));
     }
 
+    pub(super) fn forget_jobs(&mut self) {
+        self.by_job.clear();
+    }
+
     pub(super) fn number(&self, job: JobId) -> usize {
-        match self.by_job[job.index()] {
-            Some((present, number)) if present == job => number,
-            _ => panic!("{job:?} is not known, or was done with before"),
-        }
+        self.find_number(job)
+            .unwrap_or_else(|| panic!("{job:?} is not known, or was done with before"))
     }
 
-    pub(super) fn ledger(&mut self, job: JobId) -> &mut Ledger {
-        &mut self.find(job).ledger
+    pub(super) fn find_number(&self, job: JobId) -> Option<usize> {
+        let (present, number) = (*self.by_job.get(job.index())?)?;
+        (present == job).then_some(number)
     }
 
-    /// The server took the mail for some of the recipients that are left.
-    pub(super) fn take(&mut self, job: JobId, outcomes: &[Outcome], in_doubt_is_taken: bool) {
-        let number = self.number(job);
-        let Some(open) = &mut self.open[number] else { panic!("mail {number} is closed") };
-        let left = open.ledger.remaining();
-        assert_eq!(left.len(), outcomes.len(), "one outcome for each recipient of the attempt");
-        for (&at, outcome) in left.iter().zip(outcomes) {
-            let is_taken = match outcome {
-                Outcome::Delivered(_) => true,
-                Outcome::InDoubt => in_doubt_is_taken,
-                Outcome::Refused(_) | Outcome::NotSent(_) => false,
-            };
-            open.taken[at as usize] += u32::from(is_taken);
-        }
+    /// A mail that is not done with.
+    pub(super) fn open(&self, number: usize) -> Option<&Open> {
+        self.open.get(number)?.as_deref()
     }
 
-    pub(super) fn interrupt(&mut self, job: JobId, behind_end: bool) {
-        let trouble = &mut self.find(job).trouble;
-        if behind_end {
-            trouble.behind_end += 1;
-        } else {
-            trouble.before_end += 1;
-        }
+    /// All that are not done with.
+    pub(super) fn all_open(&self) -> impl Iterator<Item = (usize, &Open)> {
+        self.open.iter().enumerate().filter_map(|(number, open)| Some((number, open.as_deref()?)))
     }
 
-    pub(super) fn close(&mut self, job: JobId, report: impl FnOnce(Ledger) -> Report) {
-        let number = self.number(job);
-        let Some(open) = self.open[number].take() else { panic!("mail {number} ends twice") };
-        self.by_job[job.index()] = None;
-        let report = report(open.ledger);
-        let closed = Closed { number, report, taken: open.taken, interruptions: open.trouble };
-        closed.check();
-        self.closed.push(closed);
-    }
-
-    fn find(&mut self, job: JobId) -> &mut Open {
+    pub(super) fn find(&mut self, job: JobId) -> &mut Open {
         let number = self.number(job);
         self.open[number].as_mut().unwrap_or_else(|| panic!("mail {number} is closed"))
     }
-}
 
-impl Closed {
-    /// What the report says is what the server knows.
-    fn check(&self) {
-        assert_eq!(self.report.recipients.len(), self.taken.len(), "each recipient once");
-        for (recipient, &taken) in self.report.recipients.iter().zip(&self.taken) {
-            // Only who was in doubt before, and sent again all the same, may have it twice.
-            let in_doubt_before = self.interruptions.behind_end > 0;
-            let expected = match recipient.state {
-                RecipientState::Delivered if in_doubt_before => taken >= 1,
-                RecipientState::Delivered => taken == 1,
-                RecipientState::InDoubt => taken <= 1,
-                RecipientState::Failed | RecipientState::Deferred => taken == 0 || in_doubt_before,
-            };
-            assert!(expected, "mail {}: taken {taken} times: {recipient:?}", self.number);
+    pub(super) fn interrupt(&mut self, job: JobId, kind: impl FnOnce(&mut Interruptions)) {
+        kind(&mut self.find(job).trouble);
+    }
+
+    pub(super) fn close(&mut self, job: JobId, keep: bool, report: impl FnOnce(Ledger) -> Report) {
+        let number = self.number(job);
+        let Some(open) = self.open[number].take() else { panic!("mail {number} ends twice") };
+        self.by_job[job.index()] = None;
+        let Open { new, ledger, people, trouble, .. } = *open;
+        let report = report(ledger);
+        check(number, &report, &people, trouble);
+        self.totals.mails += 1;
+        for recipient in &report.recipients {
+            *self.totals.of(recipient.state) += 1;
+        }
+        if keep {
+            let taken = people.iter().map(|person| person.taken).collect();
+            self.closed.push(Closed { number, new, report, taken, interruptions: trouble });
         }
     }
 }
+
+impl Open {
+    /// Whom the next attempt would be for, at most so many.
+    pub(super) fn next(&self, most: u32) -> Vec<u32> {
+        self.ledger.remaining().iter().copied().take(most.max(1) as usize).collect()
+    }
+
+    /// What came of an attempt, for whom it was.
+    pub(super) fn hear(
+        &mut self,
+        recipients: &[u32],
+        outcomes: &[Outcome],
+        fault: Fault,
+        in_doubt_is_taken: bool,
+    ) {
+        assert_eq!(recipients.len(), outcomes.len(), "one outcome for each recipient");
+        for (&at, outcome) in recipients.iter().zip(outcomes) {
+            let person = &mut self.people[at as usize];
+            match outcome {
+                Outcome::Delivered(_) => person.taken += 1,
+                Outcome::InDoubt => person.taken += u16::from(in_doubt_is_taken),
+                Outcome::Refused(_) if fault == Fault::Own => person.objections += 1,
+                Outcome::Refused(_) | Outcome::NotSent(_) => {}
+            }
+        }
+        self.trouble.turned_away += u32::from(fault == Fault::Servers);
+    }
+}
+
+impl Totals {
+    fn of(&mut self, state: RecipientState) -> &mut usize {
+        match state {
+            RecipientState::Delivered => &mut self.delivered,
+            RecipientState::Failed => &mut self.failed,
+            RecipientState::Deferred => &mut self.deferred,
+            RecipientState::InDoubt => &mut self.in_doubt,
+        }
+    }
+
+    /// All recipients.
+    pub fn recipients(&self) -> usize {
+        self.delivered + self.failed + self.deferred + self.in_doubt
+    }
+}
+
+/// What the report says is what the servers know, and no attempt was burnt that was not the mail's own.
+fn check(number: usize, report: &Report, people: &[Person], trouble: Interruptions) {
+    assert_eq!(report.recipients.len(), people.len(), "each recipient once");
+    // A mail that ends its connection again and again is a suspect, see scheduler.md row 31.
+    let suspicions = trouble.in_content.saturating_sub(1)
+        + (trouble.before_end - trouble.in_content + trouble.turned_away).saturating_sub(FREE);
+    for (recipient, person) in report.recipients.iter().zip(people) {
+        let taken = person.taken;
+        // Only who was in doubt before, and sent again all the same, may have it twice.
+        let in_doubt_before = trouble.behind_end > 0;
+        let expected = match recipient.state {
+            RecipientState::Delivered if in_doubt_before => taken >= 1,
+            RecipientState::Delivered => taken == 1,
+            RecipientState::InDoubt => taken <= 1,
+            RecipientState::Failed | RecipientState::Deferred => taken == 0 || in_doubt_before,
+        };
+        assert!(expected, "mail {number}: taken {taken} times: {recipient:?}");
+        let own = u32::from(person.objections) + trouble.behind_end + suspicions;
+        let most = own + u32::from(recipient.state == RecipientState::Delivered);
+        assert!(
+            recipient.attempts <= most,
+            "mail {number} pays for its server: {recipient:?} {person:?} {trouble:?}"
+        );
+    }
+}
+
+fn prototype(recipients: usize) -> Mail {
+    let paths = (0..recipients)
+        .map(|at| -> Mailbox { format!("r{at}@example.com").parse().expect("a mailbox") });
+    let from: Mailbox = "sender@example.org".parse().expect("a mailbox");
+    let envelope = Envelope::new(from, paths).expect("at least one recipient");
+    let content = Content::new(&b"Subject: test\r\n\r\ntest\r\n"[..]).expect("lines end in CRLF");
+    Mail::new(envelope, content)
+}
+
+/// How often a server may turn a mail away before the mail is held to be the reason.
+const FREE: u32 = 10;

@@ -1,0 +1,31 @@
+//! Many mails to many destinations.
+
+use std::time::Instant;
+
+use posthaste_testkit::simulation::{Detail, ServerModel, Simulation, Wave};
+
+use crate::common::*;
+
+fn many(mails: u32, destinations: u32) -> Simulation {
+    let mut simulation = empty(70).with_detail(Detail::Lean);
+    for _ in 0..destinations {
+        simulation.add_server(limits(5), ServerModel::default());
+    }
+    simulation.submit(Wave { mails, spread: destinations, ..Wave::default() });
+    simulation
+}
+
+/// A hundred thousand mails to ten thousand destinations; with `POSTHASTE_SLOW` ten times as much.
+#[test]
+fn many_mails_to_many_destinations() {
+    let scale = if std::env::var_os("POSTHASTE_SLOW").is_some() { 10 } else { 1 };
+    let start = Instant::now();
+    let mut simulation = many(100_000 * scale, 10_000 * scale);
+    simulation.run_to_the_end();
+    let took = start.elapsed();
+    println!("{took:?}: {:?}", simulation.tally());
+    assert_eq!(simulation.totals().delivered, 100_000 * scale as usize);
+    if !cfg!(debug_assertions) {
+        assert!(took.as_secs_f64() < 0.5 * f64::from(scale), "{took:?}");
+    }
+}
