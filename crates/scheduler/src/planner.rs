@@ -20,6 +20,7 @@ mod balance;
 mod ceiling;
 mod config;
 mod connection;
+mod crowd;
 mod destination;
 mod drain;
 mod explain;
@@ -56,6 +57,7 @@ pub use explain::{Explanation, Question, Reason, ReasonKind};
 pub use status::{DestinationStatus, ServerState, ServerStatus};
 
 use self::connection::Connection;
+use self::crowd::Crowd;
 use self::destination::{Census, Destination};
 use self::job::Job;
 use self::limit::Limit;
@@ -83,6 +85,7 @@ pub struct Planner {
     /// Only looked up in, never walked through: its order depends on more than the seed.
     flow_names: HashMap<FlowName, Key>,
     connections: Slots<Connection>,
+    crowd: Crowd,
     timers: Timers<Timer>,
     drain: Option<Time>,
     drain_timer: timers::TimerSlot,
@@ -121,6 +124,7 @@ impl Planner {
             flows: Slots::new(),
             flow_names: HashMap::new(),
             connections: Slots::new(),
+            crowd: Crowd::default(),
             timers: Timers::new(),
             drain: None,
             drain_timer: timers::TimerSlot::default(),

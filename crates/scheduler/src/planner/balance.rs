@@ -27,6 +27,7 @@ impl Planner {
         self.wake(now, id, out);
         let review = loop {
             match self.opening(now, id) {
+                Opening::Now(_) if !self.has_room(id, out) => break Time::NEVER,
                 Opening::Now(server) => {
                     let own = std::mem::take(&mut self.server_mut(server).opening_rates);
                     let passes = self.passes_opening_limits(now, id, &own);

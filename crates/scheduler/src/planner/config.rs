@@ -25,6 +25,9 @@ pub struct PlannerConfig {
     pub credentials: Fault,
     /// What a greeting with a permanent refusal means.
     pub greeting: Fault,
+    /// Most connections at a time to all destinations together. At least 1; by default there is
+    /// no bound but theirs.
+    pub max_connections: u32,
     /// How long a connection is used before a fresh one takes its place.
     ///
     /// A limit by time, not by count: otherwise slow servers collect all the connections.
@@ -43,6 +46,7 @@ impl Default for PlannerConfig {
             exhausted: Exhausted::default(),
             credentials: Fault::Fail,
             greeting: Fault::Hold,
+            max_connections: u32::MAX,
             reuse: Duration::from_secs(300),
             pipelining_memory: Duration::from_secs(DAY),
         }

@@ -108,6 +108,7 @@ impl Planner {
             None => {
                 self.wait(now, key);
                 self.balance(now, destination, out);
+                self.yield_idle(out);
                 Pull::Wait
             }
         }
@@ -156,8 +157,10 @@ impl Planner {
         self.set_phase(key, Phase::Waiting);
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.in_flight.is_empty() {
+            connection.busy_since = now;
             let until = now + self.destinations[connection.destination.index()].limits.idle;
             self.timers.set(&mut connection.timer, Some(until), Timer::Connection(key));
+            self.note_idle(now, key);
         }
     }
 
@@ -223,6 +226,7 @@ impl Planner {
         if let (Some(job), Some(blame)) = (gone.interrupted, end.blame()) {
             self.blame(now, job, (server, blame), out);
         }
+        self.make_room(now, out);
         self.balance(now, destination, out);
     }
 

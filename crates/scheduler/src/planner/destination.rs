@@ -30,6 +30,8 @@ pub(super) struct Destination {
     pub(super) opening_waits: Option<LimitId>,
     /// It is its turn at this one, although others wait for it.
     pub(super) opening_turn: Option<LimitId>,
+    /// It waits for a connection of any destination to be closed.
+    pub(super) is_crowded_out: bool,
     /// When a connection last took a job.
     pub(super) pulled: Time,
     pub(super) timer: TimerSlot,
@@ -84,6 +86,7 @@ impl Destination {
             waits: Waits::Not,
             opening_waits: None,
             opening_turn: None,
+            is_crowded_out: false,
             pulled: Time::EPOCH,
             timer: TimerSlot::default(),
         }

@@ -178,6 +178,10 @@ impl Planner {
         if destination.connections.open >= connections {
             reasons.push(ReasonKind::ConnectionsUsed { connections }.for_now());
         }
+        if destination.is_crowded_out {
+            let connections = self.config.max_connections;
+            reasons.push(ReasonKind::ConnectionsUsed { connections }.for_now());
+        }
         for server in destination.servers() {
             self.explain_server(now, server, reasons);
         }

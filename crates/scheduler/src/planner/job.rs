@@ -159,6 +159,7 @@ impl Planner {
         let Some(again) = result.again else {
             self.forget_job(job.0);
             self.rest(now, connection);
+            self.yield_idle(out);
             if self.server(server).window.limit().is_some() {
                 self.balance(now, destination, out);
             }
@@ -194,6 +195,7 @@ impl Planner {
         }
         self.rest(now, connection);
         self.balance(now, destination, out);
+        self.yield_idle(out);
     }
 
     /// What another attempt costs. A mail that may have been one too many for its connection has

@@ -436,3 +436,48 @@ fn exhausted_connections_are_replaced() {
     planner.connection_closed(now, second, Closed::Unremarkable, &mut out);
     assert!(planner.status(now, ServerId(0)).opens_at > now, "it would say the same");
 }
+
+/// A bound on everything: whoever came first has the next connection, and idle ones make room.
+#[test]
+fn destinations_share_a_bound_on_all_connections() {
+    let config = PlannerConfig { max_connections: 2, ..PlannerConfig::default() };
+    let (mut planner, mut out) = (Planner::new(config, 1), Vec::new());
+    let now = Time::EPOCH;
+    let destinations: Vec<_> =
+        (0..3).map(|_| planner.add_destination(DestinationLimits::default(), &[])).collect();
+    let mut connections = Vec::new();
+    for &destination in &destinations {
+        planner.submit(now, NewJob::new(destination), &mut out);
+    }
+    for action in out.drain(..) {
+        if let Action::Open { connection, .. } = action {
+            connections.push(connection);
+        }
+    }
+    assert_eq!(connections.len(), 2);
+    let [first, second] = connections[..] else { panic!("two connections") };
+    for connection in [first, second] {
+        planner.connection_ready(now, connection, &mut out);
+        let Pull::Job { job, .. } = planner.pull(now, connection, &mut out) else {
+            panic!("a job")
+        };
+        let accepted = AttemptResult::done(Answer::Accepted);
+        planner.finished(now, connection, job, accepted, &mut out);
+        assert_eq!(planner.pull(now, connection, &mut out), Pull::Wait);
+    }
+    let explanation = planner.explain(now, Question::Destination(destinations[2]));
+    let expected = ReasonKind::ConnectionsUsed { connections: 2 };
+    assert_eq!(explanation.reasons.first().map(|reason| reason.kind), Some(expected));
+
+    // The first that became idle makes room, and only that one.
+    let quits = |out: &[Action], connection| out.contains(&Action::Quit { connection });
+    assert!(quits(&out, first), "{out:?}");
+    out.clear();
+    planner.connection_closed(now, first, Closed::Unremarkable, &mut out);
+    let opened = |action: &Action| matches!(action, Action::Open { server, .. } if server.0 == 2);
+    assert!(out.iter().any(opened), "{out:?}");
+
+    out.clear();
+    planner.submit(now, NewJob::new(destinations[0]), &mut out);
+    assert!(quits(&out, second), "{out:?}");
+}
