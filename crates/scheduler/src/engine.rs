@@ -29,13 +29,14 @@ pub use observe::{Observation, Observer};
 pub use send_all::SendAll;
 pub use submission::{Submission, Ticket};
 
-use crate::ledger::InDoubtPolicy;
+use crate::ledger::{InDoubtPolicy, Ledgers};
 use crate::planner::{
-    DestinationId, DestinationLimits, LimitId, LimitScope, Place, PlannerConfig, Rate, ServerId,
-    ServerStatus, TenantId,
+    DestinationId, DestinationLimits, DestinationStatus, Explanation, LimitId, LimitScope, Place,
+    PlannerConfig, Question, Rate, ServerId, ServerStatus, TenantId,
 };
 use crate::report::Report;
-use delivery::Waiter;
+use crate::time::Time;
+use delivery::{Single, Waiter};
 use intake::Closed;
 use shared::Shared;
 use state::Host;
@@ -93,11 +94,40 @@ impl Scheduler {
         Self { shared: Shared::start(config, observer) }
     }
 
-    /// Adds a server.
+    /// Adds a destination with one server.
     pub fn add_server(&self, connector: Connector, limits: DestinationLimits) -> DestinationId {
+        self.add_destination(limits, [(connector, Place::default())])
+    }
+
+    /// Adds a destination that several servers serve: where they are, and the place of each.
+    ///
+    /// # Panics
+    ///
+    /// Without a server.
+    pub fn add_destination(
+        &self,
+        limits: DestinationLimits,
+        servers: impl IntoIterator<Item = (Connector, Place)>,
+    ) -> DestinationId {
+        let (connectors, places): (Vec<_>, Vec<_>) = servers.into_iter().unzip();
+        assert!(!places.is_empty(), "a destination has a server");
         let mut state = self.shared.lock();
-        state.hosts.push(Host { connector, words: None, trouble: None });
-        state.planner.add_destination(limits, &[Place::default()])
+        state.hosts.extend(connectors.into_iter().map(Host::new));
+        state.planner.add_destination(limits, &places)
+    }
+
+    /// Adds a tenant, see [`Planner::add_tenant`](crate::Planner::add_tenant).
+    pub fn add_tenant(&self, weight: u16) -> TenantId {
+        self.shared.lock().planner.add_tenant(weight)
+    }
+
+    /// Adds a rate limit, see [`Planner::add_limit`](crate::Planner::add_limit).
+    ///
+    /// # Panics
+    ///
+    /// When the scope names what this scheduler does not have.
+    pub fn add_limit(&self, scope: LimitScope, rate: Rate) -> LimitId {
+        self.shared.lock().planner.add_limit(scope, rate)
     }
 
     /// Sends a mail, again and again if need be, until every recipient has an outcome.
@@ -120,14 +150,16 @@ impl Scheduler {
     ///
     /// Dropped before the mail was queued, nothing happens.
     pub async fn submit(&self, to: impl Into<Submission>, mail: Mail) -> Ticket {
-        let to = to.into();
         let shared = Arc::clone(&self.shared);
         let (sender, report) = oneshot::channel();
-        let waiter = Waiter::One(sender);
+        let waiter = Waiter::One(Single { to: to.into(), sender });
         let cost = shared.intake.cost(&mail.content);
         let mut jobs = Vec::new();
         match shared.intake.clone().enter(cost).await {
-            Ok(entrance) => shared.submit(to, mail, waiter, entrance, |job| jobs.push(job)),
+            Ok(entrance) => {
+                let tell = |job| jobs.push(job);
+                shared.submit(mail, waiter, entrance, &mut Ledgers::default(), tell);
+            }
             Err(Closed) => shared.report_drained(mail, waiter),
         }
         Ticket::new(shared, jobs, report)
@@ -139,31 +171,6 @@ impl Scheduler {
         SendAll::new(Arc::clone(&self.shared), to.into(), mails)
     }
 
-    /// Adds a destination that several servers serve: where they are, and the place of each.
-    pub fn add_destination(
-        &self,
-        limits: DestinationLimits,
-        servers: impl IntoIterator<Item = (Connector, Place)>,
-    ) -> DestinationId {
-        let mut state = self.shared.lock();
-        let mut places = Vec::new();
-        for (connector, place) in servers {
-            state.hosts.push(Host { connector, words: None, trouble: None });
-            places.push(place);
-        }
-        state.planner.add_destination(limits, &places)
-    }
-
-    /// Adds a tenant, see [`Planner::add_tenant`](crate::Planner::add_tenant).
-    pub fn add_tenant(&self, weight: u16) -> TenantId {
-        self.shared.lock().planner.add_tenant(weight)
-    }
-
-    /// Adds a rate limit, see [`Planner::add_limit`](crate::Planner::add_limit).
-    pub fn add_limit(&self, scope: LimitScope, rate: Rate) -> LimitId {
-        self.shared.lock().planner.add_limit(scope, rate)
-    }
-
     /// The servers of a destination, in the order in which they were given.
     pub fn servers_of(&self, destination: DestinationId) -> Vec<ServerId> {
         self.shared.lock().planner.servers_of(destination).collect()
@@ -171,7 +178,30 @@ impl Scheduler {
 
     /// What is known about a server at the moment.
     pub fn status(&self, server: ServerId) -> ServerStatus {
-        self.shared.lock().planner.status(self.shared.now(), server)
+        let state = self.shared.lock();
+        state.planner.status(self.shared.now(), server)
+    }
+
+    /// What is known about a destination at the moment.
+    pub fn destination_status(&self, destination: DestinationId) -> DestinationStatus {
+        self.shared.lock().planner.destination_status(destination)
+    }
+
+    /// Why something is not moving, and until when.
+    pub fn explain(&self, question: Question) -> Explanation {
+        let state = self.shared.lock();
+        state.planner.explain(self.shared.now(), question)
+    }
+
+    /// The present time, as statuses and explanations tell it.
+    pub fn now(&self) -> Time {
+        self.shared.now()
+    }
+
+    /// Forgets what was learned about a server: its limits, its failures, its pipelining mode. For the operator
+    /// who knows that it is another one now.
+    pub fn forget(&self, server: ServerId) {
+        self.shared.plan(|state, now| state.planner.forget(now, server, &mut state.actions));
     }
 
     /// Takes no more mails, finishes those that are being sent, reports all others as not sent, and closes every

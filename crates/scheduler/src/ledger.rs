@@ -4,6 +4,8 @@ mod books;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
     Content, Envelope, ForwardPath, Mail, Outcome, PartialRefusal, ReversePath, Stage, Unsendable,
@@ -31,44 +33,48 @@ pub enum InDoubtPolicy {
 /// the report has each recipient once.
 ///
 /// Millions of mails may wait for their first attempt, and most have one recipient: the books of
-/// such a mail are as small as what is written on it.
+/// such a mail are its forward-path, and what it has in common with others.
 #[derive(Debug)]
 pub struct Ledger {
     submitted: Time,
-    in_doubt: InDoubtPolicy,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing has happened, and there is one recipient.
-    Fresh(Fresh),
+    /// Nothing has happened, and nothing is asked for but delivery to one recipient.
+    Fresh {
+        forward_path: ForwardPath,
+        common: Arc<Common>,
+    },
     Open(Box<Books>),
 }
 
-/// A mail with one recipient, with which nothing is asked for but delivery.
+/// What mails to different recipients may have in common.
 #[derive(Debug)]
-struct Fresh {
+struct Common {
     reverse_path: ReversePath,
-    forward_path: ForwardPath,
     content: Content,
+    in_doubt: InDoubtPolicy,
+}
+
+/// Opens the books of mails that come one after another: what one has in common with the last one is kept once.
+#[derive(Debug, Default)]
+pub(crate) struct Ledgers {
+    last: Option<Arc<Common>>,
 }
 
 impl Ledger {
     /// Opens the books.
     pub fn new(mail: Mail, in_doubt: InDoubtPolicy, submitted: Time) -> Self {
-        let state = match Fresh::new(&mail) {
-            Some(fresh) => State::Fresh(fresh),
-            None => State::Open(Box::new(Books::new(mail))),
-        };
-        Self { submitted, in_doubt, state }
+        Ledgers::default().open(mail, in_doubt, submitted)
     }
 
     /// The recipients that are left, by their place in the envelope: those that are not settled, but for
     /// deferred ones as long as there are others.
     pub fn remaining(&self) -> &[u32] {
         match &self.state {
-            State::Fresh(_) => &[0],
+            State::Fresh { .. } => &[0],
             State::Open(books) => books.remaining(),
         }
     }
@@ -76,7 +82,7 @@ impl Ledger {
     /// What the mail consists of.
     pub fn content(&self) -> &Content {
         match &self.state {
-            State::Fresh(fresh) => &fresh.content,
+            State::Fresh { common, .. } => &common.content,
             State::Open(books) => &books.mail().content,
         }
     }
@@ -92,8 +98,7 @@ impl Ledger {
     /// its recipients in their order, and says what the planner has to know. A recipient without
     /// an outcome is in doubt.
     pub fn attempted(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
-        let in_doubt = self.in_doubt;
-        self.books().attempted(now, outcomes, in_doubt)
+        self.books().attempted(now, outcomes)
     }
 
     /// Enters that the server cannot take this mail, and says what the planner has to know.
@@ -130,32 +135,45 @@ impl Ledger {
     }
 
     fn books(&mut self) -> &mut Books {
-        if let State::Fresh(fresh) = &self.state {
-            self.state = State::Open(Box::new(Books::new(fresh.mail())));
+        if let State::Fresh { forward_path, common } = &self.state {
+            let envelope = Envelope::new(common.reverse_path.clone(), [forward_path.clone()]);
+            let envelope = envelope.expect("it has a recipient");
+            let mail = Mail::new(envelope, common.content.clone());
+            self.state = State::Open(Box::new(Books::new(mail, common.in_doubt)));
         }
         match &mut self.state {
             State::Open(books) => books,
-            State::Fresh(_) => unreachable!("it was opened above"),
+            State::Fresh { .. } => unreachable!("it was opened above"),
         }
     }
 }
 
-impl Fresh {
-    fn new(mail: &Mail) -> Option<Self> {
-        let Mail { envelope, content, partial_refusal } = mail;
-        let [forward_path] = envelope.forward_paths() else { return None };
-        if envelope.has_options() || *partial_refusal != PartialRefusal::default() {
-            return None;
-        }
-        Some(Self {
-            reverse_path: envelope.reverse_path().clone(),
-            forward_path: forward_path.clone(),
-            content: content.clone(),
-        })
+impl Ledgers {
+    /// Opens the books of the next mail.
+    pub(crate) fn open(&mut self, mail: Mail, in_doubt: InDoubtPolicy, submitted: Time) -> Ledger {
+        let is_usual =
+            !mail.envelope.has_options() && mail.partial_refusal == PartialRefusal::default();
+        let state = match mail.envelope.forward_paths() {
+            [forward_path] if is_usual => {
+                let common = self.common(&mail, in_doubt);
+                State::Fresh { forward_path: forward_path.clone(), common }
+            }
+            _ => State::Open(Box::new(Books::new(mail, in_doubt))),
+        };
+        Ledger { submitted, state }
     }
 
-    fn mail(&self) -> Mail {
-        let envelope = Envelope::new(self.reverse_path.clone(), [self.forward_path.clone()]);
-        Mail::new(envelope.expect("it has a recipient"), self.content.clone())
+    fn common(&mut self, mail: &Mail, in_doubt: InDoubtPolicy) -> Arc<Common> {
+        let Mail { envelope, content, .. } = mail;
+        let last = self.last.take().filter(|last| {
+            last.content.is_shared_with(content)
+                && last.reverse_path == *envelope.reverse_path()
+                && last.in_doubt == in_doubt
+        });
+        let common = last.unwrap_or_else(|| {
+            let (reverse_path, content) = (envelope.reverse_path().clone(), content.clone());
+            Arc::new(Common { reverse_path, content, in_doubt })
+        });
+        Arc::clone(self.last.insert(common))
     }
 }

@@ -162,6 +162,11 @@ impl Content {
         self.0.is_binary
     }
 
+    /// Whether the other one is a clone of this one, or the other way round.
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether nothing was given. An empty content is still a mail.
     pub fn is_empty(&self) -> bool {
         self.0.octets.is_empty()

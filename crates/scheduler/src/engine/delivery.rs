@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::intake::Share;
+use super::submission::Submission;
 use crate::report::Report;
 
 /// A report, and the share of the intake that is free once somebody has taken it; `None` if the mail came too
@@ -14,17 +15,39 @@ pub(super) type Delivery = (Report, Option<Share>);
 /// Who wants the report of a mail. As many reports are on their way as there is room in the intake.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    One(oneshot::Sender<Delivery>),
+    One(Single),
     /// With the mail's place in the stream.
-    Stream(u64, mpsc::UnboundedSender<(u64, Delivery)>),
+    Stream(u64, Arc<Line>),
+}
+
+/// Whoever waits for one report.
+#[derive(Debug)]
+pub(super) struct Single {
+    pub(super) to: Submission,
+    pub(super) sender: oneshot::Sender<Delivery>,
+}
+
+/// The way to whoever waits for many.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) to: Submission,
+    pub(super) sender: mpsc::UnboundedSender<(u64, Delivery)>,
 }
 
 impl Waiter {
+    /// Where the mail was to go.
+    pub(super) fn to(&self) -> Submission {
+        match self {
+            Self::One(single) => single.to,
+            Self::Stream(_, line) => line.to,
+        }
+    }
+
     /// Whoever has gone away does not want to know.
     pub(super) fn deliver(self, delivery: Delivery) {
         match self {
-            Self::One(waiter) => drop(waiter.send(delivery)),
-            Self::Stream(place, waiter) => drop(waiter.send((place, delivery))),
+            Self::One(single) => drop(single.sender.send(delivery)),
+            Self::Stream(place, line) => drop(line.sender.send((place, delivery))),
         }
     }
 }
@@ -33,15 +56,16 @@ impl Waiter {
 #[derive(Debug)]
 pub(super) enum Addressee {
     /// As [`Waiter::Stream`].
-    Stream(u64, mpsc::UnboundedSender<(u64, Delivery)>),
+    Stream(u64, Arc<Line>),
     Other(Box<Other>),
 }
 
 #[derive(Debug)]
 pub(super) enum Other {
-    One(oneshot::Sender<Delivery>),
+    /// As [`Waiter::One`].
+    One(Single),
     /// The job is one of the batches of a mail with many recipients, and this is its place.
-    Batch(usize, Arc<Mutex<Batches>>),
+    Batch(usize, Submission, Arc<Mutex<Batches>>),
 }
 
 /// What is known of the batches of a mail.
@@ -55,8 +79,8 @@ pub(super) struct Batches {
 impl From<Waiter> for Addressee {
     fn from(waiter: Waiter) -> Self {
         match waiter {
-            Waiter::One(sender) => Self::Other(Box::new(Other::One(sender))),
-            Waiter::Stream(place, sender) => Self::Stream(place, sender),
+            Waiter::One(single) => Self::Other(Box::new(Other::One(single))),
+            Waiter::Stream(place, line) => Self::Stream(place, line),
         }
     }
 }
@@ -64,19 +88,31 @@ impl From<Waiter> for Addressee {
 impl Addressee {
     /// One for each of the batches of a mail, whose reports are put together again for the waiter.
     pub(super) fn batches(waiter: Waiter, count: usize) -> impl Iterator<Item = Self> {
+        let to = waiter.to();
         let reports = (0..count).map(|_| None).collect();
         let mail = Arc::new(Mutex::new(Batches { reports, waiter: Some(waiter) }));
-        let batch = move |place| Self::Other(Box::new(Other::Batch(place, Arc::clone(&mail))));
+        let batch = move |place| Self::Other(Box::new(Other::Batch(place, to, Arc::clone(&mail))));
         (0..count).map(batch)
+    }
+
+    /// Where the mail was to go.
+    pub(super) fn to(&self) -> Submission {
+        match self {
+            Self::Stream(_, line) => line.to,
+            Self::Other(other) => match &**other {
+                Other::One(single) => single.to,
+                Other::Batch(_, to, _) => *to,
+            },
+        }
     }
 
     /// Takes in the report of a job. Gives that of the mail, once it is whole, and who waits for it.
     pub(super) fn complete(self, report: Report) -> Option<(Waiter, Report)> {
         match self {
-            Self::Stream(place, sender) => Some((Waiter::Stream(place, sender), report)),
+            Self::Stream(place, line) => Some((Waiter::Stream(place, line), report)),
             Self::Other(other) => match *other {
-                Other::One(sender) => Some((Waiter::One(sender), report)),
-                Other::Batch(place, mail) => {
+                Other::One(single) => Some((Waiter::One(single), report)),
+                Other::Batch(place, _, mail) => {
                     mail.lock().unwrap_or_else(PoisonError::into_inner).complete(place, report)
                 }
             },
@@ -103,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::ledger::{InDoubtPolicy, Ledger};
-    use crate::planner::GiveUp;
+    use crate::planner::{DestinationLimits, GiveUp, Planner, PlannerConfig};
     use crate::time::Time;
 
     fn report(names: &[&str], started: u64, ended: u64) -> Report {
@@ -120,7 +156,11 @@ mod tests {
     #[test]
     fn batches_are_put_together_in_the_order_of_the_envelope() {
         let (sender, _receiver) = oneshot::channel();
-        let mut batches = Addressee::batches(Waiter::One(sender), 3);
+        let to = Submission::new(
+            Planner::new(PlannerConfig::default(), 0)
+                .add_destination(DestinationLimits::default(), &[]),
+        );
+        let mut batches = Addressee::batches(Waiter::One(Single { to, sender }), 3);
         let [first, second, third] = std::array::from_fn(|_| batches.next().unwrap());
         assert!(second.complete(report(&["c", "d"], 3, 9)).is_none());
         assert!(third.complete(report(&["e"], 7, 8)).is_none());

@@ -8,7 +8,7 @@ use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
     Chunking, CloseReason, Config, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError,
-    SubmitErrorReason, TransactionId, Unsendable,
+    SubmitErrorReason, TlsPolicy, TransactionId, Unsendable,
 };
 use tracing::{Instrument, Span};
 
@@ -19,13 +19,13 @@ use super::state::{Open, State};
 use super::trace;
 use crate::failure::{self, Closed, ConnectFailure};
 use crate::ledger::Ledger;
-use crate::planner::{AttemptResult, Bdat, ConnectionId, Ending, JobId, Pull, ServerId};
+use crate::planner::{AttemptResult, ConnectionId, Ending, JobId, Pull, ServerId, Use};
 use crate::report::Trouble;
 use crate::time::Time;
 
 /// Opens a connection in a task of its own.
 pub(super) fn open(shared: &Arc<Shared>, open: Open) {
-    let Open { server, connection, pipelining, bdat, connector, port } = open;
+    let Open { server, connection, pipelining, bdat, tls, connector, port } = open;
     let mut lane = Lane {
         shared: Arc::clone(shared),
         server,
@@ -37,6 +37,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         submitting: None,
         in_flight: VecDeque::new(),
         info: None,
+        avoids_tls: tls == Use::Never,
         is_ready: false,
         closed: None,
         ending: Closed::Broken.into(),
@@ -45,8 +46,11 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
     let run = async move {
         let adjust = |config: &mut Config| {
             config.pipelining = pipelining;
-            if bdat == Bdat::Never {
+            if bdat == Use::Never {
                 config.chunking = Chunking::Off;
+            }
+            if tls == Use::Never && config.tls == TlsPolicy::May {
+                config.tls = TlsPolicy::Off;
             }
         };
         let run = connector.run(adjust, &mut lane);
@@ -78,6 +82,8 @@ struct Lane {
     /// What is in the session, the oldest first; two at the most.
     in_flight: VecDeque<Attempt>,
     info: Option<Info>,
+    /// TLS was not even tried.
+    avoids_tls: bool,
     is_ready: bool,
     closed: Option<CloseReason>,
     ending: Ending,
@@ -178,11 +184,11 @@ impl Lane {
         }
     }
 
-    /// Whether a mail cannot be sent because of this very connection: TLS was given up on it, which
-    /// says nothing about the next one.
+    /// Whether a mail cannot be sent because of this very connection: TLS was given up on it, or on
+    /// the last one, which says nothing about the next one.
     fn lacks(&self, reason: Unsendable) -> bool {
-        reason == Unsendable::RequireTls
-            && self.info.as_ref().is_some_and(|info| info.tls_given_up.is_some())
+        let is_given_up = self.info.as_ref().is_some_and(|info| info.tls_given_up.is_some());
+        reason == Unsendable::RequireTls && (is_given_up || self.avoids_tls)
     }
 
     fn finished(&mut self, finished: &Finished) {
@@ -274,6 +280,10 @@ impl Dispatch for Lane {
     fn handle_connected(&mut self, info: &Info) {
         self.shared.observe(Observation::Connected(self.server, self.connection, info));
         self.info = Some(info.clone());
+        if info.tls_given_up.is_some() {
+            let (shared, connection) = (Arc::clone(&self.shared), self.connection);
+            shared.plan(|state, now| state.planner.tls_broken(now, connection));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use posthaste_connection::{Error, Info};
 use posthaste_session::{CloseReason, Finished, Session, TranscriptLine};
 
-use crate::planner::{ConnectionId, Record, ServerId};
+use crate::planner::{Class, ConnectionId, Record, ServerId, TenantId};
 use crate::report::Report;
 
 /// Sees what an engine does; for progress displays, transcripts, statistics.
@@ -30,6 +30,10 @@ pub enum Observation<'a> {
     Reported {
         /// The mail's number. The first mail has number 1, and no two have the same.
         mail: u64,
+        /// How urgent it was.
+        class: Class,
+        /// On whose behalf it was sent.
+        tenant: TenantId,
         /// What became of it.
         report: &'a Report,
     },

@@ -9,10 +9,11 @@ use futures_core::Stream;
 use posthaste_session::Mail;
 use tokio::sync::mpsc;
 
-use super::delivery::{Delivery, Waiter};
+use super::delivery::{Delivery, Line, Waiter};
 use super::intake::{Closed, Entrance};
 use super::shared::Shared;
 use super::submission::Submission;
+use crate::ledger::Ledgers;
 use crate::report::Report;
 
 /// Most mails taken from the stream in one poll, so that reports are not kept waiting by a source that
@@ -31,12 +32,12 @@ const BATCH: usize = 64;
 #[must_use = "nothing is sent until it is polled"]
 pub struct SendAll<S> {
     shared: Arc<Shared>,
-    to: Submission,
+    line: Arc<Line>,
+    ledgers: Ledgers,
     /// `None` when it has ended.
     mails: Option<Pin<Box<S>>>,
     /// A mail that waits for its share of the intake.
     waiting: Option<Waiting>,
-    sender: mpsc::UnboundedSender<(u64, Delivery)>,
     reports: mpsc::UnboundedReceiver<(u64, Delivery)>,
     next_place: u64,
     unreported: u64,
@@ -52,13 +53,12 @@ struct Waiting {
 impl<S> SendAll<S> {
     pub(super) fn new(shared: Arc<Shared>, to: Submission, mails: S) -> Self {
         let (sender, reports) = mpsc::unbounded_channel();
-        let mails = Some(Box::pin(mails));
         Self {
             shared,
-            to,
-            mails,
+            line: Arc::new(Line { to, sender }),
+            ledgers: Ledgers::default(),
+            mails: Some(Box::pin(mails)),
             waiting: None,
-            sender,
             reports,
             next_place: 0,
             unreported: 0,
@@ -67,11 +67,13 @@ impl<S> SendAll<S> {
     }
 
     fn submit(&mut self, mail: Mail, entrance: Result<Entrance, Closed>) {
-        let waiter = Waiter::Stream(self.next_place, self.sender.clone());
+        let waiter = Waiter::Stream(self.next_place, Arc::clone(&self.line));
         self.next_place += 1;
         self.unreported += 1;
         match entrance {
-            Ok(entrance) => self.shared.submit(self.to, mail, waiter, entrance, |_| ()),
+            Ok(entrance) => {
+                self.shared.submit(mail, waiter, entrance, &mut self.ledgers, |_| ());
+            }
             Err(Closed) => {
                 self.is_late = true;
                 self.shared.report_drained(mail, waiter);

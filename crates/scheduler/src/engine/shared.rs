@@ -14,7 +14,7 @@ use super::observe::{Observation, Observer};
 use super::state::{Done, Entry, State};
 use super::submission::Submission;
 use super::{SchedulerConfig, lane, trace};
-use crate::ledger::{InDoubtPolicy, Ledger};
+use crate::ledger::{InDoubtPolicy, Ledger, Ledgers};
 use crate::planner::{Cancelled, GiveUp, JobId, NewJob, Planner};
 use crate::time::Time;
 
@@ -100,28 +100,29 @@ impl Shared {
     pub(super) fn report(&self, done: Done) {
         let Done { report, addressee, number, content } = done;
         let Some((waiter, report)) = addressee.complete(report) else { return };
-        self.observe(Observation::Reported { mail: number, report: &report });
+        let Submission { class, tenant, .. } = waiter.to();
+        self.observe(Observation::Reported { mail: number, class, tenant, report: &report });
         waiter.deliver((report, content.map(|content| self.intake.share(&content))));
     }
 
     /// Queues a mail that has room, in as many jobs as it has batches of recipients, and tells which they are.
     pub(super) fn submit(
         self: &Arc<Self>,
-        to: Submission,
         mail: Mail,
         waiter: Waiter,
         entrance: Entrance,
+        ledgers: &mut Ledgers,
         mut tell: impl FnMut(JobId),
     ) {
         entrance.pass();
         let Some(mails) = self.batches(&mail) else {
-            tell(self.queue(to, None, mail, waiter.into()));
+            tell(self.queue(mail, waiter.into(), None, ledgers));
             return;
         };
         let number = Some(self.lock().next_number());
         let addressees = Addressee::batches(waiter, mails.len());
         for (mail, addressee) in mails.into_iter().zip(addressees) {
-            tell(self.queue(to, number, mail, addressee));
+            tell(self.queue(mail, addressee, number, ledgers));
         }
     }
 
@@ -138,29 +139,25 @@ impl Shared {
         Some(envelopes.map(|envelope| Mail::new(envelope, content.clone())).collect())
     }
 
+    /// Queues a job, of a mail with this number, or of a new one.
     fn queue(
         self: &Arc<Self>,
-        to: Submission,
-        number: Option<u64>,
         mail: Mail,
         addressee: Addressee,
+        number: Option<u64>,
+        ledgers: &mut Ledgers,
     ) -> JobId {
         self.plan(|state, now| {
             let number = number.unwrap_or_else(|| state.next_number());
-            let Submission { destination, class, tenant, lifetime } = to;
+            let Submission { destination, class, tenant, lifetime } = addressee.to();
             let expires = lifetime.map(|lifetime| now + lifetime);
             let recipients = mail.envelope.forward_paths().len();
-            let job = NewJob {
-                recipients: u32::try_from(recipients).unwrap_or(u32::MAX),
-                octets: mail.content.len() as u64,
-                class,
-                tenant,
-                expires,
-                ..NewJob::new(destination)
-            };
-            let ledger = Ledger::new(mail, self.in_doubt, now);
+            let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+            let octets = mail.content.len() as u64;
+            let job = NewJob { destination, class, tenant, recipients, octets, expires };
+            let ledger = ledgers.open(mail, self.in_doubt, now);
             let job = state.planner.submit(now, job, &mut state.actions);
-            state.add_job(job, Entry { ledger, addressee, number, destination });
+            state.add_job(job, Entry { ledger, addressee, number });
             job
         })
     }
@@ -207,7 +204,10 @@ async fn watch(shared: Weak<Shared>, mut watch: Watch) {
             state.armed = state.planner.next_deadline().unwrap_or(Time::NEVER);
             (state.armed < Time::NEVER).then(|| Due {
                 at: shared.epoch + state.armed.since_epoch(),
-                precision: Precision::Milliseconds,
+                precision: match state.planner.next_deadline_is_exact() {
+                    true => Precision::Microseconds,
+                    false => Precision::Milliseconds,
+                },
             })
         };
         watch.wait(due).await;

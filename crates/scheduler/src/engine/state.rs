@@ -10,9 +10,7 @@ use super::delivery::Addressee;
 use super::pages::Pages;
 use super::port::{End, Orders, Port};
 use crate::ledger::Ledger;
-use crate::planner::{
-    Action, Bdat, ConnectionId, DestinationId, GiveUp, JobId, Planner, Record, ServerId,
-};
+use crate::planner::{Action, ConnectionId, GiveUp, JobId, Planner, Record, ServerId, Use};
 use crate::report::{Report, Trouble};
 use crate::time::Time;
 
@@ -42,6 +40,12 @@ pub(super) struct Host {
     pub(super) trouble: Option<Trouble>,
 }
 
+impl Host {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self { connector, words: None, trouble: None }
+    }
+}
+
 /// A job that has no final report yet: a mail, or a batch of its recipients.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -49,7 +53,6 @@ pub(super) struct Entry {
     pub(super) addressee: Addressee,
     /// The number of its mail.
     pub(super) number: u64,
-    pub(super) destination: DestinationId,
 }
 
 /// A job of which each recipient has its outcome.
@@ -67,7 +70,8 @@ pub(super) struct Open {
     pub(super) server: ServerId,
     pub(super) connection: ConnectionId,
     pub(super) pipelining: Pipelining,
-    pub(super) bdat: Bdat,
+    pub(super) bdat: Use,
+    pub(super) tls: Use,
     pub(super) connector: Connector,
     pub(super) port: Arc<Port>,
 }
@@ -117,7 +121,7 @@ impl State {
         job: JobId,
         report: impl FnOnce(Ledger) -> Report,
     ) -> Option<Done> {
-        let Entry { ledger, addressee, number, .. } = self.jobs.take(job.index())?;
+        let Entry { ledger, addressee, number } = self.jobs.take(job.index())?;
         let content = Some(ledger.content().clone());
         Some(Done { report: report(ledger), addressee, number, content })
     }
@@ -132,11 +136,19 @@ impl State {
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             match action {
-                Action::Open { server, connection, pipelining, bdat } => {
+                Action::Open { server, connection, pipelining, bdat, tls } => {
                     let port = Arc::new(Port::default());
                     self.ports.put(connection.index(), Arc::clone(&port));
                     let connector = self.hosts[server.index()].connector.clone();
-                    left.open.push(Open { server, connection, pipelining, bdat, connector, port });
+                    left.open.push(Open {
+                        server,
+                        connection,
+                        pipelining,
+                        bdat,
+                        tls,
+                        connector,
+                        port,
+                    });
                 }
                 Action::Wake { connection } => self.tell(connection, |orders| orders.wake = true),
                 Action::SetPipelining { connection, mode } => {
@@ -161,7 +173,8 @@ impl State {
 
     fn give_up(&mut self, now: Time, job: JobId, cause: GiveUp, attempts: u32) -> Option<Done> {
         // Of several servers, one that said something.
-        let servers = self.planner.servers_of(self.jobs.get(job.index())?.destination);
+        let servers =
+            self.planner.servers_of(self.jobs.get(job.index())?.addressee.to().destination);
         let hosts = servers.filter_map(|server| self.hosts.get(server.index()));
         let host = { hosts }.find(|host| host.words.is_some() || host.trouble.is_some());
         let words = host.and_then(|host| host.words.clone());

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 
 use super::delivery::Delivery;
 use super::shared::Shared;
-use crate::planner::{Class, DestinationId, JobId, TenantId};
+use crate::planner::{
+    Class, DestinationId, Explanation, JobId, Question, Reason, ReasonKind, TenantId,
+};
 use crate::report::Report;
 
 /// Where a mail goes, for whom, and how urgent it is.
@@ -31,12 +33,7 @@ pub struct Submission {
 impl Submission {
     /// To this destination, as usual.
     pub fn new(destination: DestinationId) -> Self {
-        Self {
-            destination,
-            class: Class::default(),
-            tenant: TenantId::DEFAULT,
-            lifetime: None,
-        }
+        Self { destination, class: Class::default(), tenant: TenantId::DEFAULT, lifetime: None }
     }
 
     /// It is this urgent.
@@ -92,6 +89,20 @@ impl Ticket {
     /// The report says what became of it.
     pub fn cancel(&self) {
         self.shared.cancel(&self.jobs);
+    }
+
+    /// Why the mail is not moving, and until when; of a mail for many, the first batch that is not done with.
+    pub fn explain(&self) -> Explanation {
+        let state = self.shared.lock();
+        let now = self.shared.now();
+        let ask = |&job: &JobId| state.planner.explain(now, Question::Job(job));
+        let is_known = |explanation: &Explanation| {
+            explanation.reasons.iter().all(|reason| reason.kind != ReasonKind::Unknown)
+        };
+        self.jobs.iter().map(ask).find(is_known).unwrap_or_else(|| {
+            let reasons = vec![Reason { kind: ReasonKind::Unknown, until: None }];
+            Explanation { reasons }
+        })
     }
 }
 

@@ -27,6 +27,7 @@ const STATED_WAIT_MARGIN: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Books {
     mail: Mail,
+    in_doubt: InDoubtPolicy,
     entries: Vec<Entry>,
     /// The recipients that are left, by their place in the envelope.
     remaining: Vec<u32>,
@@ -55,12 +56,13 @@ struct Entry {
 }
 
 impl Books {
-    pub(super) fn new(mail: Mail) -> Self {
+    pub(super) fn new(mail: Mail, in_doubt: InDoubtPolicy) -> Self {
         let recipients = mail.envelope.forward_paths().len();
         let mut entries = Vec::new();
         entries.resize_with(recipients, Entry::default);
         Self {
             mail,
+            in_doubt,
             entries,
             remaining: (0..).take(recipients).collect(),
             trying: recipients,
@@ -104,18 +106,13 @@ impl Books {
         Some(mail)
     }
 
-    pub(super) fn attempted(
-        &mut self,
-        now: Time,
-        outcomes: &[Outcome],
-        in_doubt: InDoubtPolicy,
-    ) -> AttemptResult {
+    pub(super) fn attempted(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
         let is_for_good = |outcome| failure::judge(outcome).verdict == Verdict::Failed;
         let context = Context {
             anybody_fits: outcomes.iter().any(fits),
             all_failed: self.mail.partial_refusal == PartialRefusal::AllOrNothing
                 && outcomes.iter().any(is_for_good),
-            in_doubt,
+            in_doubt: self.in_doubt,
         };
         let left_over = self.take_attempt();
         let tried = std::mem::take(&mut self.remaining);
@@ -155,10 +152,9 @@ impl Books {
             again = self.deferral.take();
         }
         self.ended = Some(now);
-        let recipient_cap = (lesson == Lesson::RecipientCap).then(|| {
-            let taken = outcomes.iter().filter(|outcome| fits(outcome)).count();
-            u32::try_from(taken).unwrap_or(u32::MAX)
-        });
+        let taken = outcomes.iter().filter(|outcome| fits(outcome)).count();
+        let is_cap = lesson == Lesson::RecipientCap && taken > 0;
+        let recipient_cap = is_cap.then(|| u32::try_from(taken).unwrap_or(u32::MAX));
         AttemptResult { again, answer, recipients: self.left(), recipient_cap, pause, lesson }
     }
 
@@ -191,7 +187,7 @@ impl Books {
     ) {
         for &at in self.remaining.iter().chain(&self.deferred) {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
-            entry.attempts = attempts;
+            entry.attempts = entry.attempts.max(attempts);
             if let Some((stage, reply)) = &words
                 && (cause.is_about_server() || entry.reply.is_none())
             {
