@@ -91,7 +91,8 @@ fn sample(flag: &str, value: &str) -> &'static str {
         (_, "TIME[,notify]") => "5m,notify",
         (_, "ADDR" | "PATTERN") => "a@b.test",
         (_, "N") => "3",
-        (_, "N/s") => "3/s",
+        (_, "N/s" | "RATE") => "3/s",
+        (_, "CLASS") => "bulk",
         (_, "TIME") => "3s",
         (_, "SIZE") => "3k",
         (_, "MIN..MAX") => "1s..2s",
@@ -142,9 +143,9 @@ fn the_flags_of_each_command() {
                   ipv6 socks5 proxy-protocol connect-timeout command-timeout data-timeout final-timeout";
     let send = "from to subject text html attach inline cc bcc reply-to header jsonl rows template \
                 to-column notify notify-return envid deliver-by priority hold require-tls-beyond \
-                authority retries backoff server-backoff exhausted max-time seed log events \
+                authority retries backoff server-backoff exhausted rate class max-time seed log events \
                 metrics-listen dry-run verbose progress help";
-    let bench = "messages duration size rcpts from to new-conns seed i-own-this-server json events metrics-listen \
+    let bench = "messages duration rate size rcpts from to new-conns seed i-own-this-server json events metrics-listen \
                  verbose progress help";
     let sink = "store max-size tls-self-signed ca-out cert key implicit-tls require-tls ehlo \
                 hostname lmtp user rtt capacity max-conns max-per-conn max-rcpts greylist \
@@ -159,7 +160,7 @@ fn the_flags_of_each_command() {
 
 #[test]
 fn short_forms_are_those_that_people_type() {
-    for (command, expected) in [("send", "ftHvkc46h"), ("bench", "nzvkc46h"), ("sink", "h")] {
+    for (command, expected) in [("send", "ftHRvkc46h"), ("bench", "nzRvkc46h"), ("sink", "h")] {
         let there: BTreeSet<_> = flags(command).into_iter().filter_map(|flag| flag.1).collect();
         assert_eq!(there, expected.chars().collect(), "{command}");
     }

@@ -10,6 +10,7 @@ mod meanings;
 mod metrics;
 mod outcomes;
 mod probe;
+mod rates;
 mod reply;
 mod requests;
 mod send;

@@ -30,7 +30,7 @@ fn servers_that_are_no_mail_servers() {
         let finished = running.wait().exits(*code).says(expected);
         assert!(finished.stdout.contains("1  deferred"), "{server}: {finished:#?}");
         // What is shown when nothing moves.
-        let waiting = ", waiting: backing off until ";
+        let waiting = ", waiting: the server failed ";
         assert!(finished.stderr.contains(waiting), "{server}: {finished:#?}");
     }
     bench.wait().exits(75).says("nobody listens at").says("5  deferred");

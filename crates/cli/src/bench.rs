@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use posthaste::connection::ServerAddress;
 use posthaste::scheduler::{Exhausted, Fault, PlannerConfig, RetryPolicy, SchedulerConfig};
 use posthaste::session::Timeouts;
-use posthaste::{Mailer, MailerBuilder, ServerUrl, Transcript};
+use posthaste::{Mailer, MailerBuilder, Rate, ServerUrl, Transcript};
 
 use crate::exit::Exit;
 use crate::observe::{ObserveArgs, ObserveError, is_stdout};
@@ -24,7 +24,7 @@ use crate::server::{ServerArgs, ServerError, Target};
 use crate::standing::{Rates, rows, why};
 use crate::stop::{Stop, until};
 use crate::summary;
-use crate::units::{count, counted, duration, positive, size};
+use crate::units::{count, counted, duration, positive, rate, size};
 use crate::watch::Watch;
 use load::{Load, LoadError};
 use measure::{Measure, Serving};
@@ -53,6 +53,9 @@ pub(crate) struct BenchArgs {
     /// For how long [default: 10s, unless -n is given]
     #[arg(short = 'z', long, value_name = "TIME", value_parser = duration, help_heading = "Load")]
     duration: Option<Duration>,
+    /// How fast, at most: N/s, N/m or N/h, over all connections together
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = rate, help_heading = "Load")]
+    rate: Option<Rate>,
     /// Octets of content of each mail
     #[arg(long, value_name = "SIZE", default_value = "1k", value_parser = size, help_heading = "Load")]
     size: usize,
@@ -194,7 +197,12 @@ fn mailer(
         ..SchedulerConfig::default()
     };
     let transcript = if args.verbose > 0 { Transcript::On } else { Transcript::Off };
-    let mut mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::uniform(TIMEOUT))?;
+    let mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::uniform(TIMEOUT))?;
+    // It is to be seen how slow the server gets.
+    let mut mailer = mailer.unyielding();
+    if let Some(rate) = args.rate {
+        mailer = mailer.rate(rate);
+    }
     if args.new_conns {
         mailer = mailer.max_mails_per_connection(1);
     }
@@ -258,10 +266,10 @@ async fn drive(
 
 /// How things stand, for the display.
 fn standing(mailer: &Mailer, watch: &Watch, rates: &mut Rates, stillness: Stillness) -> Standing {
-    let (seen, now) = (watch.seen(), watch.now());
-    let servers = rows(mailer, &seen, rates, now);
+    let seen = watch.seen();
+    let servers = rows(mailer, &seen, rates);
     let open = servers.iter().map(|row| u64::from(row.open)).sum();
-    let why = (stillness == Stillness::Still).then(|| why(mailer, &seen, now)).flatten();
+    let why = (stillness == Stillness::Still).then(|| why(mailer, &seen)).flatten();
     Standing { note: format!(", {}", counted(open, "connection")), servers, why }
 }
 

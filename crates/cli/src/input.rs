@@ -20,6 +20,7 @@ mod read;
 mod rows;
 mod template;
 
+use posthaste::Class;
 use posthaste::session::Mail;
 
 pub(crate) use args::InputArgs;
@@ -37,6 +38,17 @@ pub(crate) struct InputMail {
     pub(crate) id: String,
     /// The mail.
     pub(crate) mail: Mail,
+    /// How it is to be sent.
+    pub(crate) how: How,
+}
+
+/// How a mail is to be sent, as far as the input says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct How {
+    /// How urgent it is.
+    pub(crate) class: Option<Class>,
+    /// On whose behalf it is sent.
+    pub(crate) tenant: Option<Box<str>>,
 }
 
 /// Mails one by one. After an error the next mail follows, as far as the source can be read on.
@@ -61,7 +73,8 @@ impl Inputs {
         match self {
             Self::Messages(messages) => Ok(messages.open()),
             Self::Composed(mail) => {
-                let mail = InputMail { id: "composed".to_owned(), mail: Mail::clone(mail) };
+                let (id, mail) = ("composed".to_owned(), Mail::clone(mail));
+                let mail = InputMail { id, mail, how: How::default() };
                 Ok(Box::new(std::iter::once(Ok(mail))))
             }
             Self::Jsonl(jsonl) => jsonl.open(),

@@ -1,19 +1,19 @@
 //! `posthaste send`: deliver mail.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::StreamExt;
 use posthaste::scheduler::{
     BackOff, Exhausted, Fault, GiveUp, PlannerConfig, RetryPolicy, SchedulerConfig,
 };
 use posthaste::session::{Mail, Timeouts};
-use posthaste::{Cause, Mailer, MailerBuilder, RecipientReport, Report, Transcript};
-use tokio::sync::{mpsc, watch};
+use posthaste::{Cause, Class, Mailer, MailerBuilder, Rate, RecipientReport, Report, Transcript};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::exit::Exit;
@@ -23,16 +23,20 @@ use crate::outcome::{Sent, Tally};
 use crate::progress::{Progress, ProgressKind, Standing, Stillness};
 use crate::requests::RequestArgs;
 use crate::server::{ServerArgs, ServerError, Target, without_password};
-use crate::standing::{Rates, rows, why};
+use crate::standing::{Rates, ailing, rows, why};
 use crate::stop::Stop;
 use crate::summary::{self, ServerEnd};
-use crate::units::{counted, duration, grouped, octets, positive};
+use crate::units::{class, counted, duration, grouped, octets, positive, rate};
 use crate::watch::{Watch, chain};
+
+mod source;
+mod values;
+
+use source::Source;
+use values::{backoff, exhausted};
 
 /// Connections where nothing else is asked for.
 const CONNECTIONS: u32 = 8;
-/// Mails that are read ahead of the scheduler.
-const READ_AHEAD: usize = 64;
 /// Bad mails that are shown; a wrong file would fill the screen.
 const MAX_SHOWN: usize = 20;
 /// How often the log is flushed and progress shown.
@@ -65,6 +69,13 @@ pub(crate) struct SendArgs {
     /// wait (while it is tried again and again) [default: wait, but not where nobody ever answered]
     #[arg(long, value_name = "WHAT", value_parser = exhausted, help_heading = "Delivery")]
     exhausted: Option<Exhausted>,
+    /// How fast, at most: N/s, N/m or N/h, over all connections together
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = rate, help_heading = "Delivery")]
+    rate: Option<Rate>,
+    /// How urgent the mails are: interactive, normal or bulk; where all wait, they are served 8 to 3
+    /// to 1
+    #[arg(long, value_name = "CLASS", default_value = "normal", value_parser = class, help_heading = "Delivery")]
+    class: Class,
     /// What is not done by then is reported as deferred
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Delivery")]
     max_time: Option<Duration>,
@@ -171,7 +182,10 @@ fn mailer(
     let seed = args.seed.unwrap_or_else(seed_of_the_day);
     let scheduler = SchedulerConfig { planner, seed, ..SchedulerConfig::default() };
     let transcript = if args.verbose > 0 { Transcript::On } else { Transcript::Off };
-    let mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::default())?;
+    let mut mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::default())?;
+    if let Some(rate) = args.rate {
+        mailer = mailer.rate(rate);
+    }
     Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript))
 }
 
@@ -264,8 +278,9 @@ impl Sending<'_> {
         let source = Source::start(inputs)?;
         let bad = Arc::clone(&source.bad);
         let (end, ended) = watch::channel(false);
-        let sent = std::sync::Mutex::new(HashMap::new());
-        let mut reports = self.mailer.send_all(source.mails(&self.args.requests, &sent, ended));
+        let mailer = self.mailer.clone();
+        let reports = source.send(&mailer, self.args.class, &self.args.requests, ended);
+        let mut reports = std::pin::pin!(reports);
         let mut stop = Stop::new(self.args.max_time);
         let (mut output, mut rates) = (Ok(()), Rates::default());
         let mut ticks = tokio::time::interval(TICK);
@@ -289,10 +304,9 @@ impl Sending<'_> {
                     output = output.and(self.flush());
                 }
                 next = reports.next() => {
-                    let Some((place, report)) = next else { break };
-                    let sent = sent.lock().ok().and_then(|mut sent| sent.remove(&place));
+                    let Some((sent, report)) = next else { break };
                     let was_well = is_well(&output);
-                    output = output.and(self.take(sent, &report));
+                    output = output.and(self.take(&sent, &report));
                     if was_well && !is_well(&output) {
                         // Nothing more is sent that nobody could tell the outcome of.
                         end.send_replace(true);
@@ -302,7 +316,6 @@ impl Sending<'_> {
             }
         }
         let elapsed = started.elapsed();
-        drop(reports);
         progress.finish();
         output = output.and(self.flush());
         tokio::select! {
@@ -317,8 +330,7 @@ impl Sending<'_> {
         self.log.as_mut().map_or(Ok(()), |log| log.flush())
     }
 
-    fn take(&mut self, sent: Option<Sent>, report: &Report) -> io::Result<()> {
-        let Some(sent) = sent else { return Ok(()) };
+    fn take(&mut self, sent: &Sent, report: &Report) -> io::Result<()> {
         let trouble = self.trouble(report);
         self.tally.count(report, sent.octets(), trouble.as_deref());
         let Some(log) = &mut self.log else { return Ok(()) };
@@ -340,15 +352,15 @@ impl Sending<'_> {
 
     /// How things stand, for the display.
     fn standing(&self, rates: &mut Rates, stillness: Stillness) -> Standing {
-        let (seen, now) = (self.watch.seen(), self.watch.now());
-        let servers = rows(&self.mailer, &seen, rates, now);
+        let seen = self.watch.seen();
+        let servers = rows(&self.mailer, &seen, rates);
         let open = servers.iter().map(|row| u64::from(row.open)).sum();
         let mut note = format!(", {}", counted(open, "connection"));
         if self.tally.failed > 0 {
             note += &format!(", {} failed", grouped(self.tally.failed));
         }
         let is_still = stillness == Stillness::Still;
-        let why = is_still.then(|| why(&self.mailer, &seen, now)).flatten();
+        let why = is_still.then(|| why(&self.mailer, &seen)).flatten();
         Standing { note, servers, why }
     }
 
@@ -375,7 +387,7 @@ impl Sending<'_> {
             status: self.mailer.status(),
             url: &self.target.url,
             proof: self.args.server_args.proof(&self.target),
-            why: why(&self.mailer, &seen, self.watch.now()),
+            ailing: ailing(&self.mailer, &seen),
         };
         let text = summary::of_send(&self.tally, &seen, &server, elapsed, stop.reason());
         let is_taken = self.args.log.as_deref().is_some_and(is_stdout);
@@ -415,97 +427,4 @@ fn is_well(output: &io::Result<()>) -> bool {
         Ok(()) => true,
         Err(error) => error.kind() == io::ErrorKind::BrokenPipe,
     }
-}
-
-/// Reads mails in a thread of its own, since reading and rendering would hold up the engine.
-struct Source {
-    mails: mpsc::Receiver<InputMail>,
-    /// The first bad mail of an input that could not be checked before; nothing behind it is read.
-    bad: Arc<std::sync::Mutex<Option<InputError>>>,
-}
-
-impl Source {
-    fn start(inputs: &Inputs) -> Result<Self, SendError> {
-        let input = inputs.open()?;
-        let (sender, mails) = mpsc::channel(READ_AHEAD);
-        let bad = Arc::new(std::sync::Mutex::new(None));
-        let first_bad = Arc::clone(&bad);
-        // A thread that nobody waits for: it may hang in a read from a terminal when the command ends.
-        std::thread::spawn(move || {
-            for mail in input {
-                match mail {
-                    Ok(mail) => {
-                        if sender.blocking_send(mail).is_err() {
-                            return;
-                        }
-                    }
-                    Err(error) => {
-                        if let Ok(mut bad) = first_bad.lock() {
-                            *bad = Some(error);
-                        }
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Self { mails, bad })
-    }
-
-    /// The mails with their `requests`, each entered into `sent` under its place in the stream. Once `ended`, no
-    /// more are read.
-    fn mails(
-        self,
-        requests: &RequestArgs,
-        sent: &std::sync::Mutex<HashMap<u64, Sent>>,
-        ended: watch::Receiver<bool>,
-    ) -> impl Stream<Item = Mail> {
-        let mails = stream::unfold((self.mails, ended), |(mut mails, mut ended)| async move {
-            let next = tokio::select! {
-                biased;
-                () = is_true(&mut ended), if !mails.is_closed() => None,
-                mail = mails.recv() => Some(mail),
-            };
-            let mail = match next {
-                Some(mail) => mail,
-                None => {
-                    // What was read ahead is still to come.
-                    mails.close();
-                    mails.recv().await
-                }
-            };
-            Some((mail?, (mails, ended)))
-        });
-        mails.zip(stream::iter(0..)).map(move |(InputMail { id, mut mail }, place)| {
-            if !requests.is_empty() {
-                mail.envelope = requests.apply(mail.envelope);
-            }
-            if let Ok(mut sent) = sent.lock() {
-                sent.insert(place, Sent::new(id, &mail));
-            }
-            mail
-        })
-    }
-}
-
-async fn is_true(flag: &mut watch::Receiver<bool>) {
-    // Nobody left to set it is as good.
-    let _ = flag.wait_for(|flag| *flag).await;
-}
-
-fn exhausted(text: &str) -> Result<Exhausted, &'static str> {
-    match text {
-        "fail" => Ok(Exhausted::Fail),
-        "wait" => Ok(Exhausted::Wait),
-        _ => Err("expected fail or wait"),
-    }
-}
-
-fn backoff(text: &str) -> Result<(Duration, Duration), String> {
-    let (min, max) = text.split_once("..").ok_or("expected MIN..MAX, e.g. 1s..5m")?;
-    let read = |text| duration(text).map_err(|error| error.to_string());
-    let (min, max) = (read(min)?, read(max)?);
-    if min > max {
-        return Err("the shortest wait is longer than the longest".to_owned());
-    }
-    Ok((min, max))
 }

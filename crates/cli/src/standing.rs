@@ -1,11 +1,14 @@
-//! How each server stands, as the display and the summary show it.
+//! How each server stands, and why nothing moves, as the display and the summary show it.
 
 use std::time::{Duration, Instant};
 
-use posthaste::Mailer;
+use posthaste::events::Timestamp;
+use posthaste::scheduler::{Hold, ReasonKind, ServerId, ServerState, ServerStatus, Time};
+use posthaste::{Mailer, ServerView};
 
 use crate::progress::Row;
-use crate::watch::{Now, Seen, ServerSeen};
+use crate::units::{counted, elapsed};
+use crate::watch::Seen;
 
 /// How long a rate is measured: as often as people look.
 const SPAN: Duration = Duration::from_secs(1);
@@ -22,12 +25,12 @@ struct Rate {
 }
 
 impl Rates {
-    fn of(&mut self, index: usize, accepted: u64) -> f64 {
+    fn of(&mut self, server: ServerId, accepted: u64) -> f64 {
         let now = Instant::now();
-        while self.0.len() <= index {
+        while self.0.len() <= server.index() {
             self.0.push(Rate { since: now, accepted: 0, per_second: 0.0 });
         }
-        let Some(rate) = self.0.get_mut(index) else { return 0.0 };
+        let Some(rate) = self.0.get_mut(server.index()) else { return 0.0 };
         let span = now - rate.since;
         if span >= SPAN {
             let more = accepted.saturating_sub(rate.accepted);
@@ -38,24 +41,135 @@ impl Rates {
     }
 }
 
-/// A row for each server.
-pub(crate) fn rows(mailer: &Mailer, seen: &Seen, rates: &mut Rates, now: Now) -> Vec<Row> {
-    let nothing = ServerSeen::default();
-    let status = mailer.status();
-    let server = seen.servers.first().unwrap_or(&nothing);
-    vec![Row {
-        name: mailer.name().to_owned(),
-        state: server.state(now),
-        established: status.established,
-        open: status.open,
-        ceiling: status.ceiling,
-        queued: status.ready,
-        rate: rates.of(0, server.accepted),
-        last: server.last.clone().unwrap_or_default(),
-    }]
+/// When it is.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    /// By the clock on the wall.
+    wall: Timestamp,
+    /// By the scheduler's.
+    time: Time,
 }
 
-/// Why no mail is being sent, if there is a reason that can be told.
-pub(crate) fn why(_mailer: &Mailer, seen: &Seen, now: Now) -> Option<String> {
-    seen.servers.iter().find_map(|server| server.why(now))
+impl Now {
+    fn of(mailer: &Mailer) -> Self {
+        Self { wall: Timestamp::now(), time: mailer.now() }
+    }
+
+    /// ` until 12:00:31Z (in 12 s)`, or nothing where that is never.
+    fn until(self, time: Time) -> String {
+        if time == Time::NEVER {
+            return String::new();
+        }
+        let wait = time - self.time;
+        // In whole seconds: it is read by people, and anew each time.
+        let shown = Duration::from_secs(wait.as_secs_f64().ceil() as u64);
+        let at = Timestamp::from(self.wall.as_system_time() + wait);
+        format!(" until {} (in {})", at.time_of_day(), elapsed(shown))
+    }
+}
+
+/// A row for each server.
+pub(crate) fn rows(mailer: &Mailer, seen: &Seen, rates: &mut Rates) -> Vec<Row> {
+    let now = Now::of(mailer);
+    let row = |ServerView { name, id, status, .. }: ServerView| {
+        let seen = seen.servers.get(id.index());
+        Row {
+            name: name.to_string(),
+            state: state(&status, now),
+            established: status.established,
+            open: status.open,
+            ceiling: status.ceiling,
+            queued: status.ready,
+            rate: rates.of(id, seen.map_or(0, |seen| seen.accepted)),
+            last: seen.and_then(|seen| seen.last.clone()).unwrap_or_default(),
+        }
+    };
+    mailer.servers().into_iter().map(row).collect()
+}
+
+/// How a server is, in a few words: `backing off until 12:00:31Z (in 12 s)`.
+fn state(status: &ServerStatus, now: Now) -> String {
+    match (status.state, status.window) {
+        (ServerState::Normal, None) => "normal".to_owned(),
+        (ServerState::Normal, Some(mails)) => {
+            format!("slowed: {} at a time", counted(mails.into(), "mail"))
+        }
+        (ServerState::Probing, _) => "being tried".to_owned(),
+        (ServerState::BackingOff(until), _) => format!("backing off{}", now.until(until)),
+        (ServerState::Held(Hold::Throttled, until), _) => format!("slowed{}", now.until(until)),
+        (ServerState::Held(hold, until), _) => {
+            format!("held{}: {}", now.until(until), hold.reason())
+        }
+    }
+}
+
+/// Why no mail is done, if there is a reason that can be told: `the server failed 3 times in a row,
+/// until 12:00:31Z (in 12 s); 421 4.3.2 later`.
+pub(crate) fn why(mailer: &Mailer, seen: &Seen) -> Option<String> {
+    let now = Now::of(mailer);
+    let Some(reason) = mailer.explain().reasons.into_iter().next() else {
+        let servers = mailer.servers();
+        let sending: u32 = servers.iter().map(|server| server.status.in_flight).sum();
+        return match (sending, seen.retry.filter(|&retry| retry > now.time)) {
+            (0, None) => None,
+            (0, Some(retry)) => Some(format!("mails were deferred{}", now.until(retry))),
+            (sending, _) => Some(format!("{} on the way", counted(sending.into(), "mail"))),
+        };
+    };
+    let mut text = match reason.kind {
+        ReasonKind::Draining => "what is being sent may finish".to_owned(),
+        kind => kind.to_string(),
+    };
+    text += &reason.until.map(|until| format!(",{}", now.until(until))).unwrap_or_default();
+    let server = server_of(reason.kind).and_then(|server| seen.servers.get(server.index()));
+    if let Some(last) = server.and_then(|server| server.last.as_ref()) {
+        text += &format!("; {last}");
+    }
+    Some(text)
+}
+
+/// The server that has something to do with it.
+fn server_of(kind: ReasonKind) -> Option<ServerId> {
+    match kind {
+        ReasonKind::BackingOff { server, .. }
+        | ReasonKind::Held { server, .. }
+        | ReasonKind::Probing { server }
+        | ReasonKind::CeilingReached { server, .. }
+        | ReasonKind::WindowReached { server, .. }
+        | ReasonKind::SlowStart { server, .. } => Some(server),
+        _ => None,
+    }
+}
+
+/// For the end: how the servers are that are not as they should be, and what they said last.
+pub(crate) fn ailing(mailer: &Mailer, seen: &Seen) -> Vec<String> {
+    let now = Now::of(mailer);
+    let servers = mailer.servers();
+    let is_one = servers.len() == 1;
+    let tell = |ServerView { name, id, status, .. }: ServerView| {
+        let name = if is_one { String::new() } else { format!("{name} ") };
+        let last = seen.servers.get(id.index()).and_then(|seen| seen.last.as_ref());
+        let last = last.map(|last| format!("; {last}")).unwrap_or_default();
+        format!("{name}{}{last}", state(&status, now))
+    };
+    let is_ailing = |server: &ServerView| server.status.state != ServerState::Normal;
+    servers.into_iter().filter(is_ailing).map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn times_are_told_twice() {
+        let at = |seconds| Time::EPOCH + Duration::from_millis(seconds);
+        let wall = Timestamp::from(UNIX_EPOCH + Duration::from_secs(12 * 3600));
+        let now = Now { wall, time: at(100_000) };
+        assert_eq!(now.until(at(130_500)), " until 12:00:30Z (in 31 s)");
+        assert_eq!(now.until(at(160_000)), " until 12:01:00Z (in 1 min 0 s)");
+        assert_eq!(now.until(at(90_000)), " until 12:00:00Z (in 0 ms)");
+        assert_eq!(now.until(Time::NEVER), "");
+    }
 }

@@ -40,8 +40,8 @@ pub(crate) struct ServerEnd<'a> {
     pub(crate) status: ServerStatus,
     pub(crate) url: &'a ServerUrl,
     pub(crate) proof: Proof,
-    /// What keeps it from getting mail, if anything does.
-    pub(crate) why: Option<String>,
+    /// What is wrong with it, if anything is.
+    pub(crate) ailing: Vec<String>,
 }
 
 /// The end of `send`.
@@ -52,7 +52,7 @@ pub(crate) fn of_send(
     time: Duration,
     stopped: Option<Reason>,
 ) -> String {
-    let ServerEnd { status, url, proof, why } = server;
+    let ServerEnd { status, url, proof, ailing } = server;
     let mut text = String::new();
     let rate = tally.delivered_mails as f64 / time.as_secs_f64().max(0.001);
     // Writing to a String cannot fail.
@@ -91,8 +91,8 @@ pub(crate) fn of_send(
     list(&mut text, "Trouble", &troubles);
     let _ = writeln!(text, "\nServer");
     let _ = writeln!(text, "  {}", of_server(seen, status, url));
-    if let Some(why) = why {
-        let _ = writeln!(text, "  {why}");
+    for ailing in ailing {
+        let _ = writeln!(text, "  {ailing}");
     }
     if seen.unverified > 0 && *proof == Proof::Welcome {
         let _ = writeln!(text, "  its certificate was not verified; --tls require would have");

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use posthaste::scheduler::Unit;
+use posthaste::{Class, Rate};
 use posthaste_sink::units::{UnitError, parse_count, parse_duration, parse_size};
 
 /// `250ms`, `30s`, `5m`, `2h`, `4d`.
@@ -27,6 +29,28 @@ pub(crate) fn positive(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|&number| number > 0)
         .ok_or("expected a number from 1 to 4 billion".to_owned())
+}
+
+/// Mails in a time: `100/s`, `20/m`, `2k/h`.
+pub(crate) fn rate(text: &str) -> Result<Rate, &'static str> {
+    const EXPECTED: &str = "expected N/s, N/m or N/h, e.g. 100/s";
+    let (count, unit) = text.split_once('/').ok_or(EXPECTED)?;
+    let per = match unit {
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        "h" => Duration::from_secs(3600),
+        _ => return Err(EXPECTED),
+    };
+    match parse_count(count) {
+        Ok(count) if count > 0 => Ok(Rate { unit: Unit::Mails, count, per }),
+        _ => Err(EXPECTED),
+    }
+}
+
+/// How urgent a mail is, by its name.
+pub(crate) fn class(text: &str) -> Result<Class, &'static str> {
+    let mut classes = Class::ALL.into_iter();
+    classes.find(|class| class.as_str() == text).ok_or("expected interactive, normal or bulk")
 }
 
 /// `12 345`, as people read it.
@@ -79,6 +103,17 @@ pub(crate) fn elapsed(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_mails_in_a_time() {
+        for (text, count, seconds) in [("100/s", 100, 1), ("2k/h", 2000, 3600), ("1/m", 1, 60)] {
+            let per = Duration::from_secs(seconds);
+            assert_eq!(rate(text), Ok(Rate { unit: Unit::Mails, count, per }), "{text}");
+        }
+        for text in ["", "100", "0/s", "-1/s", "1/d", "/s", "1/", "0.5/s", "1/s/s"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn people_can_read_it() {

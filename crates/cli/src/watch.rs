@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use posthaste::connection::{CertificateFault, Error, ErrorKind, Info};
-use posthaste::events::Timestamp;
 use posthaste::scheduler::failure::{Charge, Part};
 use posthaste::scheduler::{Hold, Observation, Observer, Record, ServerId, Time};
 use posthaste::session::{
@@ -17,7 +16,7 @@ use crate::units::{counted, elapsed};
 
 mod servers;
 
-pub(crate) use servers::{Now, ServerSeen};
+pub(crate) use servers::ServerSeen;
 
 /// Most different troubles that are told apart; the rest is counted together.
 const MAX_TROUBLES: usize = 32;
@@ -52,6 +51,8 @@ pub(crate) struct Seen {
     pub(crate) troubles: BTreeMap<String, u64>,
     /// By [`ServerId::index`]; those that nothing was heard of may be missing at the end.
     pub(crate) servers: Vec<ServerSeen>,
+    /// When a mail that was deferred is tried again: the first of those that are known still.
+    pub(crate) retry: Option<Time>,
 }
 
 /// Takes the times of every connection and attempt.
@@ -71,11 +72,6 @@ impl Watch {
     /// What has been seen so far.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.lock().map(|seen| seen.clone()).unwrap_or_default()
-    }
-
-    /// What time it is.
-    pub(crate) fn now(&self) -> Now {
-        Now { wall: Timestamp::now(), time: Time::after_epoch(self.started.elapsed()) }
     }
 
     fn note(&self, note: impl FnOnce(&mut Seen)) {
@@ -162,7 +158,10 @@ impl Observer for Watch {
                 });
             }
             Observation::Record(record) => {
-                self.note(|seen| seen.record(record));
+                if let Record::Deferred { until, .. } = record {
+                    let now = Time::after_epoch(self.started.elapsed());
+                    self.note(|seen| seen.deferred(now, until));
+                }
                 self.record(record);
             }
             Observation::Transcript(connection, line) => {
@@ -203,13 +202,9 @@ impl Seen {
         }
     }
 
-    fn record(&mut self, record: Record) {
-        match record {
-            Record::BackOff { server, .. }
-            | Record::Recovered { server, .. }
-            | Record::Held { server, .. } => self.server(server, |server| server.record(record)),
-            _ => {}
-        }
+    fn deferred(&mut self, now: Time, until: Time) {
+        let known = self.retry.filter(|&retry| retry > now);
+        self.retry = Some(known.map_or(until, |known| known.min(until)));
     }
 
     fn closed(&mut self, server: ServerId, reason: &CloseReason) {

@@ -13,7 +13,7 @@
 //! | `event` | fields beside `at` |
 //! |---|---|
 //! | `attempt` | `mail`, `server`, `connection`, `accepted`, `refused`, `not_sent`, `in_doubt` (recipients), `took_ms`; `stage`, `code`, `enhanced`, `text` of the first refusal, or else of the last reply |
-//! | `delivered`, `failed`, `deferred`, `in_doubt` | a recipient's final outcome: `mail`, `rcpt`, `cause`, `attempts`, `queued_ms`, `sent_ms`, and the server's last words |
+//! | `delivered`, `failed`, `deferred`, `in_doubt` | a recipient's final outcome: `mail`, `class`, `tenant`, `rcpt`, `cause`, `attempts`, `queued_ms`, `sent_ms`, and the server's last words |
 //! | `connection_opened` | `server`, `connection`, `peer`, `tls` |
 //! | `connection_failed` | `server`, `connection`, `error` |
 //! | `connection_closed` | `server`, `connection`, `how`, `stage`, and the server's words |
@@ -35,7 +35,7 @@ use posthaste_reply::ReplyBuf;
 use posthaste_session::Pipelining;
 
 #[cfg(feature = "metrics")]
-pub(crate) use self::made::{held, how};
+pub(crate) use self::made::how;
 pub use self::stream::Events;
 pub(crate) use self::stream::{EventSender, channel};
 pub use self::timestamp::Timestamp;
@@ -177,6 +177,10 @@ pub struct Attempt {
 pub struct Outcome {
     /// The number of the mail.
     pub mail: u64,
+    /// `interactive`, `normal` or `bulk`.
+    pub class: &'static str,
+    /// On whose behalf, by number; 0 is nobody's in particular.
+    pub tenant: u64,
     /// Who.
     pub rcpt: String,
     /// Why, unless it was delivered, e.g. `attempts_used_up`.
@@ -252,6 +256,8 @@ pub enum Limit {
     MailsPerConnection(u32),
     /// Recipients of one mail transaction.
     Recipients(u32),
+    /// Mails at a time, since it got slow.
+    MailsAtATime(u32),
     /// How far commands go ahead of the replies: `off`, `envelope`, `cross`.
     Pipelining(#[cfg_attr(feature = "serde", serde(serialize_with = "text"))] Pipelining),
     /// How long it wants strangers to wait; written in milliseconds.

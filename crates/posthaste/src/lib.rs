@@ -38,11 +38,14 @@ pub mod metrics;
 mod observers;
 mod url;
 
-pub use mailer::{Mailer, MailerBuilder, SetupError, Transcript};
+pub use mailer::{Mailer, MailerBuilder, ServerView, SetupError, Transcript};
 pub use posthaste_connection as connection;
 pub use posthaste_reply as reply;
 pub use posthaste_scheduler as scheduler;
-pub use posthaste_scheduler::{Cause, RecipientReport, RecipientState, Report};
+pub use posthaste_scheduler::{
+    Cause, Class, Place, Rate, RecipientReport, RecipientState, Report, Submission, TenantId,
+    Ticket,
+};
 pub use posthaste_session as session;
 pub use posthaste_session::{Content, Envelope, ForwardPath, Mail, Mailbox, ReversePath};
 pub use url::{ServerUrl, UrlError};

@@ -3,7 +3,8 @@
 //!
 //! | name | kind | labels | what |
 //! |---|---|---|---|
-//! | `posthaste_mails` | gauge | `state`: `queued`, `sending` | mails that have no final outcome |
+//! | `posthaste_mails` | gauge | `state`: `queued`, `sending` | mails that are ready to be sent, or on their way |
+//! | `posthaste_servers` | gauge | `state`: `normal`, `probing`, `slowed`, `backing_off`, `held` | servers by how they do |
 //! | `posthaste_connections` | gauge | `state`: `opening`, `established` | connections that there are |
 //! | `posthaste_recipients_total` | counter | `state`: `delivered`, `failed`, `deferred`, `in_doubt` | recipients by final outcome |
 //! | `posthaste_attempts_total` | counter | `result`: `accepted`, `partial`, `deferred`, `refused`, `not_sent`, `in_doubt` | attempts; `partial` where not all recipients were accepted |
@@ -12,7 +13,7 @@
 //! | `posthaste_back_offs_total` | counter | | failures after which a server was left alone |
 //! | `posthaste_holds_total` | counter | `why`: `full`, `throttled`, `credentials`, … | other reasons to leave a server alone |
 //! | `posthaste_recoveries_total` | counter | | servers that worked again |
-//! | `posthaste_limits_learned_total` | counter | `limit`: `connections`, `pipelining`, … | limits of servers that were found out |
+//! | `posthaste_limits_learned_total` | counter | `limit`: `connections`, `mails_per_connection`, `recipients`, `mails_at_a_time`, `pipelining`, `greylisting` | limits of servers that were found out |
 //! | `posthaste_setup_seconds` | histogram | `stage`: `connect`, `tls`, `greeting`, `ehlo`, `auth` | how long opening a connection took |
 //! | `posthaste_transaction_seconds` | histogram | `stage`: `envelope`, `data`, `final`, `all` | how long a mail transaction took |
 //! | `posthaste_queued_seconds` | histogram | | how long mails waited for their first attempt |
@@ -39,11 +40,11 @@ use std::time::Instant;
 use ::metrics::{Counter, Gauge, Histogram, Unit};
 use ::metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use posthaste_connection::Info;
-use posthaste_scheduler::{Observation, Observer, Record, Report};
+use posthaste_scheduler::{Observation, Observer, Record, Report, ServerStatus};
 use posthaste_session::{CloseReason, Finished, Outcome, Session, Stage};
 
 use crate::Mailer;
-use crate::events::{held, how};
+use crate::events::how;
 
 /// What [`how`] says.
 const HOW: [&str; 9] = [
@@ -57,12 +58,24 @@ const HOW: [&str; 9] = [
     "unavailable",
     "aborted",
 ];
-/// What [`held`] says.
+/// What [`Hold::as_str`](posthaste_scheduler::Hold::as_str) says.
 const HELD: [&str; 6] = ["full", "throttled", "credentials", "requirement", "unwelcome", "local"];
+/// As in [`Limit`](crate::events::Limit).
+const LIMITS: [&str; 6] = [
+    "connections",
+    "mails_per_connection",
+    "recipients",
+    "mails_at_a_time",
+    "pipelining",
+    "greylisting",
+];
+/// What [`ServerState::as_str`](posthaste_scheduler::ServerState::as_str) says.
+const STATES: [&str; 5] = ["normal", "probing", "slowed", "backing_off", "held"];
 
 /// Counts and times what it observes. See the [module's page](crate::metrics).
 pub struct Metrics {
-    queued_mails: Gauge,
+    mails: [Gauge; 2],
+    servers: [(&'static str, Gauge); 5],
     connections: [Gauge; 2],
     recipients: Counters,
     attempts: Counters,
@@ -96,7 +109,8 @@ impl Metrics {
         let setup = |stage| histogram!("posthaste_setup_seconds", "stage" => stage);
         let transaction = |stage| histogram!("posthaste_transaction_seconds", "stage" => stage);
         Self {
-            queued_mails: gauge!("posthaste_mails", "state" => "queued"),
+            mails: ["queued", "sending"].map(|state| gauge!("posthaste_mails", "state" => state)),
+            servers: STATES.map(|state| (state, gauge!("posthaste_servers", "state" => state))),
             connections: ["opening", "established"]
                 .map(|state| gauge!("posthaste_connections", "state" => state)),
             recipients: Counters::new(
@@ -116,11 +130,7 @@ impl Metrics {
             ),
             closed: Counters::new("posthaste_connections_closed_total", "how", &HOW),
             holds: Counters::new("posthaste_holds_total", "why", &HELD),
-            limits: Counters::new(
-                "posthaste_limits_learned_total",
-                "limit",
-                &["connections", "pipelining"],
-            ),
+            limits: Counters::new("posthaste_limits_learned_total", "limit", &LIMITS),
             back_offs: counter!("posthaste_back_offs_total"),
             recoveries: counter!("posthaste_recoveries_total"),
             connect: setup("connect"),
@@ -139,20 +149,35 @@ impl Metrics {
 
     /// Sets the gauges to what is so now. To be called before somebody looks.
     pub fn measure(&self, mailer: &Mailer) {
-        let status = mailer.status();
-        self.queued_mails.set(f64::from(status.ready));
+        let servers = mailer.servers();
+        let sum = |count: fn(&ServerStatus) -> u32| -> f64 {
+            servers.iter().map(|server| f64::from(count(&server.status))).sum()
+        };
+        // What waits is told of each server, and waits for any of them.
+        let queued = servers.first().map_or(0, |server| server.status.ready);
+        let [waiting, sending] = &self.mails;
+        waiting.set(f64::from(queued));
+        sending.set(sum(|status| status.in_flight));
         let [opening, established] = &self.connections;
-        opening.set(f64::from(status.connecting));
-        established.set(f64::from(status.established));
+        opening.set(sum(|status| status.connecting));
+        established.set(sum(|status| status.established));
+        for (state, gauge) in &self.servers {
+            let count = servers.iter().filter(|server| server.status.state.as_str() == *state);
+            gauge.set(count.count() as f64);
+        }
     }
 
     fn record(&self, record: Record) {
         match record {
             Record::BackOff { .. } => self.back_offs.increment(1),
             Record::Recovered { .. } => self.recoveries.increment(1),
-            Record::Held { hold, .. } => self.holds.increment(held(hold)),
+            Record::Held { hold, .. } => self.holds.increment(hold.as_str()),
             Record::CeilingLearned { .. } => self.limits.increment("connections"),
             Record::PipeliningLearned { .. } => self.limits.increment("pipelining"),
+            Record::SessionCapLearned { .. } => self.limits.increment("mails_per_connection"),
+            Record::RecipientCapLearned { .. } => self.limits.increment("recipients"),
+            Record::GreylistLearned { .. } => self.limits.increment("greylisting"),
+            Record::Overloaded { .. } => self.limits.increment("mails_at_a_time"),
             _ => {}
         }
     }
@@ -276,8 +301,9 @@ fn between(times: &Histogram, from: Option<Instant>, to: Option<Instant>) {
 }
 
 fn describe() {
-    describe_gauge!("posthaste_mails", "Mails that have no final outcome");
+    describe_gauge!("posthaste_mails", "Mails that are ready to be sent, or on their way");
     describe_gauge!("posthaste_connections", "Connections that there are");
+    describe_gauge!("posthaste_servers", "Servers by how they do");
     for (name, text) in [
         ("posthaste_recipients_total", "Recipients by final outcome"),
         ("posthaste_attempts_total", "Attempts at mails by their result"),

@@ -130,6 +130,7 @@ impl BenchReport {
             Counts { .. } => Exit::Done,
         };
         let mails = taken.response.count();
+        let offered = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
         let seconds = elapsed.as_secs_f64().max(1e-6);
         let accepted_mails = counts.accepted as f64 / f64::from(args.rcpts);
         let stages = &taken.stages;
@@ -168,12 +169,7 @@ impl BenchReport {
                     wait: median(&stages.wait),
                 },
             },
-            load: LoadModel {
-                model: "closed",
-                offered_rate: None,
-                achieved_rate: mails as f64 / seconds,
-                limited_by: "server and connections",
-            },
+            load: LoadModel::new(offered, mails as f64 / seconds),
             connections: Connections {
                 opened: seen.opened,
                 reused: mails.saturating_sub(seen.opened),
@@ -201,13 +197,14 @@ impl BenchReport {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{} mails/s: {} mails of {} to {} in {} over {} connections, closed loop",
+            "{} mails/s: {} mails of {} to {} in {} over {} connections, {}",
             grouped(self.rate.accepted_per_s as u64),
             grouped(self.latency_us.response.count),
             octets(self.settings.size as u64),
             url.server(),
             elapsed(time),
             grouped(self.connections.opened),
+            self.load.in_words(),
         );
         let Counts { accepted, deferred, rejected, failed, in_doubt, .. } = self.counts;
         let counts = [
@@ -269,6 +266,28 @@ impl BenchReport {
             }
         }
         text
+    }
+}
+
+impl LoadModel {
+    /// In mails per second: what was asked for, if anything, and what came of it.
+    fn new(offered: Option<f64>, achieved: f64) -> Self {
+        /// What is as good as the rate that was asked for: the ends of a run cost a little.
+        const REACHED: f64 = 0.95;
+        let is_reached = offered.is_some_and(|offered| achieved >= offered * REACHED);
+        Self {
+            model: if offered.is_some() { "paced" } else { "closed" },
+            offered_rate: offered,
+            achieved_rate: achieved,
+            limited_by: if is_reached { "rate" } else { "server and connections" },
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self.offered_rate {
+            Some(rate) => format!("paced at {rate:.1} mails/s"),
+            None => "closed loop".to_owned(),
+        }
     }
 }
 

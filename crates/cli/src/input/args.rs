@@ -67,8 +67,9 @@ pub(crate) struct InputArgs {
     header: Vec<String>,
 
     /// A mail for each line of JSON: {"id", "from", "to", "eml": PATH} or "raw", or "subject",
-    /// "text", "html", "attach", "inline", "cc", "bcc", "reply_to", "headers". Paths are relative
-    /// to the file; - for standard input
+    /// "text", "html", "attach", "inline", "cc", "bcc", "reply_to", "headers"; and, where it is not
+    /// like all others, its "class" and "tenant". Paths are relative to the file; - for standard
+    /// input
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
 

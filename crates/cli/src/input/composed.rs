@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use posthaste::Class;
 use posthaste::compose::{Draft, NamedMailbox, NamedMailboxError};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 
 use super::{InputError, read};
+use crate::units;
 
 /// The parts as they were given: texts are the texts themselves, files are paths.
 ///
@@ -14,12 +16,16 @@ use super::{InputError, read};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Parts {
-    /// What to call the mail. Only a JSON line has it, and the next two, which stand for a mail
-    /// that is made already.
+    /// What to call the mail. Only a JSON line has it, and the next four.
     pub(super) id: Option<Id>,
-    /// A file in RFC 5322 form.
+    /// How urgent it is.
+    #[serde(deserialize_with = "class")]
+    pub(super) class: Option<Class>,
+    /// On whose behalf it is sent.
+    pub(super) tenant: Option<Id>,
+    /// A file in RFC 5322 form, for a mail that is made already.
     pub(super) eml: Option<PathBuf>,
-    /// A mail in RFC 5322 form.
+    /// The same, not in a file.
     pub(super) raw: Option<String>,
     pub(super) from: Option<String>,
     #[serde(deserialize_with = "one_or_many")]
@@ -43,10 +49,19 @@ pub(super) struct Parts {
 
 /// A name or a number, such as a database key.
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a text or a number as the id")]
+#[serde(untagged, expecting = "expected a text or a number as id and tenant")]
 pub(super) enum Id {
     Number(i64),
     Text(String),
+}
+
+impl Id {
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
 }
 
 /// An address that is none, and where it was given.
@@ -132,6 +147,11 @@ fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         OneOrMany::One(one) => vec![one],
         OneOrMany::Many(many) => many,
     })
+}
+
+fn class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Class>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    units::class(&name).map(Some).map_err(de::Error::custom)
 }
 
 fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {

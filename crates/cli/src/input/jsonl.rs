@@ -8,7 +8,7 @@ use posthaste::session::Mail;
 use super::composed::{BadAddress, Id, Parts};
 use super::lines::Lines;
 use super::raw::{self, Outside};
-use super::{InputError, InputMail, MAX_MAIL, Mails, Problem, read};
+use super::{How, InputError, InputMail, MAX_MAIL, Mails, Problem, read};
 
 /// JSON lines.
 #[derive(Clone, Debug)]
@@ -58,10 +58,10 @@ impl Jsonl {
         if parts.from.is_none() {
             parts.from.clone_from(&self.from);
         }
-        let id = match parts.id.take() {
-            Some(Id::Text(id)) => id,
-            Some(Id::Number(id)) => id.to_string(),
-            None => lines.place().to_string(),
+        let id = parts.id.take().map_or_else(|| lines.place().to_string(), Id::into_text);
+        let how = How {
+            class: parts.class.take(),
+            tenant: parts.tenant.take().map(|tenant| tenant.into_text().into_boxed_str()),
         };
         let mail = match (parts.eml.take(), parts.raw.take(), parts.is_composed()) {
             (Some(eml), None, false) => {
@@ -76,7 +76,7 @@ impl Jsonl {
                 return Err(at(Problem::JsonKinds(kinds)));
             }
         };
-        Ok(InputMail { id, mail })
+        Ok(InputMail { id, mail, how })
     }
 
     fn composed(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lines::Lines;
 use super::raw::{self, Outside};
-use super::{InputError, InputMail, MAX_MAIL, Place, Problem, header};
+use super::{How, InputError, InputMail, MAX_MAIL, Place, Problem, header};
 
 /// What begins the line before each mail.
 pub(super) const SEPARATOR: &[u8] = b"From ";
@@ -95,6 +95,7 @@ impl Iterator for Mbox {
             Ok(mail) => mail,
             Err(problem) => return Some(Err(problem.at(place))),
         };
-        Some(Ok(InputMail { id: format!("{}#{}", self.name, self.number), mail }))
+        let id = format!("{}#{}", self.name, self.number);
+        Some(Ok(InputMail { id, mail, how: How::default() }))
     }
 }

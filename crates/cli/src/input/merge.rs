@@ -9,7 +9,7 @@ use posthaste::session::{Mail, ReversePath};
 use super::composed::add_all;
 use super::rows::{self, Row};
 use super::template::Template;
-use super::{InputError, InputMail, Mails, Place, Problem, Usage, raw, read};
+use super::{How, InputError, InputMail, Mails, Place, Problem, Usage, raw, read};
 
 /// The column with a recipient's address, unless `--to-column` names another.
 pub(super) const TO_COLUMN: &str = "email";
@@ -65,7 +65,7 @@ impl Merge {
         Ok(Box::new(rows.map(move |row| {
             let row = row?;
             let mail = merge.mail(&row).map_err(|problem| problem.at(row.place.clone()))?;
-            Ok(InputMail { id: row.place.to_string(), mail })
+            Ok(InputMail { id: row.place.to_string(), mail, how: How::default() })
         })))
     }
 

@@ -9,7 +9,7 @@ use super::lines::Lines;
 use super::mbox::{Mbox, SEPARATOR};
 use super::raw::{self, Outside};
 use super::read::{self, Rereadable};
-use super::{InputError, InputMail, Mails, Place, Usage, maildir};
+use super::{How, InputError, InputMail, Mails, Place, Usage, maildir};
 
 /// Mails that exist already, and what was said about their envelopes.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ fn file(path: &Path, outside: &Arc<Outside>) -> Result<Mails, InputError> {
 
 fn one(path: &Path, octets: Vec<u8>, outside: &Outside) -> Result<InputMail, InputError> {
     let mail = raw::mail(octets, outside).map_err(|problem| problem.at(Place::file(path)))?;
-    Ok(InputMail { id: path.display().to_string(), mail })
+    Ok(InputMail { id: path.display().to_string(), mail, how: How::default() })
 }
 
 fn failed(error: InputError) -> Mails {

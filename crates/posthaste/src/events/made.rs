@@ -27,9 +27,14 @@ pub(super) fn events(to: &EventSender, observation: Observation<'_>) {
             let connection = connection.index() as u64;
             to.send(EventKind::Attempt(attempt(to.server(server), connection, mail, finished)));
         }
-        Observation::Reported { mail, report, .. } => {
+        Observation::Reported { mail, class, tenant, report } => {
             for recipient in &report.recipients {
-                let outcome = outcome(mail, report, recipient);
+                let outcome = Outcome {
+                    mail,
+                    class: class.as_str(),
+                    tenant: tenant.index() as u64,
+                    ..outcome(report, recipient)
+                };
                 to.send(match recipient.state {
                     RecipientState::Delivered => EventKind::Delivered(outcome),
                     RecipientState::Failed => EventKind::Failed(outcome),
@@ -72,16 +77,24 @@ fn of_record(to: &EventSender, record: Record) -> Option<EventKind> {
             state(server, ServerState::Normal, None, Some(failures), None)
         }
         Record::Held { server, hold: Hold::Throttled, until } => {
-            let why = Some(held(Hold::Throttled));
+            let why = Some(Hold::Throttled.as_str());
             state(server, ServerState::Slowed, why, None, to.wall(until))
         }
         Record::Held { server, hold, until } => {
-            state(server, ServerState::Held, Some(held(hold)), None, to.wall(until))
+            state(server, ServerState::Held, Some(hold.as_str()), None, to.wall(until))
         }
         Record::CeilingLearned { server, connections, until } => {
             limit(server, Limit::Connections(connections), to.wall(until))
         }
         Record::PipeliningLearned { server, mode } => limit(server, Limit::Pipelining(mode), None),
+        Record::SessionCapLearned { server, mails } => {
+            limit(server, Limit::MailsPerConnection(mails), None)
+        }
+        Record::RecipientCapLearned { server, recipients } => {
+            limit(server, Limit::Recipients(recipients), None)
+        }
+        Record::GreylistLearned { server, wait } => limit(server, Limit::Greylisting(wait), None),
+        Record::Overloaded { server, window } => limit(server, Limit::MailsAtATime(window), None),
         // Attempts and ends of connections have events of their own.
         _ => return None,
     })
@@ -115,10 +128,13 @@ fn attempt(server: Arc<str>, connection: u64, mail: u64, finished: &Finished) ->
     }
 }
 
-fn outcome(mail: u64, report: &Report, recipient: &RecipientReport) -> Outcome {
+/// All but whose mail it is.
+fn outcome(report: &Report, recipient: &RecipientReport) -> Outcome {
     let queued = report.timing.queued();
     Outcome {
-        mail,
+        mail: 0,
+        class: "",
+        tenant: 0,
         rcpt: recipient.forward_path.as_str().to_owned(),
         cause: recipient.cause.map(Cause::as_str),
         attempts: recipient.attempts,
@@ -156,18 +172,6 @@ fn said(reason: &CloseReason) -> Option<Said> {
         | CloseReason::Objected { .. }
         | CloseReason::Unavailable(_)
         | CloseReason::Aborted { .. } => None,
-    }
-}
-
-/// The name of a hold in records.
-pub(crate) fn held(hold: Hold) -> &'static str {
-    match hold {
-        Hold::Full => "full",
-        Hold::Throttled => "throttled",
-        Hold::Credentials => "credentials",
-        Hold::Requirement => "requirement",
-        Hold::Unwelcome => "unwelcome",
-        Hold::Local => "local",
     }
 }
 

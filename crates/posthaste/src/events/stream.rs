@@ -31,7 +31,7 @@ pub(crate) struct EventSender {
     events: mpsc::Sender<Event>,
     lost: Arc<AtomicU64>,
     /// By [`ServerId::index`]. Nothing happens before it is known.
-    names: OnceLock<Vec<Arc<str>>>,
+    names: OnceLock<Arc<[Arc<str>]>>,
     /// The scheduler's epoch, but for the moment between making this and making that.
     epoch: Timestamp,
 }
@@ -79,13 +79,13 @@ impl Stream for Events {
 
 impl EventSender {
     /// What the servers are called, in the order in which they were added.
-    pub(crate) fn name(&self, names: Vec<Arc<str>>) {
+    pub(crate) fn name(&self, names: Arc<[Arc<str>]>) {
         // There is one mailer for a sender.
         let _ = self.names.set(names);
     }
 
     pub(super) fn server(&self, server: ServerId) -> Arc<str> {
-        let names = self.names.get().map(Vec::as_slice).unwrap_or_default();
+        let names = self.names.get().map(AsRef::as_ref).unwrap_or_default();
         match names.get(server.index()) {
             Some(name) => Arc::clone(name),
             None => Arc::from(format!("server {}", server.index())),
