@@ -217,6 +217,13 @@ mod tests {
         assert_eq!((size_of::<Links>(), size_of::<List>()), (8, 12));
     }
 
+    /// A queued mail costs a planner this, and 32 octets for its timer.
+    #[test]
+    fn a_job_is_small() {
+        let size = size_of::<Slot<crate::planner::job::Job>>();
+        assert!(size <= 96, "{size} octets");
+    }
+
     #[test]
     fn keys_of_removed_values_stay_invalid() {
         let mut slots = Slots::new();
