@@ -13,7 +13,8 @@
 //! instant from which the next mail may go.
 //!
 //! Connections *pull*: in the moment in which one can take a mail it asks for the next, and gets it
-//! or is told to wait. Everything takes constant time; so do timers, but for an odd few.
+//! or is told to wait. Everything takes constant time, spread over the calls, or
+//! logarithmic in the number of tenants; never does it depend on the number of mails.
 
 mod action;
 mod balance;
