@@ -1,5 +1,7 @@
 //! How much memory a queued mail takes beyond its content.
 
+use std::time::Duration;
+
 use allocation_counter::measure;
 use futures_util::{FutureExt, StreamExt, stream};
 use posthaste_connection::{Connector, DialSettings, Server, TlsClient, TlsSettings};
@@ -66,8 +68,9 @@ fn planners_octets_per_mail(mails: usize) -> u64 {
     let destination = planner.add_destination(DestinationLimits::default(), &[]);
     let mut actions = Vec::new();
     let measured = measure(|| {
-        for _ in 0..mails {
-            planner.submit(Time::EPOCH, NewJob::new(destination), &mut actions);
+        for number in 0..mails as u64 {
+            let now = Time::EPOCH + Duration::from_micros(number);
+            planner.submit(now, NewJob::new(destination), &mut actions);
             actions.clear();
         }
     });

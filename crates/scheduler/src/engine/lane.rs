@@ -160,7 +160,7 @@ impl Lane {
             }
             Pull::Job { job, recipients } => {
                 let Some(entry) = state.job_mut(job) else { return Poll::Pending };
-                let mail = entry.number;
+                let mail = entry.number.get();
                 self.submitting = Some(Attempt { job, mail, span: trace::attempt(mail) });
                 // A job has recipients left as long as the planner knows it.
                 let mail = entry.ledger.next_attempt(now, recipients);

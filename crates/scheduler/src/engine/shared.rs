@@ -1,5 +1,6 @@
 //! What all handles, all drivers and the clock share.
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use posthaste_session::{Mail, PartialRefusal};
@@ -101,7 +102,7 @@ impl Shared {
         let Done { report, addressee, number, content } = done;
         let Some((waiter, report)) = addressee.complete(report) else { return };
         let Submission { class, tenant, .. } = waiter.to();
-        self.observe(Observation::Reported { mail: number, class, tenant, report: &report });
+        self.observe(Observation::Reported { mail: number.get(), class, tenant, report: &report });
         waiter.deliver((report, content.map(|content| self.intake.share(&content))));
     }
 
@@ -144,7 +145,7 @@ impl Shared {
         self: &Arc<Self>,
         mail: Mail,
         addressee: Addressee,
-        number: Option<u64>,
+        number: Option<NonZeroU64>,
         ledgers: &mut Ledgers,
     ) -> JobId {
         self.plan(|state, now| {

@@ -1,5 +1,6 @@
 //! The planner, the books, and the way to each connection: all that stands under the lock.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use posthaste_connection::Connector;
@@ -27,8 +28,8 @@ pub(super) struct State {
     jobs: Pages<Entry>,
     /// By [`ConnectionId::index`].
     ports: Pages<Arc<Port>>,
-    /// Counts the mails.
-    mails: u64,
+    /// The number of the next mail.
+    mails: NonZeroU64,
 }
 
 /// A server.
@@ -52,7 +53,7 @@ pub(super) struct Entry {
     pub(super) ledger: Ledger,
     pub(super) addressee: Addressee,
     /// The number of its mail.
-    pub(super) number: u64,
+    pub(super) number: NonZeroU64,
 }
 
 /// A job of which each recipient has its outcome.
@@ -60,7 +61,7 @@ pub(super) struct Entry {
 pub(super) struct Done {
     pub(super) report: Report,
     pub(super) addressee: Addressee,
-    pub(super) number: u64,
+    pub(super) number: NonZeroU64,
     /// What gives room in the intake again; `None` if it never had any.
     pub(super) content: Option<Content>,
 }
@@ -93,7 +94,7 @@ impl State {
             hosts: Vec::new(),
             jobs: Pages::new(),
             ports: Pages::new(),
-            mails: 0,
+            mails: NonZeroU64::MIN,
         }
     }
 
@@ -102,9 +103,9 @@ impl State {
     }
 
     /// The number of a new mail; no other has it.
-    pub(super) fn next_number(&mut self) -> u64 {
-        self.mails += 1;
-        self.mails
+    pub(super) fn next_number(&mut self) -> NonZeroU64 {
+        let next = self.mails.saturating_add(1);
+        std::mem::replace(&mut self.mails, next)
     }
 
     pub(super) fn add_job(&mut self, job: JobId, entry: Entry) {
@@ -189,5 +190,16 @@ impl State {
         if let Some(port) = self.ports.get(connection.index()) {
             port.tell(order);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A million of them may wait.
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Option<Entry>>(), 56);
     }
 }
