@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::Scene;
 
-/// SCHED-18: never faster than was asked for, whatever the number of connections.
+/// Never faster than was asked for, whatever the number of connections.
 #[test]
 fn mails_come_no_faster_than_asked_for() {
     for command in ["send", "bench"] {

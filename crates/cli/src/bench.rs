@@ -22,7 +22,7 @@ use crate::observe::{ObserveArgs, ObserveError, is_stdout};
 use crate::progress::{Progress, ProgressKind, Standing, Stillness};
 use crate::server::{ServerArgs, ServerError, Target};
 use crate::standing::{Rates, rows, why};
-use crate::stop::{Stop, until};
+use crate::stop::{GRACE, Stop, until};
 use crate::summary;
 use crate::units::{count, counted, duration, positive, rate, size};
 use crate::watch::Watch;
@@ -38,8 +38,6 @@ const MAILS_PER_CONNECTION: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it runs where nothing else is asked for.
 const DURATION: Duration = Duration::from_secs(10);
-/// How long mails that are being sent may take once it is over.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// Measures a server: as many mails as it takes, over as many connections as are asked for.
 #[derive(clap::Args)]
@@ -236,7 +234,7 @@ async fn drive(
                 end.set();
                 grace.get_or_insert(tokio::time::Instant::now() + GRACE);
                 if let Some(notice) = stop.notice() {
-                    progress.say(notice);
+                    progress.say(&notice);
                 }
                 if stop.is_urgent() {
                     mailer.shutdown_within(Duration::ZERO).await;

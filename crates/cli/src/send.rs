@@ -24,7 +24,7 @@ use crate::progress::{Progress, ProgressKind, Standing, Stillness};
 use crate::requests::RequestArgs;
 use crate::server::{ServerArgs, ServerError, Target, without_password};
 use crate::standing::{Rates, ailing, rows, why};
-use crate::stop::Stop;
+use crate::stop::{GRACE, Stop};
 use crate::summary::{self, ServerEnd};
 use crate::units::{class, counted, duration, grouped, octets, positive, rate};
 use crate::watch::{Watch, chain};
@@ -41,8 +41,6 @@ const CONNECTIONS: u32 = 8;
 const MAX_SHOWN: usize = 20;
 /// How often the log is flushed and progress shown.
 const TICK: Duration = Duration::from_millis(200);
-/// How long mails that are being sent may take once the command is asked to stop.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// Delivers mail: one, many, or a merge of a template and a table.
 #[derive(clap::Args)]
@@ -293,7 +291,7 @@ impl Sending<'_> {
                     // A file is read on, since each of its mails has an outcome to be told.
                     end.send_replace(inputs.is_one_shot() || stop.is_urgent());
                     if let Some(notice) = stop.notice() {
-                        progress.say(notice);
+                        progress.say(&notice);
                     }
                     self.drain(&stop);
                 }

@@ -57,14 +57,16 @@ impl Now {
 
     /// ` until 12:00:31Z (in 12 s)`, or nothing where that is never.
     fn until(self, time: Time) -> String {
-        if time == Time::NEVER {
-            return String::new();
-        }
+        if time == Time::NEVER { String::new() } else { format!(" until {}", self.at(time)) }
+    }
+
+    /// `12:00:31Z (in 12 s)`.
+    fn at(self, time: Time) -> String {
         let wait = time - self.time;
         // In whole seconds: it is read by people, and anew each time.
         let shown = Duration::from_secs(wait.as_secs_f64().ceil() as u64);
         let at = Timestamp::from(self.wall.as_system_time() + wait);
-        format!(" until {} (in {})", at.time_of_day(), elapsed(shown))
+        format!("{} (in {})", at.time_of_day(), elapsed(shown))
     }
 }
 
@@ -112,7 +114,7 @@ pub(crate) fn why(mailer: &Mailer, seen: &Seen) -> Option<String> {
         let sending: u32 = servers.iter().map(|server| server.status.in_flight).sum();
         return match (sending, seen.retry.filter(|&retry| retry > now.time)) {
             (0, None) => None,
-            (0, Some(retry)) => Some(format!("mails were deferred{}", now.until(retry))),
+            (0, Some(retry)) => Some(format!("deferred mails are tried at {}", now.at(retry))),
             (sending, _) => Some(format!("{} on the way", counted(sending.into(), "mail"))),
         };
     };

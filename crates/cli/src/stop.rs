@@ -7,6 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::exit::Exit;
+use crate::units::elapsed;
+
+/// How long mails that are being sent may take once the command is asked to stop.
+pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
 /// Waits for what ends a command early. The first thing is a request, the second one urgent.
 pub(crate) struct Stop {
@@ -68,10 +72,13 @@ impl Stop {
     }
 
     /// What to tell whoever interrupts the command.
-    pub(crate) fn notice(&self) -> Option<&'static str> {
+    pub(crate) fn notice(&self) -> Option<String> {
         match self.reason? {
             Reason::Interrupt | Reason::Terminate if !self.urgent => {
-                Some("stopping; what is being sent may finish (press again to end at once)")
+                let grace = elapsed(GRACE);
+                Some(format!(
+                    "stopping; what is being sent has {grace} to finish (press again to end at once)"
+                ))
             }
             Reason::Interrupt | Reason::Terminate | Reason::Time => None,
         }

@@ -26,6 +26,8 @@
 
 mod made;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 
 use std::sync::Arc;

@@ -70,7 +70,7 @@ fn bad_lines() {
     check("[]", "has 0 of eml, raw and the parts of a composed mail, but must have exactly one");
     check(
         r#"{"from":"a@x","bbc":"b@x"}"#,
-        "is not a line of the expected form: unknown field `bbc`, expected one of `id`, `eml`, `raw`, `from`, `to`, \
+        "is not a line of the expected form: unknown field `bbc`, expected one of `id`, `class`, `tenant`, `eml`, `raw`, `from`, `to`, \
          `cc`, `bcc`, `reply_to`, `subject`, `text`, `html`, `attach`, `inline`, `headers` at line 1 column 19",
     );
     check(
