@@ -11,6 +11,7 @@ pub mod enhanced;
 mod keys;
 pub mod modes;
 pub mod pair;
+pub mod planner;
 pub mod reply;
 pub mod sasl;
 pub mod session;
@@ -20,7 +21,7 @@ pub mod xtext;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("reply", reply::run),
     ("enhanced", enhanced::run),
     ("ehlo", ehlo::run),
@@ -31,4 +32,5 @@ pub const TARGETS: [Target; 10] = [
     ("session", session::run),
     ("modes", modes::run),
     ("pair", pair::run),
+    ("planner", planner::run),
 ];

@@ -46,7 +46,7 @@ macro_rules! replay {
     };
 }
 
-replay!(reply, enhanced, ehlo, address, xtext, content, sasl, session, modes, pair);
+replay!(reply, enhanced, ehlo, address, xtext, content, sasl, session, modes, pair, planner);
 
 /// The corpus is part of the repository and has to stay small.
 #[test]

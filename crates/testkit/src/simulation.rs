@@ -60,6 +60,8 @@ pub struct Simulation {
     arriving: usize,
     /// Events so far; orders those of one instant.
     sequence: u64,
+    /// Steps since time went on, arrivals not counted.
+    steps_at_once: u32,
     actions: Vec<Action>,
     /// Actions until the next crash.
     crash_after: Option<u64>,
@@ -120,6 +122,9 @@ pub struct Tally {
     pub crashes: u32,
 }
 
+/// Steps without progress in time: more than any scenario has connections.
+const MOST_AT_ONCE: u32 = 100_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Arrive { wave: u32, nth: u32 },
@@ -154,6 +159,7 @@ impl Simulation {
             events: BinaryHeap::new(),
             arriving: 0,
             sequence: 0,
+            steps_at_once: 0,
             actions: Vec::new(),
             crash_after: None,
             is_drained: false,
@@ -339,6 +345,7 @@ impl Simulation {
         assert!(next >= self.now, "time goes forward");
         if next > self.now {
             self.check_rest();
+            self.steps_at_once = 0;
         }
         self.now = next;
         if timer_at.is_some_and(|at| at <= next) {
@@ -346,8 +353,13 @@ impl Simulation {
             self.call(|planner, now, out| planner.advance(now, out));
             assert!(self.planner.next_deadline().is_none_or(|at| at > next), "a timer is left");
         } else if let Some(Reverse((_, _, event))) = self.events.pop() {
+            let is_arrival = matches!(event, Event::Arrive { .. });
+            self.steps_at_once -= u32::from(is_arrival && self.steps_at_once > 0);
             self.handle(event);
         }
+        self.steps_at_once += 1;
+        let last = &self.trace[self.trace.len().saturating_sub(10)..];
+        assert!(self.steps_at_once < MOST_AT_ONCE, "time stands still at {next:?}: {last:?}");
         self.obey();
         true
     }

@@ -64,7 +64,8 @@ fn a_server_that_comes_back_is_not_overrun() {
     let recovered = records(&simulation)
         .find(|(now, record)| *now >= at(700) && matches!(record, Record::Recovered { .. }));
     let (recovered, _) = recovered.expect("it is found again within a wait");
-    simulation.run_until(recovered + secs(5));
+    // Each as long as a handshake and the longest mail.
+    simulation.run_until(recovered + 3 * Duration::from_millis(3100));
     let sessions = simulation.planner().status(simulation.now(), server).established;
     assert!(sessions >= 7, "{sessions} sessions");
     let again = simulation.server_tally(server).refused - refused;

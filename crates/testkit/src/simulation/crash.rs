@@ -104,6 +104,10 @@ impl Simulation {
         for (number, new) in left {
             let job = self.call(|planner, now, out| planner.submit(now, new, out));
             self.mails.enter_again(number, job, new);
+            // A job's place may be another's in the next call.
+            for action in std::mem::take(&mut self.actions) {
+                self.do_it(action);
+            }
         }
     }
 }

@@ -154,7 +154,9 @@ impl Simulation {
             | None => false,
         };
         match connection.rebuff {
-            Some(Rebuff { line, ends: true }) => return self.end(id, &shutdown(Stage::Mail, line)),
+            Some(Rebuff { line, ends: true }) => {
+                return self.end(id, &shutdown(Stage::Mail, line));
+            }
             Some(Rebuff { line, ends: false }) => {
                 return self.go_on(id, |_, _, _| refused(Stage::Mail, line), Fault::Servers);
             }
@@ -204,12 +206,12 @@ impl Simulation {
         if was_served {
             self.servers[server].end(self.now);
         }
+        self.finish(id, &first, &outcomes, fault, false);
         if accepts {
             self.servers[server].took();
             let Some(connection) = self.connections.get_mut(id) else { return };
             connection.taken += 1;
         }
-        self.finish(id, &first, &outcomes, fault, false);
         if mode > proven {
             self.try_mode(id, mode);
         }
@@ -242,7 +244,13 @@ impl Simulation {
         let job = sending.job;
         let open = self.mails.find(job);
         open.hear(&sending.recipients, outcomes, fault, taken_in_doubt);
-        let result: AttemptResult = open.ledger.attempted(self.now, outcomes);
+        let is_delivered = outcomes.iter().any(|it| matches!(it, Outcome::Delivered(_)));
+        let taken = self.connections.get(id).map_or(0, |found| found.taken);
+        let result: AttemptResult = if taken > u32::from(is_delivered) {
+            open.ledger.attempted_after_others(self.now, outcomes)
+        } else {
+            open.ledger.attempted(self.now, outcomes)
+        };
         let bound = result.again.is_some_and(|again| again.same_server);
         open.place = Place::Waits { due: self.now, bound };
         self.call(|planner, now, out| planner.finished(now, id, job, result, out));

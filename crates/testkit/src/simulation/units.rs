@@ -1,5 +1,6 @@
 //! Numbers of a scenario: they print as they are written.
 
+use std::fmt;
 use std::ops::{Add, Range};
 use std::time::Duration;
 
@@ -7,8 +8,14 @@ use fastrand::Rng;
 use posthaste_scheduler::Time;
 
 /// Milliseconds: a duration, or a time since the epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub u64);
+
+impl fmt::Debug for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Millis({})", self.0)
+    }
+}
 
 impl Millis {
     /// So many seconds.
