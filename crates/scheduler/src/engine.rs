@@ -217,7 +217,7 @@ impl Scheduler {
             let mut empty = std::pin::pin!(self.shared.empty.notified());
             // Registered before the look, so that the last one to leave is not missed.
             empty.as_mut().enable();
-            if self.shared.lock().is_empty() {
+            if self.shared.is_empty() {
                 return;
             }
             empty.await;

@@ -1,6 +1,8 @@
 //! What all handles, all drivers and the clock share.
 
 use std::num::NonZeroU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use posthaste_session::{Mail, PartialRefusal};
@@ -24,8 +26,10 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// The earliest deadline has moved forward, or there is nothing left to watch.
     earlier: Arc<Notify>,
-    /// The last mail and the last connection are gone.
+    /// The last mail and the last connection are gone, and everything about them has been said.
     pub(super) empty: Notify,
+    /// How many are thinking, or telling others what came of it.
+    busy: AtomicUsize,
     pub(super) intake: Intake,
     in_doubt: InDoubtPolicy,
     batch: usize,
@@ -42,6 +46,7 @@ impl Shared {
             state: Mutex::new(State::new(Planner::new(config.planner, config.seed))),
             earlier: Arc::clone(&earlier),
             empty: Notify::new(),
+            busy: AtomicUsize::new(0),
             intake: Intake::new(config.intake),
             in_doubt: config.in_doubt,
             batch: config.batch.max(1),
@@ -62,8 +67,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is nothing left to do, and nothing to be said about it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty() && self.busy.load(SeqCst) == 0
+    }
+
+    /// As long as this is kept, somebody has more to say.
+    pub(super) fn busy(&self) -> Busy<'_> {
+        self.busy.fetch_add(1, SeqCst);
+        Busy(self)
+    }
+
     /// Lets the planner think, then does what it wants done.
     pub(super) fn plan<T>(self: &Arc<Self>, think: impl FnOnce(&mut State, Time) -> T) -> T {
+        let _busy = self.busy();
         let mut state = self.lock();
         // Read under the lock, so that it does not go back for the planner.
         let now = self.now();
@@ -73,9 +90,6 @@ impl Shared {
         if due.is_some_and(|due| due < state.armed) {
             state.armed = due.unwrap_or(Time::NEVER);
             self.earlier.notify_one();
-        }
-        if state.is_empty() {
-            self.empty.notify_waiters();
         }
         drop(state);
         for open in left.open {
@@ -165,6 +179,7 @@ impl Shared {
 
     /// Gives the jobs up that are not being sent; those that are have their last attempt.
     pub(super) fn cancel(self: &Arc<Self>, jobs: &[JobId]) {
+        let _busy = self.busy();
         for &job in jobs {
             let done =
                 self.plan(|state, now| match state.planner.cancel(now, job, &mut state.actions) {
@@ -186,6 +201,17 @@ impl Shared {
         let report = ledger.give_up(now, GiveUp::Drained, 0, None);
         let (addressee, number) = (waiter.into(), self.lock().next_number());
         self.report(Done { report, addressee, number, content: None });
+    }
+}
+
+/// See [`Shared::busy`].
+pub(super) struct Busy<'a>(&'a Shared);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        if self.0.busy.fetch_sub(1, SeqCst) == 1 {
+            self.0.empty.notify_waiters();
+        }
     }
 }
 
