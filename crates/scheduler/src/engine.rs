@@ -136,6 +136,10 @@ impl Scheduler {
     ///
     /// After a shutdown has begun nothing is sent any more, and the report says so.
     ///
+    /// # Panics
+    ///
+    /// When the destination or the tenant is none of this scheduler's.
+    ///
     /// # Cancel safety
     ///
     /// Dropped before the mail was queued, nothing happens; after that the mail goes its way and only its
@@ -145,6 +149,10 @@ impl Scheduler {
     }
 
     /// Queues a mail, as soon as there is room for it. The [`Ticket`] gives its report, and can stop it.
+    ///
+    /// # Panics
+    ///
+    /// As [`send`](Self::send).
     ///
     /// # Cancel safety
     ///
