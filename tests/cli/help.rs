@@ -143,7 +143,7 @@ fn the_flags_of_each_command() {
                   ipv6 socks5 proxy-protocol connect-timeout command-timeout data-timeout final-timeout";
     let send = "from to subject text html attach inline cc bcc reply-to header jsonl rows template \
                 to-column notify notify-return envid deliver-by priority hold require-tls-beyond \
-                authority retries backoff server-backoff exhausted rate class max-time seed log events \
+                authority also fallback retries backoff server-backoff exhausted rate class max-time seed log events \
                 metrics-listen dry-run verbose progress help";
     let bench = "messages duration rate size rcpts from to new-conns seed i-own-this-server json events metrics-listen \
                  verbose progress help";

@@ -42,7 +42,7 @@ fn a_mail_can_be_more_urgent_than_others() {
     let line = |number: usize| {
         let how = match number {
             190.. => r#""class":"interactive","#,
-            _ if number % 2 == 0 => r#""tenant":"shop","#,
+            _ if number.is_multiple_of(2) => r#""tenant":"shop","#,
             _ => r#""tenant":7,"#,
         };
         format!(r#"{{{how}"from":"a@x.test","to":"r{number}@y.test","text":"hi"}}"#)
@@ -84,4 +84,36 @@ fn values_that_make_no_sense() {
     scene.file("in.jsonl", r#"{"from":"a@x","to":"b@y","text":"t","class":"express"}"#);
     let send = scene.run(&["send", "sink:", "--jsonl", "{}/in.jsonl"]).exits(65);
     send.says("expected interactive, normal or bulk").says("in.jsonl:1");
+}
+
+#[test]
+fn several_servers_share_the_load() {
+    // Slow enough that one connection does not suffice.
+    let slow = || Scene::with_sink(&["--fault", "at=final delay=10ms"]);
+    let (mut one, mut other, mut spare) = (slow(), slow(), slow());
+    one.mails("in.jsonl", 200);
+    let address = |scene: &Scene| format!("127.0.0.1:{}", scene.port());
+    let (also, fallback) = (address(&other), address(&spare));
+    let args = ["send", "{sink}", "--jsonl", "{}/in.jsonl", "--also", &also, "-c", "4"];
+    let finished = one.run(&[&args[..], &["--fallback", &fallback]].concat()).exits(0);
+    finished.says("Servers\n  server").says(&fallback);
+    let mails = |scene: &mut Scene| scene.end().0["mails"].as_u64().unwrap();
+    let counts = [mails(&mut one), mails(&mut other), mails(&mut spare)];
+    assert_eq!((counts.iter().sum::<u64>(), counts[2]), (200, 0), "{counts:?}");
+    assert!(counts[0] > 0 && counts[1] > 0, "{counts:?}");
+}
+
+#[test]
+fn a_fallback_serves_where_nobody_else_does() {
+    let mut spare = Scene::with_sink(&[]);
+    let nobody = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    spare.run(&["send", &nobody, "{}/m.eml", "--fallback", "{sink}"]).exits(0);
+    assert_eq!(spare.end().0["mails"], 1);
+    // LK-01
+    let bad =
+        spare.run(&["send", "sink:", "{}/m.eml", "--also", "news:hunter2@mx.test:x"]).exits(64);
+    assert!(!bad.output().contains("hunter2"), "{bad:#?}");
 }

@@ -7,7 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 mod table;
 
-pub(crate) use table::{Row, table};
+use table::table;
+pub(crate) use table::{Row, totals};
 
 use crate::summary::tell;
 use crate::units::{elapsed, grouped};

@@ -12,7 +12,10 @@ use posthaste::scheduler::{
     BackOff, Exhausted, Fault, GiveUp, PlannerConfig, RetryPolicy, SchedulerConfig,
 };
 use posthaste::session::{Mail, Timeouts};
-use posthaste::{Cause, Class, Mailer, MailerBuilder, Rate, RecipientReport, Report, Transcript};
+use posthaste::{
+    Cause, Class, Mailer, MailerBuilder, Place, Rate, RecipientReport, Report, ServerUrl,
+    Transcript,
+};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
@@ -20,14 +23,14 @@ use crate::exit::Exit;
 use crate::input::{InputArgs, InputError, InputMail, Inputs};
 use crate::observe::{ObserveArgs, ObserveError, Observers, is_stdout};
 use crate::outcome::{Sent, Tally};
-use crate::progress::{Progress, ProgressKind, Standing, Stillness};
+use crate::progress::{Progress, ProgressKind, Standing, Stillness, totals};
 use crate::requests::RequestArgs;
 use crate::server::{ServerArgs, ServerError, Target, without_password};
 use crate::standing::{Rates, ailing, rows, why};
 use crate::stop::{GRACE, Stop};
 use crate::summary::{self, ServerEnd};
 use crate::units::{class, counted, duration, grouped, octets, positive, rate};
-use crate::watch::{Watch, chain};
+use crate::watch::{Seen, Watch, chain};
 
 mod source;
 mod values;
@@ -47,6 +50,13 @@ const TICK: Duration = Duration::from_millis(200);
 pub(crate) struct SendArgs {
     #[arg(value_name = "SERVER", help = crate::server::HELP)]
     server: String,
+
+    /// Another server that takes the same mails (repeatable); they share the load
+    #[arg(long, value_name = "SERVER", help_heading = "Server")]
+    also: Vec<String>,
+    /// A server for as long as no other one works (repeatable)
+    #[arg(long, value_name = "SERVER", help_heading = "Server")]
+    fallback: Vec<String>,
 
     #[command(flatten)]
     input: InputArgs,
@@ -142,6 +152,7 @@ struct Plan {
 
 pub(crate) async fn run(args: &SendArgs) -> Result<Exit, SendError> {
     Target::check(&args.server)?;
+    let others = others(args)?;
     args.observe.check("--log", args.log.as_deref())?;
     let inputs = args.input.check()?;
     // What can be read twice is read once before anything is sent, so that a bad mail in the middle stops all.
@@ -153,19 +164,21 @@ pub(crate) async fn run(args: &SendArgs) -> Result<Exit, SendError> {
     let log = args.log.as_ref().map(open_log).transpose()?;
     let target = Target::open(&args.server).await?;
     let watch = Arc::new(Watch::new(args.verbose, None));
-    let mailer = mailer(args, &target, &watch)?;
+    let mailer = mailer(args, &target, others, &watch)?;
     let (mailer, mut observers) = args.observe.open(mailer).await?;
     let mailer = mailer.build().map_err(ServerError::from)?;
     observers.start(&mailer);
     let total = plan.map(|plan| plan.mails);
-    let tally = Tally::default();
-    let sending = Sending { args, mailer, watch, target, log, tally, observers };
+    let names: Vec<_> = mailer.servers().into_iter().map(|server| server.name).collect();
+    let (tally, servers) = (Tally::default(), names.join(","));
+    let sending = Sending { args, mailer, watch, target, log, tally, observers, servers };
     sending.run(&inputs, total).await
 }
 
 fn mailer(
     args: &SendArgs,
     target: &Target,
+    others: Vec<(ServerUrl, Place)>,
     watch: &Arc<Watch>,
 ) -> Result<MailerBuilder, ServerError> {
     let (min, max) = args.backoff;
@@ -181,10 +194,22 @@ fn mailer(
     let scheduler = SchedulerConfig { planner, seed, ..SchedulerConfig::default() };
     let transcript = if args.verbose > 0 { Transcript::On } else { Transcript::Off };
     let mut mailer = args.server_args.mailer(target, CONNECTIONS, Timeouts::default())?;
+    for (url, place) in others {
+        mailer = mailer.also(url, place);
+    }
     if let Some(rate) = args.rate {
         mailer = mailer.rate(rate);
     }
     Ok(mailer.scheduler(scheduler).observer(watch.clone(), transcript))
+}
+
+/// The servers beside the first one. Not clap's to parse: it would repeat a value that cannot be used,
+/// with the password in it.
+fn others(args: &SendArgs) -> Result<Vec<(ServerUrl, Place)>, ServerError> {
+    let place = |preference| Place { preference, ..Place::default() };
+    let also = args.also.iter().map(|server| (server, place(0)));
+    let fallback = args.fallback.iter().map(|server| (server, place(1)));
+    also.chain(fallback).map(|(server, place)| Ok((Target::other(server)?, place))).collect()
 }
 
 /// Two runs at the same time must not wait in step.
@@ -267,6 +292,8 @@ struct Sending<'a> {
     log: Option<Box<dyn Write + Send>>,
     tally: Tally,
     observers: Observers,
+    /// What the servers are called, with commas between them.
+    servers: String,
 }
 
 impl Sending<'_> {
@@ -332,7 +359,7 @@ impl Sending<'_> {
         let trouble = self.trouble(report);
         self.tally.count(report, sent.octets(), trouble.as_deref());
         let Some(log) = &mut self.log else { return Ok(()) };
-        sent.log(log, &self.target.url.server().to_string(), report, trouble.as_deref())
+        sent.log(log, &self.servers, report, trouble.as_deref())
     }
 
     /// What kept the server from taking the mail, where that is the cause.
@@ -362,6 +389,12 @@ impl Sending<'_> {
         Standing { note, servers, why }
     }
 
+    /// The table of the servers, where there are several.
+    fn table(&self, seen: &Seen) -> Vec<String> {
+        let rows = rows(&self.mailer, seen, &mut Rates::default());
+        if rows.len() > 1 { totals(&rows) } else { Vec::new() }
+    }
+
     /// Lets the mailer finish what it is sending; the reports of the rest come by themselves.
     fn drain(&self, stop: &Stop) {
         let mailer = self.mailer.clone();
@@ -386,6 +419,7 @@ impl Sending<'_> {
             url: &self.target.url,
             proof: self.args.server_args.proof(&self.target),
             ailing: ailing(&self.mailer, &seen),
+            table: self.table(&seen),
         };
         let text = summary::of_send(&self.tally, &seen, &server, elapsed, stop.reason());
         let is_taken = self.args.log.as_deref().is_some_and(is_stdout);

@@ -75,6 +75,7 @@ pub(crate) fn rows(mailer: &Mailer, seen: &Seen, rates: &mut Rates) -> Vec<Row> 
     let now = Now::of(mailer);
     let row = |ServerView { name, id, status, .. }: ServerView| {
         let seen = seen.servers.get(id.index());
+        let accepted = seen.map_or(0, |seen| seen.accepted);
         Row {
             name: name.to_string(),
             state: state(&status, now),
@@ -82,7 +83,8 @@ pub(crate) fn rows(mailer: &Mailer, seen: &Seen, rates: &mut Rates) -> Vec<Row> 
             open: status.open,
             ceiling: status.ceiling,
             queued: status.ready,
-            rate: rates.of(id, seen.map_or(0, |seen| seen.accepted)),
+            accepted,
+            rate: rates.of(id, accepted),
             last: seen.and_then(|seen| seen.last.clone()).unwrap_or_default(),
         }
     };
@@ -143,19 +145,21 @@ fn server_of(kind: ReasonKind) -> Option<ServerId> {
     }
 }
 
-/// For the end: how the servers are that are not as they should be, and what they said last.
-pub(crate) fn ailing(mailer: &Mailer, seen: &Seen) -> Vec<String> {
+/// For the end: how the server is if it is not as it should be, and what it said last. Of several
+/// servers there is a table.
+pub(crate) fn ailing(mailer: &Mailer, seen: &Seen) -> Option<String> {
     let now = Now::of(mailer);
     let servers = mailer.servers();
-    let is_one = servers.len() == 1;
-    let tell = |ServerView { name, id, status, .. }: ServerView| {
-        let name = if is_one { String::new() } else { format!("{name} ") };
+    if servers.len() > 1 {
+        return None;
+    }
+    let tell = |ServerView { id, status, .. }: ServerView| {
         let last = seen.servers.get(id.index()).and_then(|seen| seen.last.as_ref());
         let last = last.map(|last| format!("; {last}")).unwrap_or_default();
-        format!("{name}{}{last}", state(&status, now))
+        format!("{}{last}", state(&status, now))
     };
     let is_ailing = |server: &ServerView| server.status.state != ServerState::Normal;
-    servers.into_iter().filter(is_ailing).map(tell).collect()
+    servers.into_iter().filter(is_ailing).map(tell).next()
 }
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ pub(crate) struct ServerEnd<'a> {
     pub(crate) url: &'a ServerUrl,
     pub(crate) proof: Proof,
     /// What is wrong with it, if anything is.
-    pub(crate) ailing: Vec<String>,
+    pub(crate) ailing: Option<String>,
+    /// A line for each server and one above them, where there are several.
+    pub(crate) table: Vec<String>,
 }
 
 /// The end of `send`.
@@ -52,7 +54,7 @@ pub(crate) fn of_send(
     time: Duration,
     stopped: Option<Reason>,
 ) -> String {
-    let ServerEnd { status, url, proof, ailing } = server;
+    let ServerEnd { status, url, proof, ailing, table } = server;
     let mut text = String::new();
     let rate = tally.delivered_mails as f64 / time.as_secs_f64().max(0.001);
     // Writing to a String cannot fail.
@@ -89,9 +91,12 @@ pub(crate) fn of_send(
     troubles.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     troubles.truncate(MAX_LISTED);
     list(&mut text, "Trouble", &troubles);
-    let _ = writeln!(text, "\nServer");
-    let _ = writeln!(text, "  {}", of_server(seen, status, url));
-    for ailing in ailing {
+    if table.is_empty() {
+        let _ = writeln!(text, "\nServer\n  {}", of_server(seen, status, url));
+    } else {
+        let _ = writeln!(text, "\nServers\n  {}", table.join("\n  "));
+    }
+    if let Some(ailing) = ailing {
         let _ = writeln!(text, "  {ailing}");
     }
     if seen.unverified > 0 && *proof == Proof::Welcome {

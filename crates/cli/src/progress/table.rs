@@ -20,7 +20,9 @@ pub(crate) struct Row {
     pub(crate) ceiling: Option<u32>,
     /// Mails that could be sent now.
     pub(crate) queued: u32,
-    /// Mails it took per second.
+    /// Mails it took for somebody.
+    pub(crate) accepted: u64,
+    /// The same per second, of late.
     pub(crate) rate: f64,
     /// What it said last.
     pub(crate) last: String,
@@ -30,9 +32,22 @@ pub(crate) struct Row {
 pub(crate) fn table(rows: &[Row]) -> Vec<String> {
     const NAMES: [&str; 8] =
         ["server", "state", "up", "open", "bears", "queued", "mails/s", "last reply"];
-    let mut cells = vec![NAMES.map(str::to_owned)];
-    cells.extend(rows.iter().take(MAX_ROWS).map(Row::cells));
-    let widths: [usize; 8] = std::array::from_fn(|column| {
+    lines(NAMES, rows, Row::cells)
+}
+
+/// The same for the end of a command.
+pub(crate) fn totals(rows: &[Row]) -> Vec<String> {
+    lines(["server", "state", "mails", "bears", "last reply"], rows, Row::totals)
+}
+
+fn lines<const N: usize>(
+    names: [&str; N],
+    rows: &[Row],
+    of: impl Fn(&Row) -> [String; N],
+) -> Vec<String> {
+    let mut cells = vec![names.map(str::to_owned)];
+    cells.extend(rows.iter().take(MAX_ROWS).map(of));
+    let widths: [usize; N] = std::array::from_fn(|column| {
         cells.iter().map(|row| width(&row[column])).max().unwrap_or(0)
     });
     let mut lines: Vec<_> = cells.iter().map(|row| line(row, &widths)).collect();
@@ -49,21 +64,32 @@ impl Row {
             cut(&self.state),
             grouped(self.established.into()),
             grouped(self.open.into()),
-            self.ceiling.map_or_else(|| "?".to_owned(), |ceiling| grouped(ceiling.into())),
+            self.bears(),
             grouped(self.queued.into()),
             format!("{:.1}", self.rate),
             cut(&self.last),
         ]
     }
+
+    fn totals(&self) -> [String; 5] {
+        let mails = grouped(self.accepted);
+        [self.name.clone(), cut(&self.state), mails, self.bears(), cut(&self.last)]
+    }
+
+    fn bears(&self) -> String {
+        self.ceiling.map_or_else(|| "?".to_owned(), |ceiling| grouped(ceiling.into()))
+    }
 }
 
 /// Texts to the left, numbers to the right.
-fn line(cells: &[String; 8], widths: &[usize; 8]) -> String {
+fn line(cells: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
     for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
         let fill = " ".repeat(width.saturating_sub(self::width(cell)));
+        // The first two and the last are texts.
         match column {
-            0 | 1 | 7 => line += &format!("{cell}{fill}  "),
+            0 | 1 => line += &format!("{cell}{fill}  "),
+            _ if column + 1 == cells.len() => line += cell,
             _ => line += &format!("{fill}{cell}  "),
         }
     }
@@ -96,6 +122,7 @@ mod tests {
             open: 5,
             ceiling,
             queued,
+            accepted: 1000,
             rate: 12.34,
             last: "250 Ok".to_owned(),
         };
@@ -105,6 +132,12 @@ mod tests {
 server          state   up  open  bears  queued  mails/s  last reply
 mx1.example:25  normal   3     5     20  12 000     12.3  250 Ok
 b:25            normal   3     5      ?       3     12.3  250 Ok";
+        assert_eq!(lines, expected);
+        let lines = totals(&rows).join("\n").replace('\u{202f}', " ");
+        let expected = "\
+server          state   mails  bears  last reply
+mx1.example:25  normal  1 000     20  250 Ok
+b:25            normal  1 000      ?  250 Ok";
         assert_eq!(lines, expected);
     }
 

@@ -33,6 +33,11 @@ impl Target {
         Ok(Self { url, sink: Some(sink) })
     }
 
+    /// Another server beside it, which cannot be a sink inside this process.
+    pub(crate) fn other(server: &str) -> Result<ServerUrl, ServerError> {
+        read_url(server)
+    }
+
     /// Checks the form without starting anything.
     pub(crate) fn check(server: &str) -> Result<(), ServerError> {
         if sink_options(server)?.is_none() {
