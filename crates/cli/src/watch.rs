@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use posthaste::connection::{CertificateFault, Error, ErrorKind, Info};
 use posthaste::scheduler::failure::{Charge, Part};
-use posthaste::scheduler::{Hold, Observation, Observer, Record, ServerId, Time};
+use posthaste::scheduler::{Observation, Observer, Record, ServerId, Time};
 use posthaste::session::{
     CloseReason, Finished, Objection, Requirement, Session, Speaker, Stage, Violation,
 };
@@ -103,11 +103,23 @@ impl Watch {
             }
             Record::Recovered { .. } => "server: works again".to_owned(),
             Record::Held { hold, until, .. } => {
-                format!("server: {}, next try {}", held(hold), wait(until))
+                format!("server: {}, next try {}", hold.reason(), wait(until))
             }
             Record::CeilingLearned { connections, until, .. } => {
                 let connections = counted(connections.into(), "connection");
                 format!("server: bears {connections}, one more is tried {}", wait(until))
+            }
+            Record::SessionCapLearned { mails, .. } => {
+                format!("server: takes {} over a connection", counted(mails.into(), "mail"))
+            }
+            Record::RecipientCapLearned { recipients, .. } => {
+                format!("server: takes {} at a time", counted(recipients.into(), "recipient"))
+            }
+            Record::GreylistLearned { wait, .. } => {
+                format!("server: takes what it greylists after {}", elapsed(wait))
+            }
+            Record::Overloaded { window, .. } => {
+                format!("server: is slow, gets {} at a time", counted(window.into(), "mail"))
             }
             Record::PipeliningLearned { mode, .. } => format!("server: pipelining is {mode} now"),
             Record::Deferred { job, attempts, until } => {
@@ -347,17 +359,6 @@ fn unavailable(requirement: Requirement) -> &'static str {
             "credentials are sent only over TLS, which there is none of (--auth-plaintext sends \
              them all the same)"
         }
-    }
-}
-
-fn held(hold: Hold) -> &'static str {
-    match hold {
-        Hold::Full => "has as many connections as it wants",
-        Hold::Throttled => "takes no mail for now",
-        Hold::Credentials => "does not take the credentials",
-        Hold::Requirement => "does not have what is required",
-        Hold::Unwelcome => "wants no mail from here",
-        Hold::Local => "this machine lacks something",
     }
 }
 

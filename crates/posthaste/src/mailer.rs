@@ -81,7 +81,7 @@ pub enum SetupError {
 }
 
 impl Mailer {
-    /// A mailer for a server given as a URL, see [`ServerUrl`], with the default settings.
+    /// A mailer for a server given as a URL, see [`ServerUrl`](crate::ServerUrl), with the default settings.
     ///
     /// Nothing is connected before the first mail.
     ///

@@ -1,4 +1,4 @@
-//! Counters, gauges and histograms through the crate [`metrics`](::metrics), for Prometheus and
+//! Counters, gauges and histograms through the crate [`metrics`](https://docs.rs/metrics), for Prometheus and
 //! others.
 //!
 //! | name | kind | labels | what |
