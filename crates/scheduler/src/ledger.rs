@@ -11,7 +11,7 @@ use posthaste_session::{
     Content, Envelope, ForwardPath, Mail, Outcome, PartialRefusal, ReversePath, Stage, Unsendable,
 };
 
-use self::books::Books;
+use self::books::{Books, Line};
 use crate::planner::{AttemptResult, GiveUp};
 use crate::report::{Report, ReportTiming};
 use crate::time::Time;
@@ -98,7 +98,14 @@ impl Ledger {
     /// its recipients in their order, and says what the planner has to know. A recipient without
     /// an outcome is in doubt.
     pub fn attempted(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
-        self.books().attempted(now, outcomes)
+        self.books().attempted(now, outcomes, Line::Fresh)
+    }
+
+    /// The same for an attempt over a connection that had delivered other mails before. What the
+    /// server gives no reason for may be its limit of mails a connection: the first time it costs
+    /// nothing.
+    pub fn attempted_after_others(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
+        self.books().attempted(now, outcomes, Line::Used)
     }
 
     /// Enters that the server cannot take this mail, and says what the planner has to know.

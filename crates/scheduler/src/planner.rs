@@ -30,6 +30,7 @@ mod gate;
 mod greylist;
 mod job;
 mod limit;
+mod pace;
 mod pacing;
 mod pipelining;
 mod queue;

@@ -38,6 +38,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         in_flight: VecDeque::new(),
         info: None,
         avoids_tls: tls == Use::Never,
+        has_delivered: false,
         is_ready: false,
         closed: None,
         ending: Closed::Broken.into(),
@@ -84,6 +85,7 @@ struct Lane {
     info: Option<Info>,
     /// TLS was not even tried.
     avoids_tls: bool,
+    has_delivered: bool,
     is_ready: bool,
     closed: Option<CloseReason>,
     ending: Ending,
@@ -171,6 +173,7 @@ impl Lane {
 
     /// Enters what an attempt came to.
     fn enter(&self, job: JobId, attempted: impl FnOnce(&mut Ledger, Time) -> AttemptResult) {
+        let _busy = self.shared.busy();
         let done = self.shared.plan(|state, now| {
             let result = attempted(&mut state.job_mut(job)?.ledger, now);
             state.planner.finished(now, self.connection, job, result, &mut state.actions);
@@ -196,7 +199,14 @@ impl Lane {
         trace::attempted(&span, finished);
         let observation = Observation::Attempted(self.server, self.connection, finished, mail);
         self.shared.observe(observation);
-        self.enter(job, |ledger, now| ledger.attempted(now, &finished.outcomes));
+        let outcomes = &finished.outcomes;
+        if self.has_delivered {
+            self.enter(job, |ledger, now| ledger.attempted_after_others(now, outcomes));
+        } else {
+            self.enter(job, |ledger, now| ledger.attempted(now, outcomes));
+        }
+        let is_delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered(_));
+        self.has_delivered |= outcomes.iter().any(is_delivered);
     }
 }
 

@@ -19,9 +19,6 @@ const GREYLISTED_WAIT: Duration = Duration::from_secs(65);
 const GREYLISTED_AGAIN_WAIT: Duration = Duration::from_secs(310);
 /// What is known of servers that say no more than that they greylist.
 const GREYLISTED_USUALLY: Duration = Duration::from_secs(300);
-/// A server that says when it takes a mail is asked a little later: this part of the time is added,
-/// since its clock and ours are two.
-const STATED_WAIT_MARGIN: u32 = 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -38,8 +35,19 @@ pub(super) struct Books {
     deferred: Vec<u32>,
     /// What their next attempt costs.
     deferral: Option<Again>,
+    /// It was taken for one too many for its connection.
+    was_one_too_many: bool,
     started: Option<Time>,
     ended: Option<Time>,
+}
+
+/// What the connection of an attempt had done before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Nothing.
+    Fresh,
+    /// It had delivered other mails.
+    Used,
 }
 
 /// One recipient.
@@ -68,6 +76,7 @@ impl Books {
             trying: recipients,
             deferred: Vec::new(),
             deferral: None,
+            was_one_too_many: false,
             started: None,
             ended: None,
         }
@@ -106,7 +115,12 @@ impl Books {
         Some(mail)
     }
 
-    pub(super) fn attempted(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
+    pub(super) fn attempted(
+        &mut self,
+        now: Time,
+        outcomes: &[Outcome],
+        line: Line,
+    ) -> AttemptResult {
         let is_for_good = |outcome| failure::judge(outcome).verdict == Verdict::Failed;
         let context = Context {
             anybody_fits: outcomes.iter().any(fits),
@@ -114,6 +128,7 @@ impl Books {
                 && outcomes.iter().any(is_for_good),
             in_doubt: self.in_doubt,
         };
+        let may_be_one_too_many = line == Line::Used && !self.was_one_too_many;
         let left_over = self.take_attempt();
         let tried = std::mem::take(&mut self.remaining);
         let outcomes_of_all = outcomes.iter().chain(std::iter::repeat(&Outcome::InDoubt));
@@ -123,7 +138,14 @@ impl Books {
         for (at, outcome) in tried.into_iter().zip(outcomes_of_all) {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.hear(outcome);
-            let judgement = failure::judge(outcome);
+            let mut judgement = failure::judge(outcome);
+            if may_be_one_too_many
+                && judgement.lesson == Lesson::PerhapsSessionCap
+                && judgement.verdict == Verdict::Again(Charge::Counted)
+            {
+                self.was_one_too_many = true;
+                judgement.verdict = Verdict::Again(Charge::Unsent);
+            }
             answer = answer.max(judgement.answer);
             lesson = lesson.max(judgement.lesson);
             pause = pause.max(judgement.pause);
@@ -261,7 +283,7 @@ impl Entry {
     fn greylisted(&mut self, greylisting: Greylisting, stated: Duration) -> Duration {
         self.asked += 1;
         if !stated.is_zero() && stated != GREYLISTED_USUALLY {
-            return stated + stated / STATED_WAIT_MARGIN;
+            return stated;
         }
         match (greylisting, self.asked) {
             // Servers that are busy for a moment say the same.

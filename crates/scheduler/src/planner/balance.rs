@@ -71,8 +71,21 @@ impl Planner {
     /// Whether there are more mails that may be started than connections about to ask for one.
     fn has_mail_for_one_more(&self, id: DestinationId) -> bool {
         let destination = self.destination(id);
-        let runnable = self.runnable(id);
-        destination.admits(runnable) > destination.connections.coming
+        destination.admits(destination.queue.runnable()) > self.spare(id, |it| it.coming)
+    }
+
+    /// How many connections of some kind a destination has, but for those that its servers need for
+    /// mails of their own.
+    fn spare(&self, id: DestinationId, kind: impl Fn(&Census) -> u32) -> u32 {
+        let destination = self.destination(id);
+        if destination.servers().len() == 1 {
+            return kind(&destination.connections);
+        }
+        let spare = |server| {
+            let server = self.server(server);
+            kind(&server.connections).saturating_sub(server.own.runnable())
+        };
+        destination.servers().map(spare).sum()
     }
 
     fn wake_one(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) -> bool {
@@ -91,15 +104,17 @@ impl Planner {
     /// Whether the mails that may be started want one more connection, and to which server.
     fn opening(&mut self, now: Time, id: DestinationId) -> Opening {
         let destination = self.destination(id);
-        let Census { open, connecting, coming, .. } = destination.connections;
+        let Census { open, connecting, .. } = destination.connections;
         let usable = destination.connections.usable();
         let backlog = self.backlog(id);
-        let runnable = destination.admits(self.runnable(id));
-        if runnable <= connecting + coming {
-            return Opening::Later(Time::NEVER);
-        }
-        if let Some(server) = self.wanted_by_its_own(now, id) {
+        if !destination.waits.is_for_limit()
+            && let Some(server) = self.wanted_by_its_own(now, id)
+        {
             return Opening::Now(server);
+        }
+        let runnable = destination.admits(destination.queue.runnable());
+        if runnable <= self.spare(id, |it| it.coming + it.connecting) {
+            return Opening::Later(self.own_admitted_at(now, id));
         }
         // Connections that are open may send again then, whatever keeps others from being opened.
         let paused = |server| {
@@ -136,6 +151,22 @@ impl Planner {
         })
     }
 
+    /// When a server that has mails of its own, and no connection, may be asked.
+    fn own_admitted_at(&self, now: Time, id: DestinationId) -> Time {
+        let destination = self.destination(id);
+        if destination.servers().len() == 1 {
+            return Time::NEVER;
+        }
+        let wanted = destination.servers().map(|server| self.server(server));
+        let wanted = wanted.filter(|server| server.own.runnable() > 0);
+        let at = wanted.map(|server| match server.admits(now) {
+            _ if !server.waiting.is_empty() => server.sends_at(),
+            Admission::Full(until) | Admission::Down(until) => until,
+            Admission::Now => Time::NEVER,
+        });
+        at.filter(|&at| at > now).min().unwrap_or(Time::NEVER)
+    }
+
     /// The server for the next connection: of the best preference that works, the one of two with
     /// the smaller share of connections, or the quicker one. That a server has as many as it bears
     /// is no reason to use worse ones.
@@ -153,11 +184,13 @@ impl Planner {
             |&server: &ServerId| !matches!(self.server(server).admits(now), Admission::Down(_));
         let preference = |server| self.server(server).place.preference;
         let best = servers.clone().filter(works).map(preference).min();
+        let share = self.share(now, id, best);
         let mut soonest = Time::NEVER;
         let mut able = Vec::new();
         for server in servers {
             let is_best = Some(preference(server)) == best;
             match self.server(server).admits(now) {
+                Admission::Now if is_best && self.has_its_share(server, share) => {}
                 Admission::Now if is_best => able.push(server),
                 Admission::Full(until) if is_best => soonest = soonest.min(until),
                 Admission::Down(until) => soonest = soonest.min(until),
@@ -168,6 +201,32 @@ impl Planner {
             Some(server) => Opening::Now(server),
             None => Opening::Later(soonest),
         }
+    }
+
+    /// How many connections of all go to how much weight, among the servers of a preference that
+    /// are not held up. Otherwise one whose turn comes later would find everything taken.
+    fn share(&self, now: Time, id: DestinationId, preference: Option<u16>) -> (u32, u32) {
+        let destination = self.destination(id);
+        let (mut connections, mut weight) = (destination.limits.max_connections, 0);
+        for server in destination.servers().map(|server| self.server(server)) {
+            let takes_part = Some(server.place.preference) == preference
+                && match server.admits(now) {
+                    Admission::Now | Admission::Full(Time::NEVER) => true,
+                    Admission::Full(_) | Admission::Down(_) => false,
+                };
+            if takes_part {
+                weight += u32::from(server.place.weight);
+            } else {
+                connections = connections.saturating_sub(server.connections.open);
+            }
+        }
+        (connections, weight)
+    }
+
+    fn has_its_share(&self, id: ServerId, (connections, weight): (u32, u32)) -> bool {
+        let server = self.server(id);
+        let share = u64::from(connections) * u64::from(server.place.weight);
+        u64::from(server.connections.open) >= share.div_ceil(u64::from(weight.max(1)))
     }
 
     fn better_of_two(&mut self, able: &[ServerId]) -> Option<ServerId> {

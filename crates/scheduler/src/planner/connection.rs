@@ -7,7 +7,9 @@ use posthaste_session::Pipelining;
 use super::action::{
     Action, ConnectionId, DestinationId, Ending, GiveUp, JobId, Pull, Record, ServerId,
 };
+use super::destination::Census;
 use super::job::{Blame, State};
+use super::server::{Admission, Server};
 use super::slots::{End, Key, Linked, Links, List};
 use super::timers::TimerSlot;
 use super::{Planner, Timer};
@@ -89,7 +91,8 @@ impl Planner {
         }
         let (server, destination) = (found.server, found.destination);
         self.set_mode(connection, out);
-        if self.is_worn(now, key) || self.drain.is_some() {
+        let is_over = self.is_worn(now, key) || self.drain.is_some();
+        if is_over || self.has_better_use(now, server) {
             self.set_phase(key, Phase::Closing);
             self.balance(now, destination, out);
             return Pull::Quit;
@@ -99,7 +102,10 @@ impl Planner {
         match self.next_job(now, server) {
             Some(job) => {
                 self.start(now, key, job);
-                if !self.destination(destination).rates.is_empty() || self.has_limited_flows {
+                self.server_mut(server).pace.start(now);
+                let is_paced = self.server(server).pace.rate().is_some();
+                let is_limited = !self.destination(destination).rates.is_empty();
+                if is_paced || is_limited || self.has_limited_flows {
                     self.balance(now, destination, out);
                 }
                 let cap = self.server(server).recipient_cap.at(now);
@@ -112,6 +118,24 @@ impl Planner {
                 Pull::Wait
             }
         }
+    }
+
+    /// Whether a server of a better preference could have the place of a connection of this one.
+    fn has_better_use(&self, now: Time, id: ServerId) -> bool {
+        let server = self.server(id);
+        let destination = self.destination(server.destination);
+        let Census { open, connecting, closing, .. } = destination.connections;
+        if destination.servers().len() == 1
+            || open < destination.limits.max_connections
+            || connecting + closing > 0
+        {
+            return false; // or one after the other
+        }
+        let better = |other: &Server| other.place.preference < server.place.preference;
+        destination
+            .servers()
+            .map(|other| self.server(other))
+            .any(|other| better(other) && other.admits(now) == Admission::Now)
     }
 
     /// Tells a connection of a pipelining mode that was learned since it was here last.

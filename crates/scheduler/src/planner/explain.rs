@@ -98,6 +98,13 @@ pub enum ReasonKind {
         /// How many.
         mails: u32,
     },
+    /// A server said that mail comes too fast; it gets no more than it took before.
+    Paced {
+        /// Which.
+        server: ServerId,
+        /// So many mails a minute.
+        per_minute: u32,
+    },
     /// More connections are opened once those that are being opened work.
     SlowStart {
         /// To which server.
@@ -204,6 +211,10 @@ impl Planner {
         {
             reasons.push(Reason { until: Some(server.paced_until), ..self.limited(limit) });
         }
+        if let Some(rate) = server.pace.rate().filter(|_| now < server.pace.next()) {
+            let kind = ReasonKind::Paced { server: id, per_minute: (rate * 60.0) as u32 };
+            reasons.push(kind.until(server.pace.next()));
+        }
         if !server.takes_mail(now)
             && let Some(mails) = server.window.limit()
             && now >= server.sends_at()
@@ -298,6 +309,9 @@ impl fmt::Display for ReasonKind {
             }
             Self::WindowReached { mails, .. } => {
                 write!(f, "the server is sent {mails} mails at a time")
+            }
+            Self::Paced { per_minute, .. } => {
+                write!(f, "the server takes no more than about {per_minute} mails a minute")
             }
             Self::SlowStart { connections: 1, .. } => f.write_str("the first connection is opened"),
             Self::SlowStart { connections, .. } => {

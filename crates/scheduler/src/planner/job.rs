@@ -37,8 +37,6 @@ pub(super) struct Job {
     /// How often it was throttled while others were not.
     throttled: u8,
     cancelled: bool,
-    /// It was taken for one too many for its connection.
-    was_one_too_many: bool,
     /// Which list of its flow it is on.
     pub(super) is_again: bool,
     timer: TimerSlot,
@@ -114,7 +112,6 @@ impl Planner {
             interruptions: [0; 2],
             throttled: 0,
             cancelled: false,
-            was_one_too_many: false,
             is_again: false,
             timer: TimerSlot::default(),
             links: Links::default(),
@@ -154,18 +151,19 @@ impl Planner {
         let Some(server) = self.connections.get(connection.0).map(|found| found.server) else {
             return;
         };
+        let was_bounded = self.server(server).window.limit().is_some();
         self.answered(now, connection, &result, out);
         self.learn_from(now, server, job, &result, out);
         let Some(again) = result.again else {
             self.forget_job(job.0);
             self.rest(now, connection);
             self.yield_idle(out);
-            if self.server(server).window.limit().is_some() {
+            if was_bounded {
                 self.balance(now, destination, out);
             }
             return;
         };
-        let charge = self.charge(connection, job, &result, again.charge);
+        let charge = again.charge;
         if result.answer != Answer::Exhausted {
             self.note_interruption(connection, job, charge);
         }
@@ -196,25 +194,6 @@ impl Planner {
         self.rest(now, connection);
         self.balance(now, destination, out);
         self.yield_idle(out);
-    }
-
-    /// What another attempt costs. A mail that may have been one too many for its connection has
-    /// another one for free, once.
-    fn charge(
-        &mut self,
-        connection: ConnectionId,
-        job: JobId,
-        result: &AttemptResult,
-        charge: Charge,
-    ) -> Charge {
-        let accepted = self.connections.get(connection.0).map_or(0, |found| found.accepted);
-        let Some(job) = self.jobs.get_mut(job.0) else { return charge };
-        let is_perhaps_cap = result.lesson == Lesson::PerhapsSessionCap && accepted > 0;
-        if is_perhaps_cap && charge == Charge::Counted && !job.was_one_too_many {
-            job.was_one_too_many = true;
-            return Charge::Unsent;
-        }
-        charge
     }
 
     /// A mail was throttled, which is free as long as it happens to all. Its server is left alone.

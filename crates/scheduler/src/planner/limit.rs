@@ -48,6 +48,11 @@ impl Limit {
         self.pacer.worth_waiting_for()
     }
 
+    /// How long one unit takes.
+    pub(super) fn interval(&self) -> Duration {
+        self.pacer.time_for(1)
+    }
+
     /// Something passes.
     pub(super) fn take(&mut self, now: Time, cost: Cost) {
         self.pacer.take(now, cost.of(self.rate.unit));

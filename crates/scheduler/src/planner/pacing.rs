@@ -3,6 +3,8 @@
 //! What a limit holds up waits in its queue, and the limit has one timer: whatever waits, there is
 //! one wake-up for what may pass, and it is at the instant from which it may.
 
+use std::time::Duration;
+
 use super::action::{Action, DestinationId, LimitId, TenantId};
 use super::config::{LimitScope, Rate, Unit};
 use super::limit::{Cost, Limit, Waiter};
@@ -11,6 +13,11 @@ use super::slots::Key;
 use super::timers::TimerSlot;
 use super::{Planner, Timer};
 use crate::time::Time;
+
+/// With so long between two turns, one that is lost matters.
+const RARE: Duration = Duration::from_secs(1);
+/// How long a turn is kept for whoever has to connect first.
+const CONNECTING: Duration = Duration::from_secs(10);
 
 impl Planner {
     /// Adds a rate limit. All limits that apply to a mail, or to a connection, hold at once.
@@ -211,9 +218,10 @@ impl Planner {
     /// Something may pass.
     pub(super) fn limit_is_due(&mut self, now: Time, id: LimitId, out: &mut Vec<Action>) {
         self.limits[id.index()].timer = TimerSlot::default();
+        let mut patient_until = now;
         while self.limits[id.index()].earliest() <= now {
             let Some(waiter) = self.limits[id.index()].waiters.pop_front() else { break };
-            match waiter {
+            let is_on_its_way = match waiter {
                 Waiter::Destination(it) => self.destination_passes(now, it, id, out),
                 Waiter::Flow(it) => self.flow_passes(now, it, id, out),
                 Waiter::Opening(it) => {
@@ -223,60 +231,71 @@ impl Planner {
                         self.balance(now, it, out);
                         self.destination_mut(it).opening_turn = None;
                     }
+                    false
                 }
+            };
+            // Where turns are rare, whoever has to connect first does not lose its turn over that.
+            if is_on_its_way && self.limits[id.index()].interval() >= RARE {
+                patient_until = now + self.limits[id.index()].interval().min(CONNECTING);
+                break;
             }
         }
         let limit = &mut self.limits[id.index()];
-        let at = limit.worth_waiting_for().max(now);
+        let at = limit.worth_waiting_for().max(patient_until);
         let at = (!limit.waiters.is_empty()).then_some(at);
         self.timers.set(&mut limit.timer, at, Timer::Limit(id));
     }
 
     /// It is a destination's turn. If a connection is idle, a mail is granted to it at this very
     /// instant, so that the rate does not suffer from how long the connection takes to come.
+    /// Whether it has mails and no such connection.
     fn destination_passes(
         &mut self,
         now: Time,
         id: DestinationId,
         limit: LimitId,
         out: &mut Vec<Action>,
-    ) {
+    ) -> bool {
         if self.destination(id).waits != Waits::For(limit) {
-            return;
+            return false;
         }
         self.destination_mut(id).waits = Waits::Not;
         if self.runnable(id) == 0 || self.pace_destination(now, id, Some(limit)) {
-            return;
+            return false;
         }
-        if let Some(cost) = self.can_start_at_once(now, id) {
+        let cost = self.can_start_at_once(now, id);
+        if let Some(cost) = cost {
             let destination = &mut self.destinations[id.index()];
             take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
             destination.waits = Waits::Granted(cost);
         }
         self.balance(now, id, out);
+        cost.is_none()
     }
 
     /// The same for the flow of a tenant.
-    fn flow_passes(&mut self, now: Time, key: Key, limit: LimitId, out: &mut Vec<Action>) {
-        let Some(flow) = self.flows.get(key) else { return };
+    fn flow_passes(&mut self, now: Time, key: Key, limit: LimitId, out: &mut Vec<Action>) -> bool {
+        let Some(flow) = self.flows.get(key) else { return false };
         if flow.waits != Waits::For(limit) {
-            return;
+            return false;
         }
         let (name, is_empty) = (flow.name, flow.is_empty());
         self.set_flow_waits(key, Waits::Not);
         if is_empty {
             self.remove_flow_if_empty(key);
-            return;
+            return false;
         }
         if self.pace_flow(now, key, Some(limit)) {
-            return;
+            return false;
         }
         let is_held_up = matches!(self.destination(name.destination).waits, Waits::For(_));
-        if !is_held_up && let Some(cost) = self.can_start_at_once(now, name.destination) {
+        let cost = self.can_start_at_once(now, name.destination).filter(|_| !is_held_up);
+        if let Some(cost) = cost {
             take(&mut self.limits, now, &self.tenants[name.tenant.index()].rates, Waits::Not, cost);
             self.set_flow_waits(key, Waits::Granted(cost));
         }
         self.balance(now, name.destination, out);
+        cost.is_none()
     }
 
     /// What the next mail of a destination costs, if a connection has nothing else to do.

@@ -27,6 +27,8 @@ pub(super) struct Flow {
     /// Where it is in the virtual time of its class.
     pass: u64,
     weight: u16,
+    /// It has not been in its ring since it was made, or since it waited for a limit.
+    is_new: bool,
     /// Limits hold for its tenant.
     pub(super) is_limited: bool,
     pub(super) waits: Waits,
@@ -79,6 +81,7 @@ impl Flow {
             turns: 0,
             pass: 0,
             weight: weight.max(1),
+            is_new: true,
             is_limited,
             waits: Waits::Not,
             links: Links::default(),
@@ -126,7 +129,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Ring {
     pass: u64,
-    /// Where the flow was that was served last.
+    /// Where the flow is that was served last. Whoever comes starts there: behind those who wait,
+    /// and never in front of where it was when it left, so that nobody needs to remember that.
     now: u64,
     flows: BTreeSet<(u64, Key)>,
 }
@@ -174,13 +178,17 @@ impl Queue {
         self.runnable += flow.runnable();
         self.len += flow.len();
         if flow.runnable() == 0 {
+            flow.is_new = true;
             return;
         }
         let ring = &mut self.classes[flow.name.class as usize];
         if ring.flows.is_empty() {
             ring.pass = ring.pass.max(self.now);
         }
-        flow.pass = flow.pass.max(ring.now);
+        if flow.is_new {
+            flow.pass = flow.pass.max(ring.now);
+            flow.is_new = false;
+        }
         ring.flows.insert((flow.pass, key));
     }
 
@@ -240,8 +248,8 @@ impl Queue {
         let ring = &mut self.classes[flow.name.class as usize];
         self.now = self.now.max(ring.pass);
         ring.pass = ring.pass.saturating_add(price / weight(flow.name.class));
-        ring.now = ring.now.max(flow.pass);
         flow.pass = flow.pass.saturating_add(price / u64::from(flow.weight));
+        ring.now = ring.now.max(flow.pass);
         self.put_back(key, flow);
         Some(job)
     }

@@ -8,6 +8,7 @@ use super::config::{DestinationLimits, Place};
 use super::destination::Census;
 use super::gate::{Breaker, Gate};
 use super::greylist::Greylist;
+use super::pace::Pace;
 use super::pipelining::Memory;
 use super::queue::Queue;
 use super::slots::List;
@@ -45,6 +46,7 @@ pub(super) struct Server {
     /// Closed: no mail is started.
     pub(super) sending: Gate,
     pub(super) window: Window,
+    pub(super) pace: Pace,
     pub(super) ceiling: Option<Ceiling>,
     pub(super) session_cap: SessionCap,
     pub(super) recipient_cap: Cap,
@@ -92,6 +94,7 @@ impl Server {
             opening: Gate::default(),
             sending: Gate::default(),
             window: Window::default(),
+            pace: Pace::default(),
             ceiling: None,
             session_cap: SessionCap::default(),
             recipient_cap: Cap::default(),
@@ -115,8 +118,8 @@ impl Server {
                 Admission::Down(closed_until)
             };
         }
-        if now < self.sending.until {
-            return Admission::Full(self.sending.until);
+        if now < self.sends_at() {
+            return Admission::Full(self.sends_at());
         }
         if self.breaker.on_trial && connecting > 0 {
             return if usable > connecting {
@@ -145,13 +148,15 @@ impl Server {
 
     /// Whether a mail may be started even if all connections that are about to pull get one.
     pub(super) fn takes_one_more(&self, now: Time) -> bool {
-        let expected = self.in_flight.saturating_add(self.connections.coming);
-        now >= self.sends_at() && self.window.has_room(expected)
+        let coming = self.connections.coming;
+        let is_paced = self.pace.rate().is_some() && coming > 0;
+        let expected = self.in_flight.saturating_add(coming);
+        now >= self.sends_at() && !is_paced && self.window.has_room(expected)
     }
 
     /// Before this time no mail is started.
     pub(super) fn sends_at(&self) -> Time {
-        self.sending.until.max(self.paced_until)
+        self.sending.until.max(self.paced_until).max(self.pace.next())
     }
 
     /// How many connections slow start allows: one until it is ready, then at most twice as many
@@ -211,6 +216,7 @@ impl Server {
         self.opening = Gate::default();
         self.sending = Gate::default();
         self.window = Window::default();
+        self.pace = Pace::default();
         self.ceiling = None;
         self.session_cap = SessionCap::default();
         self.recipient_cap = Cap::default();

@@ -30,6 +30,11 @@ impl Planner {
         server.breaker.on_trial = false;
         server.opening.forget(now);
         server.grow(most);
+    }
+
+    /// A connection delivered its first mail. Some servers greet whoever comes, and refuse then.
+    fn connection_works(&mut self, now: Time, id: ServerId) {
+        let server = self.server_mut(id);
         let established = server.connections.established();
         if let Some(ceiling) = &mut server.ceiling {
             ceiling.works(now, established);
@@ -57,6 +62,9 @@ impl Planner {
         match result.answer {
             Answer::Nothing => {}
             Answer::Accepted => {
+                if accepted == 1 {
+                    self.connection_works(now, server);
+                }
                 self.server_works(now, server, opened, out);
                 self.learn_latency(now, server, took, out);
                 self.climb(now, id, out);
@@ -76,7 +84,10 @@ impl Planner {
         if refused >= REFUSED_IN_ROW {
             self.let_finish(id.0, out);
         }
-        self.learn_lesson(now, server, (result.lesson, accepted), out);
+        // After 421 the connection is closed, and that teaches the same.
+        if result.answer != Answer::Nothing {
+            self.learn_lesson(now, server, (result.lesson, accepted), out);
+        }
         if result.lesson == Lesson::PerhapsSessionCap && accepted > 0 {
             self.let_finish(id.0, out);
         }
@@ -130,6 +141,7 @@ impl Planner {
         server.deferred_in_row = 0;
         server.accepted = server.accepted.wrapping_add(1);
         server.sending.forgive(now);
+        server.pace.taken(now);
         server.window.succeed(now, server.in_flight, most);
         if server.breaker.succeed(now, opened, &self.config.back_off) {
             let failures = server.breaker.failures;
@@ -177,6 +189,7 @@ impl Planner {
         let server = &mut self.servers[id.index()];
         if let Some(until) = server.sending.close(now, hold, asked, &mut self.rng) {
             server.window.restart(server.in_flight);
+            server.pace.throttled(now, until);
             out.push(Action::Record(Record::Held { server: id, hold, until }));
         }
     }
@@ -264,6 +277,7 @@ impl Planner {
         out.push(Action::Record(Record::BackOff { server: id, failures, until }));
         let destination = server.destination;
         if is_deserted {
+            self.server_mut(id).window.lift();
             self.release_own(now, id);
         }
         if self.is_exhausted(destination) {

@@ -53,17 +53,23 @@ impl Window {
     /// The server cannot keep up with the mails that are in flight. Gives the new limit, if it is
     /// one.
     pub(super) fn overload(&mut self, now: Time, in_flight: u32) -> Option<u32> {
-        if now < self.reacts {
+        // With nothing in flight it is no matter of how much is.
+        if now < self.reacts || in_flight == 0 {
             return None;
         }
         self.reacts = now + self.latency.mean.max(SHORTEST_REACTION);
-        let from = u64::from(self.limit.min(in_flight.max(1)));
+        let from = u64::from(self.limit.min(in_flight));
         let to = u32::try_from(from * 7 / 10).unwrap_or(UNBOUNDED).max(1);
         if to >= self.limit {
             return None;
         }
         (self.limit, self.slow_start_below, self.successes) = (to, 0, 0);
         Some(to)
+    }
+
+    /// The server is not there: what it could bear has to be found out anew.
+    pub(super) fn lift(&mut self) {
+        self.limit = UNBOUNDED;
     }
 
     /// The server wants a pause: when that is over, one mail goes first.
@@ -131,6 +137,8 @@ impl Latency {
     const DISTANCES: f64 = 2.5;
     /// Whatever the distances: what is not twice as slow is not slow.
     const FACTOR: f64 = 2.0;
+    /// The weight of a slow round, in what is usual.
+    const DOUBT: f64 = 1.0 / 128.0;
     /// A mail counts as so many times as long as usual at most.
     const OUTLIER: u32 = 4;
 
@@ -150,13 +158,14 @@ impl Latency {
         let usual = mean + Self::DISTANCES * self.variance.sqrt();
         let is_slow = self.seen >= Self::KNOWN && round > usual.max(mean * Self::FACTOR);
         let was_slow = std::mem::replace(&mut self.was_slow, is_slow);
-        self.learn(round);
+        self.seen = (self.seen + 1).min(Self::KNOWN);
+        // What lasts becomes usual in the end.
+        let weight = if is_slow { Self::DOUBT } else { 1.0 / f64::from(self.seen) };
+        self.learn(round, weight);
         is_slow && was_slow
     }
 
-    fn learn(&mut self, round: f64) {
-        self.seen = (self.seen + 1).min(Self::KNOWN);
-        let weight = 1.0 / f64::from(self.seen);
+    fn learn(&mut self, round: f64, weight: f64) {
         let mean = self.mean.as_secs_f64();
         let distance = round - mean;
         self.mean = Duration::from_secs_f64((mean + weight * distance).max(0.0));

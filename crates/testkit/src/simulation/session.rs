@@ -1,6 +1,6 @@
 //! What the engine does with connections, done with a model in their place.
 
-use posthaste_scheduler::failure::{self, ConnectFailure};
+use posthaste_scheduler::failure::{self, Charge, ConnectFailure};
 use posthaste_scheduler::{AttemptResult, ConnectionId, Ending, JobId, Pull};
 use posthaste_session::{CloseReason, NotSent, Outcome, Pipelining, Stage};
 
@@ -107,10 +107,11 @@ impl Simulation {
         let server = &mut self.servers[connection.server];
         let is_surplus = connection.phase == Phase::Surplus;
         let round_trip = server.model.round_trip.draw(&mut self.rng);
-        let rebuff = |line, ends| Some(Rebuff { line, ends });
+        let rebuff = |line, ends, fault| Some(Rebuff { line, ends, fault });
         let (time, rebuff) = match server.welcome(self.now, is_surplus, connection.taken) {
-            Welcome::Ends(line) => (round_trip, rebuff(line, true)),
-            Welcome::Defers(line) => (round_trip, rebuff(line, false)),
+            Welcome::Ends(line) => (round_trip, rebuff(line, true, Fault::Servers)),
+            Welcome::Defers(line) => (round_trip, rebuff(line, false, Fault::Servers)),
+            Welcome::Mutters(line) => (round_trip, rebuff(line, false, Fault::Unsaid)),
             Welcome::Serves => {
                 let round_trips = match connection.pipelining {
                     Pipelining::Off => 4,
@@ -154,11 +155,11 @@ impl Simulation {
             | None => false,
         };
         match connection.rebuff {
-            Some(Rebuff { line, ends: true }) => {
+            Some(Rebuff { line, ends: true, .. }) => {
                 return self.end(id, &shutdown(Stage::Mail, line));
             }
-            Some(Rebuff { line, ends: false }) => {
-                return self.go_on(id, |_, _, _| refused(Stage::Mail, line), Fault::Servers);
+            Some(Rebuff { line, ends: false, fault }) => {
+                return self.go_on(id, |_, _, _| refused(Stage::Mail, line), fault);
             }
             None => {}
         }
@@ -251,8 +252,11 @@ impl Simulation {
         } else {
             open.ledger.attempted(self.now, outcomes)
         };
-        let bound = result.again.is_some_and(|again| again.same_server);
-        open.place = Place::Waits { due: self.now, bound };
+        // What does not count says nothing new about that.
+        if let Some(again) = result.again.filter(|again| again.charge == Charge::Counted) {
+            open.is_bound = again.same_server;
+        }
+        open.place = Place::Waits { due: self.now };
         self.call(|planner, now, out| planner.finished(now, id, job, result, out));
         if result.again.is_none() {
             self.close(job, |ledger| ledger.into_report());
