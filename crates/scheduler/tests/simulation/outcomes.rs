@@ -120,10 +120,6 @@ fn an_outage_of_an_hour_is_probed_and_recovered_from() {
     assert_eq!(simulation.tally().most_connections, 20, "slow start has reached the limit");
 }
 
-fn recipients(simulation: &Simulation) -> usize {
-    simulation.closed().iter().map(|mail| mail.report.recipients.len()).sum()
-}
-
 /// FL-10: the wait doubles from 1 s to 30 s, at least half of it certain, the rest jitter.
 #[test]
 fn the_back_off_of_a_server_grows_with_jitter() {

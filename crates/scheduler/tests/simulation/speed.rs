@@ -18,7 +18,7 @@ fn many(mails: u32, destinations: u32) -> Simulation {
 /// A hundred thousand mails to ten thousand destinations; with `POSTHASTE_SLOW` ten times as much.
 #[test]
 fn many_mails_to_many_destinations() {
-    let scale = if std::env::var_os("POSTHASTE_SLOW").is_some() { 10 } else { 1 };
+    let scale = scale();
     let start = Instant::now();
     let mut simulation = many(100_000 * scale, 10_000 * scale);
     simulation.run_to_the_end();

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use posthaste_scheduler::{ConnectionId, JobId, Time};
 use posthaste_session::{Pipelining, Stage};
 
+use super::mails::Fault;
+
 /// A connection, from the wish to open it until it is closed.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -50,6 +52,7 @@ pub(super) struct Sending {
 pub(super) struct Rebuff {
     pub(super) line: &'static str,
     pub(super) ends: bool,
+    pub(super) fault: Fault,
 }
 
 impl Connection {

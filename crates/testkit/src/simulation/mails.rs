@@ -25,6 +25,8 @@ pub(super) struct Open {
     pub(super) new: NewJob,
     pub(super) ledger: Ledger,
     pub(super) place: Place,
+    /// A server greylisted it, and it goes to that one again.
+    pub(super) is_bound: bool,
     people: Vec<Person>,
     trouble: Interruptions,
 }
@@ -33,7 +35,7 @@ pub(super) struct Open {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// In its queue, or waiting until a time.
-    Waits { due: Time, bound: bool },
+    Waits { due: Time },
     /// With a connection.
     Goes(ConnectionId),
 }
@@ -45,6 +47,8 @@ struct Person {
     taken: u16,
     /// How often one had something against this recipient or this mail.
     objections: u16,
+    /// It was refused once for no reason that was said.
+    has_wondered: bool,
 }
 
 /// How often a mail did not get through for a reason that is not its own.
@@ -97,6 +101,8 @@ pub(super) enum Fault {
     Own,
     /// The server had enough.
     Servers,
+    /// The server had enough, and did not say so: who hears it twice has to believe it.
+    Unsaid,
 }
 
 impl Mails {
@@ -125,9 +131,17 @@ impl Mails {
     pub(super) fn enter(&mut self, job: JobId, new: NewJob, ledger: Ledger) -> usize {
         let number = self.open.len();
         let people = vec![Person::default(); new.recipients as usize];
-        let place = Place::Waits { due: Time::EPOCH, bound: false };
+        let place = Place::Waits { due: Time::EPOCH };
         let trouble = Interruptions::default();
-        self.open.push(Some(Box::new(Open { job, new, ledger, place, people, trouble })));
+        self.open.push(Some(Box::new(Open {
+            job,
+            new,
+            ledger,
+            place,
+            is_bound: false,
+            people,
+            trouble,
+        })));
         self.know(job, number);
         number
     }
@@ -135,8 +149,8 @@ impl Mails {
     /// A mail is submitted again, to another planner.
     pub(super) fn enter_again(&mut self, number: usize, job: JobId, new: NewJob) {
         let Some(open) = &mut self.open[number] else { panic!("mail {number} is closed") };
-        open.place = Place::Waits { due: Time::EPOCH, bound: false };
-        (open.job, open.new) = (job, new);
+        open.place = Place::Waits { due: Time::EPOCH };
+        (open.job, open.new, open.is_bound) = (job, new, false);
         self.know(job, number);
     }
 
@@ -218,11 +232,18 @@ impl Open {
             match outcome {
                 Outcome::Delivered(_) => person.taken += 1,
                 Outcome::InDoubt => person.taken += u16::from(in_doubt_is_taken),
-                Outcome::Refused(_) if fault == Fault::Own => person.objections += 1,
-                Outcome::Refused(_) | Outcome::NotSent(_) => {}
+                Outcome::Refused(_) => {
+                    let is_own = match fault {
+                        Fault::Own => true,
+                        Fault::Servers => false,
+                        Fault::Unsaid => std::mem::replace(&mut person.has_wondered, true),
+                    };
+                    person.objections += u16::from(is_own);
+                }
+                Outcome::NotSent(_) => {}
             }
         }
-        self.trouble.turned_away += u32::from(fault == Fault::Servers);
+        self.trouble.turned_away += u32::from(fault != Fault::Own);
     }
 }
 

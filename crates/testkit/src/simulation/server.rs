@@ -69,6 +69,8 @@ pub(super) enum Welcome {
     Ends(&'static str),
     /// 45x, for a reason that is the server's own.
     Defers(&'static str),
+    /// 45x, without a reason.
+    Mutters(&'static str),
 }
 
 impl Server {
@@ -256,7 +258,7 @@ impl CapWords {
             Self::Shutdown => Welcome::Ends("421 too many messages in this connection"),
             Self::Deferral => Welcome::Defers("452 4.3.2 too many messages in this session"),
             Self::TooManyMessages => Welcome::Defers("452 4.5.3 Too many messages sent"),
-            Self::Silent => Welcome::Defers("451 4.3.0 try again later"),
+            Self::Silent => Welcome::Mutters("451 4.3.0 try again later"),
         }
     }
 }

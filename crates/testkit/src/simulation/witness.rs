@@ -92,7 +92,7 @@ impl Simulation {
 
     fn wait(&mut self, job: posthaste_scheduler::JobId, until: Time) {
         let open = self.mails.find(job);
-        if let Place::Waits { due, .. } = &mut open.place {
+        if let Place::Waits { due } = &mut open.place {
             *due = until;
         }
     }

@@ -75,7 +75,7 @@ impl Simulation {
             ReasonKind::Unknown | ReasonKind::BeingSent(_) => false,
             ReasonKind::Draining => self.is_drained,
             ReasonKind::WaitsForRetry { .. } => {
-                is_later && matches!(open.place, Place::Waits { due, .. } if due > self.now)
+                is_later && matches!(open.place, Place::Waits { due } if due > self.now)
             }
             // It may be over already, for somebody who is in front of this one.
             ReasonKind::Limited { rate, .. } => {
@@ -88,6 +88,7 @@ impl Simulation {
                 let is_known = |(known, until): &(_, Time)| *known == hold && *until > self.now;
                 is_later && seen(server).is_some_and(|it| it.holds.iter().any(is_known))
             }
+            ReasonKind::Paced { .. } => is_later,
             ReasonKind::Probing { server } | ReasonKind::SlowStart { server, .. } => {
                 self.servers[server.index()].connections > 0
             }
@@ -113,7 +114,6 @@ impl Simulation {
     /// Work conservation: who is only behind others would go at once over a connection that waits, and
     /// there are connections for the others to be on.
     fn check_nothing_is_free(&self, number: usize, open: &Open) {
-        let Place::Waits { bound, .. } = open.place else { return };
         let connections = self.destinations[open.new.destination.index()].connections;
         assert!(connections > 0, "mail {number} waits at {:?}, and nobody comes", self.now);
         let idle = self.connections.iter().find(|it| {
@@ -122,7 +122,7 @@ impl Simulation {
                 && it.is_idle()
         });
         let now = self.now;
-        assert!(bound || idle.is_none(), "mail {number} waits at {now:?} beside {idle:?}");
+        assert!(open.is_bound || idle.is_none(), "mail {number} waits at {now:?} beside {idle:?}");
     }
 }
 
