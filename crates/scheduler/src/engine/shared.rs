@@ -14,7 +14,7 @@ use super::clock::{Due, Precision, Watch};
 use super::delivery::{Addressee, Waiter};
 use super::intake::{Entrance, Intake};
 use super::observe::{Observation, Observer};
-use super::state::{Done, Entry, State};
+use super::state::{Done, Entry, Left, State};
 use super::submission::Submission;
 use super::{SchedulerConfig, lane, trace};
 use crate::ledger::{InDoubtPolicy, Ledger, Ledgers};
@@ -85,24 +85,32 @@ impl Shared {
         // Read under the lock, so that it does not go back for the planner.
         let now = self.now();
         let result = think(&mut state, now);
-        let left = state.obey(now);
+        let left = (!state.actions.is_empty()).then(|| state.obey(now));
         let due = state.planner.next_deadline();
         if due.is_some_and(|due| due < state.armed) {
             state.armed = due.unwrap_or(Time::NEVER);
             self.earlier.notify_one();
         }
         drop(state);
-        for open in left.open {
+        if let Some(left) = left {
+            self.finish(left);
+        }
+        result
+    }
+
+    /// Does what does not need the lock.
+    fn finish(self: &Arc<Self>, left: Left) {
+        let Left { open, records, done } = left;
+        for open in open {
             lane::open(self, open);
         }
-        for record in left.records {
+        for record in records {
             trace::record(&record);
             self.observe(Observation::Record(record));
         }
-        for done in left.done {
+        for done in done {
             self.report(done);
         }
-        result
     }
 
     pub(super) fn observe(&self, observation: Observation<'_>) {
