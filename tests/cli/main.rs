@@ -6,6 +6,7 @@ mod credentials;
 mod endings;
 mod events;
 mod help;
+mod limits;
 mod meanings;
 mod metrics;
 mod outcomes;

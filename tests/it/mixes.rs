@@ -1,4 +1,4 @@
-//! Random mixes of faults: whatever they do to each other, the books balance.
+//! Random mixes of faults, limits and restarts: whatever they do to each other, the books balance.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use futures_util::{StreamExt, stream};
 use posthaste::scheduler::SchedulerConfig;
 use posthaste::session::{Credentials, Timeouts};
-use posthaste_sink::{TlsUse, User};
+use posthaste_sink::{Sink, TlsUse, User};
 
 use crate::audit::{Tally, audit, close};
 use crate::faults::{POLICIES, mailer, options, quick, send};
@@ -20,7 +20,7 @@ const AT_ONCE: usize = 8;
 
 /// What can go wrong, each with a small probability. None of it makes the sink a liar: what it
 /// says that it took, it took, and nothing else. Left out are only faults that would have the
-/// engine wait for minutes: greylisting, and refusals in the greeting.
+/// engine wait for minutes: greylisting that asks for them, and refusals in the greeting.
 const FAULTS: &[&str] = &[
     "at=connect close=rst",
     "at=greeting close=fin",
@@ -89,7 +89,7 @@ const FAULTS: &[&str] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_books_balance_whatever_goes_wrong() {
-    let seeds = count("mixes::the_books_balance_whatever_goes_wrong", "mixes", 100, 1_000);
+    let seeds = count("mixes::the_books_balance_whatever_goes_wrong", "mixes", 100, 500);
     let runs = (0..seeds as u64).map(|seed| async move {
         let rules = rules(&mut Rng::with_seed(seed));
         let run = tokio::spawn(run(seed, rules.clone()));
@@ -114,6 +114,13 @@ fn rules(rng: &mut Rng) -> Vec<String> {
     faults.into_iter().map(rule).collect()
 }
 
+/// The server is gone for a while, and back with what it has stored.
+async fn restart(sink: &Sink, outage: Duration) {
+    sink.suspend().await;
+    tokio::time::sleep(outage).await;
+    sink.resume().await.unwrap();
+}
+
 async fn run(seed: u64, rules: Vec<String>) -> Tally {
     let mut rng = Rng::with_seed(seed);
     let rules: Vec<_> = rules.iter().map(String::as_str).collect();
@@ -122,6 +129,11 @@ async fn run(seed: u64, rules: Vec<String>) -> Tally {
     config.seed = seed;
     config.limits.max_per_conn = rng.bool().then(|| rng.u64(1..=10));
     config.limits.max_rcpts = rng.bool().then(|| rng.usize(1..=3));
+    config.limits.greylist = (rng.u32(0..4) == 0).then(|| Duration::from_millis(20));
+    // A stalled session holds its place for ever.
+    let is_stalling = rules.iter().any(|rule| rule.contains("stall"));
+    let is_small = !is_stalling && rng.u32(0..4) == 0;
+    config.limits.max_conns = is_small.then(|| rng.u64(2..=4));
     let secure = rng.bool();
     if secure {
         config.tls = TlsUse::Required;
@@ -144,16 +156,17 @@ async fn run(seed: u64, rules: Vec<String>) -> Tally {
     }
     let mailer = mailer.build().unwrap();
     let recipients = rng.usize(1..=3);
-    let reports = if rng.u32(0..3) == 0 {
-        let time = Duration::from_millis(rng.u64(0..100));
-        let shutdown = async {
-            sink.wait_for(MAILS as u64 / 4).await;
-            mailer.shutdown_within(time).await;
-        };
-        tokio::join!(send(&mailer, MAILS, recipients), shutdown).0
-    } else {
-        send(&mailer, MAILS, recipients).await
+    let time = Duration::from_millis(rng.u64(0..100));
+    let meanwhile = rng.u32(0..3);
+    let interrupt = async {
+        sink.wait_for(MAILS as u64 / 4).await;
+        match meanwhile {
+            0 => mailer.shutdown_within(time).await,
+            1 => restart(&sink, time).await,
+            _ => {}
+        }
     };
+    let (reports, ()) = tokio::join!(send(&mailer, MAILS, recipients), interrupt);
     mailer.shutdown().await;
     let (stored, mut stats) = close(sink).await;
     witness.check();
