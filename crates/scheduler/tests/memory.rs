@@ -49,8 +49,8 @@ fn a_queued_mail_is_small() {
     // Just under a power of two, since tables double.
     let mails = 130_000;
     let (all, planner) = (octets_per_mail(mails), planners_octets_per_mail(mails));
-    assert!(all - planner < 100, "the engine has {} octets", all - planner);
-    assert!(all < 240, "{all} octets, {planner} of them the planner's");
+    assert!(all - planner < 80, "the engine has {} octets", all - planner);
+    assert!(all < 200, "{all} octets, {planner} of them the planner's");
 }
 
 /// `cargo test -p posthaste-scheduler --release --test memory -- --ignored --nocapture`

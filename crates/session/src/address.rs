@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::address_error::AddressError;
 use crate::domain::Domain;
+use crate::text::Text;
 
 /// Longest local-part in octets (RFC 5321 section 4.5.3.1.1).
 pub const MAX_LOCAL_PART: usize = 64;
@@ -15,7 +15,8 @@ pub const MAX_PATH: usize = 256;
 /// A mailbox, `local-part@domain`, in the form that is written on the wire (RFC 5321 section 4.1.2).
 ///
 /// A value of this type never contains CR, LF, NUL or another control character, whatever it was made from.
-/// A local-part that is not a dot-string is quoted; case is kept. Clones share the text.
+/// A local-part that is not a dot-string is quoted; case is kept. A short one needs no memory of its own, and
+/// clones of a long one share it.
 ///
 /// ```
 /// use posthaste_session::Mailbox;
@@ -28,7 +29,7 @@ pub const MAX_PATH: usize = 256;
 /// # Ok::<(), posthaste_session::AddressError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Mailbox(Arc<str>);
+pub struct Mailbox(Text);
 
 impl Mailbox {
     /// Makes a mailbox from the bare local-part (without quotes or escapes) and a domain.
@@ -57,12 +58,12 @@ impl Mailbox {
         if text.len() + 2 > MAX_PATH {
             return Err(AddressError::TooLong);
         }
-        Ok(Self(text.into()))
+        Ok(Self(text.as_str().into()))
     }
 
     /// The whole mailbox as it stands between the angle brackets.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 
     /// The local-part as written, quotes included.
@@ -77,12 +78,12 @@ impl Mailbox {
 
     /// No domain has an `@` in it, so the last one is the one between the two.
     fn parts(&self) -> (&str, &str) {
-        self.0.rsplit_once('@').unwrap_or((&self.0, ""))
+        self.as_str().rsplit_once('@').unwrap_or((self.as_str(), ""))
     }
 
     /// Whether a server must support SMTPUTF8 to take this mailbox (RFC 6531 section 3.4).
     pub fn needs_smtputf8(&self) -> bool {
-        !self.0.is_ascii()
+        !self.as_str().is_ascii()
     }
 }
 
@@ -111,13 +112,13 @@ impl FromStr for Mailbox {
 
 impl fmt::Display for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mailbox({})", self.0)
+        write!(f, "Mailbox({})", self.as_str())
     }
 }
 

@@ -19,6 +19,7 @@ mod scrub;
 mod session;
 mod setup;
 mod stage;
+mod text;
 mod tls;
 mod transaction;
 mod transfer;

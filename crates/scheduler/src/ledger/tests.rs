@@ -259,7 +259,7 @@ fn a_mail_for_all_or_nobody_is_not_split() {
 /// What waits in great numbers is small, and what is the same is there once.
 #[test]
 fn mails_that_wait_are_small() {
-    assert_eq!(size_of::<Ledger>(), 32);
+    assert_eq!(size_of::<Ledger>(), 48);
     let mut ledgers = Ledgers::default();
     let mut common =
         |mail: &Mail| match ledgers.open(mail.clone(), InDoubtPolicy::Report, Time::EPOCH).state {
