@@ -107,7 +107,7 @@ impl Subscriber for Collector {
     fn exit(&self, _: &Id) {}
 }
 
-/// LK-06: connections and attempts are spans; nobody's mailbox is in them.
+/// Connections and attempts are spans; nobody's mailbox is in them.
 #[tokio::test]
 async fn connections_and_attempts_are_traced() {
     let lines = Arc::new(Lines::default());
