@@ -27,22 +27,31 @@ impl Planner {
         self.wake(now, id, out);
         let review = loop {
             match self.opening(now, id) {
+                Opening::Later(at) => break at,
+                Opening::Now(_) if self.waits_to_open(now, id) => break Time::NEVER,
                 Opening::Now(_) if !self.has_room(id, out) => break Time::NEVER,
                 Opening::Now(server) => {
-                    let own = std::mem::take(&mut self.server_mut(server).opening_rates);
-                    let passes = self.passes_opening_limits(now, id, &own);
-                    self.server_mut(server).opening_rates = own;
-                    match passes {
-                        Ok(()) => self.open(now, server, out),
-                        Err(later) => break later,
-                    }
+                    self.take_opening(now, server);
+                    self.open(now, server, out);
                 }
-                Opening::Later(at) => break at,
             }
         };
+        let review = review.min(self.resumes_at(now, id));
         let destination = &mut self.destinations[id.index()];
         let timer = Timer::Destination(id);
         self.timers.set(&mut destination.timer, Some(review), timer);
+    }
+
+    /// When connections that are open may send again, if they wait for nothing else.
+    fn resumes_at(&self, now: Time, id: DestinationId) -> Time {
+        if self.backlog(id) == 0 {
+            return Time::NEVER;
+        }
+        let paused = |server| {
+            let server = self.server(server);
+            (!server.waiting.is_empty() && now < server.sends_at()).then(|| server.sends_at())
+        };
+        self.destination(id).servers().filter_map(paused).min().unwrap_or(Time::NEVER)
     }
 
     /// Wakes as many connections as there are mails that nobody will ask for.
@@ -57,14 +66,14 @@ impl Planner {
         }
         while self.has_mail_for_one_more(id) {
             let servers = self.destination(id).servers();
-            let can = |server: &ServerId| {
-                let server = self.server(*server);
-                !server.waiting.is_empty() && server.takes_one_more(now)
+            let rank = |&server: &ServerId| {
+                let server = self.server(server);
+                (server.place.preference, server.window.latency.mean)
             };
-            let quickest =
-                servers.filter(can).min_by_key(|&server| self.server(server).window.latency.mean);
-            let Some(server) = quickest else { return };
-            self.wake_one(now, server, out);
+            let best = servers.filter(|&server| self.can_wake(now, server)).min_by_key(rank);
+            if !best.is_some_and(|server| self.wake_one(now, server, out)) {
+                return;
+            }
         }
     }
 
@@ -88,14 +97,25 @@ impl Planner {
         destination.servers().map(spare).sum()
     }
 
-    fn wake_one(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) -> bool {
+    /// Whether a connection of a server waits that could start the next mail.
+    pub(super) fn can_wake(&self, now: Time, server: ServerId) -> bool {
         let found = self.server(server);
-        if matches!(self.destination(found.destination).waits, Waits::For(_))
-            || !found.takes_one_more(now)
-        {
+        if !found.takes_one_more(now) {
             return false;
         }
         let Some(key) = found.waiting.head(&self.connections) else { return false };
+        let is_busy = self.connections.get(key).is_some_and(|it| !it.in_flight.is_empty());
+        !is_busy || !self.is_next_dear(server)
+    }
+
+    fn wake_one(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) -> bool {
+        let found = self.server(server);
+        if matches!(self.destination(found.destination).waits, Waits::For(_))
+            || !self.can_wake(now, server)
+        {
+            return false;
+        }
+        let Some(key) = self.server(server).waiting.head(&self.connections) else { return false };
         self.set_phase(key, Phase::Coming);
         out.push(Action::Wake { connection: ConnectionId(key) });
         true
@@ -116,22 +136,16 @@ impl Planner {
         if runnable <= self.spare(id, |it| it.coming + it.connecting) {
             return Opening::Later(self.own_admitted_at(now, id));
         }
-        // Connections that are open may send again then, whatever keeps others from being opened.
-        let paused = |server| {
-            let server = self.server(server);
-            (!server.waiting.is_empty() && now < server.sends_at()).then(|| server.sends_at())
-        };
-        let resumed = destination.servers().filter_map(paused).min().unwrap_or(Time::NEVER);
         if open >= destination.limits.max_connections {
-            return Opening::Later(resumed);
+            return Opening::Later(Time::NEVER);
         }
         let patient_until = destination.pulled + PATIENCE;
         match self.choose_server(now, id) {
-            Opening::Later(at) => Opening::Later(at.min(resumed)),
-            now_or_never if usable < backlog => now_or_never,
-            Opening::Now(_) if connecting > 0 => Opening::Later(resumed),
+            Opening::Later(at) => Opening::Later(at),
+            opens if usable < backlog => opens,
+            Opening::Now(_) if connecting > 0 => Opening::Later(Time::NEVER),
             opens if now >= patient_until => opens,
-            Opening::Now(_) => Opening::Later(resumed.min(patient_until)),
+            Opening::Now(_) => Opening::Later(patient_until),
         }
     }
 
@@ -144,10 +158,11 @@ impl Planner {
             return None;
         }
         destination.servers().find(|&server| {
-            let server = self.server(server);
-            server.own.runnable() > 0
-                && server.connections.usable() == 0
-                && server.admits(now) == Admission::Now
+            let found = self.server(server);
+            let Census { connecting, coming, .. } = found.connections;
+            found.own.runnable() > connecting + coming
+                && found.waiting.is_empty()
+                && self.admits(now, server) == Admission::Now
         })
     }
 
@@ -157,12 +172,11 @@ impl Planner {
         if destination.servers().len() == 1 {
             return Time::NEVER;
         }
-        let wanted = destination.servers().map(|server| self.server(server));
-        let wanted = wanted.filter(|server| server.own.runnable() > 0);
-        let at = wanted.map(|server| match server.admits(now) {
-            _ if !server.waiting.is_empty() => server.sends_at(),
+        let wanted = destination.servers();
+        let wanted = wanted.filter(|&server| self.server(server).own.runnable() > 0);
+        let at = wanted.map(|server| match self.admits(now, server) {
             Admission::Full(until) | Admission::Down(until) => until,
-            Admission::Now => Time::NEVER,
+            Admission::Now | Admission::SlowStart => Time::NEVER,
         });
         at.filter(|&at| at > now).min().unwrap_or(Time::NEVER)
     }
@@ -175,13 +189,13 @@ impl Planner {
         let servers = destination.servers();
         if servers.len() == 1 {
             let only = ServerId(destination.first_server());
-            return match self.server(only).admits(now) {
+            return match self.admits(now, only) {
                 Admission::Now => Opening::Now(only),
+                Admission::SlowStart => Opening::Later(Time::NEVER),
                 Admission::Full(until) | Admission::Down(until) => Opening::Later(until),
             };
         }
-        let works =
-            |&server: &ServerId| !matches!(self.server(server).admits(now), Admission::Down(_));
+        let works = |&server: &ServerId| !matches!(self.admits(now, server), Admission::Down(_));
         let preference = |server| self.server(server).place.preference;
         let best = servers.clone().filter(works).map(preference).min();
         let share = self.share(now, id, best);
@@ -189,12 +203,12 @@ impl Planner {
         let mut able = Vec::new();
         for server in servers {
             let is_best = Some(preference(server)) == best;
-            match self.server(server).admits(now) {
+            match self.admits(now, server) {
                 Admission::Now if is_best && self.has_its_share(server, share) => {}
                 Admission::Now if is_best => able.push(server),
                 Admission::Full(until) if is_best => soonest = soonest.min(until),
                 Admission::Down(until) => soonest = soonest.min(until),
-                Admission::Now | Admission::Full(_) => {}
+                Admission::Now | Admission::SlowStart | Admission::Full(_) => {}
             }
         }
         match self.better_of_two(&able) {
@@ -203,15 +217,25 @@ impl Planner {
         }
     }
 
+    /// Whether a connection to a server may be opened, its rates included.
+    pub(super) fn admits(&self, now: Time, id: ServerId) -> Admission {
+        let server = self.server(id);
+        match (server.admits(now), self.opens_at(now, &server.opening_rates)) {
+            (Admission::Now | Admission::SlowStart, Some(at)) => Admission::Full(at),
+            (admission, _) => admission,
+        }
+    }
+
     /// How many connections of all go to how much weight, among the servers of a preference that
-    /// are not held up. Otherwise one whose turn comes later would find everything taken.
+    /// take more, or will in a moment: one that starts slowly shall not find everything taken.
     fn share(&self, now: Time, id: DestinationId, preference: Option<u16>) -> (u32, u32) {
         let destination = self.destination(id);
         let (mut connections, mut weight) = (destination.limits.max_connections, 0);
-        for server in destination.servers().map(|server| self.server(server)) {
+        for id in destination.servers() {
+            let server = self.server(id);
             let takes_part = Some(server.place.preference) == preference
-                && match server.admits(now) {
-                    Admission::Now | Admission::Full(Time::NEVER) => true,
+                && match self.admits(now, id) {
+                    Admission::Now | Admission::SlowStart => true,
                     Admission::Full(_) | Admission::Down(_) => false,
                 };
             if takes_part {

@@ -84,8 +84,9 @@ impl Cap {
 #[derive(Debug, Default)]
 pub(super) struct SessionCap {
     pub(super) cap: Cap,
-    /// How many mails connections had that the server ended, and how many in a row had so many.
-    suspicion: (u32, u32),
+    /// How many mails connections had that the server ended, how many in a row had so many, and when
+    /// the last one was.
+    suspicion: (u32, u32, Time),
 }
 
 impl SessionCap {
@@ -94,12 +95,20 @@ impl SessionCap {
         self.cap.learn(now, mails.max(1))
     }
 
+    /// A connection had so many mails, and goes on.
+    pub(super) fn passed(&mut self, mails: u32) {
+        if mails > self.suspicion.0 {
+            self.suspicion = (0, 0, Time::EPOCH);
+        }
+    }
+
     /// The server ended a connection after so many mails, and did not say why. Twice at the same
     /// number is no accident; at one mail, it takes three times.
     pub(super) fn ended(&mut self, now: Time, mails: u32) -> bool {
-        let (suspected, times) = self.suspicion;
-        let times = if suspected == mails { times + 1 } else { 1 };
-        self.suspicion = (mails, times);
+        let (suspected, times, seen) = self.suspicion;
+        let is_again = suspected == mails && now - seen < MEMORY;
+        let times = if is_again { times.saturating_add(1) } else { 1 };
+        self.suspicion = (mails, times, now);
         times >= if mails == 1 { 3 } else { 2 } && self.cap.learn(now, mails)
     }
 }

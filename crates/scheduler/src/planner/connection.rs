@@ -9,7 +9,7 @@ use super::action::{
 };
 use super::destination::Census;
 use super::job::{Blame, State};
-use super::server::{Admission, Server};
+use super::server::Admission;
 use super::slots::{End, Key, Linked, Links, List};
 use super::timers::TimerSlot;
 use super::{Planner, Timer};
@@ -92,18 +92,18 @@ impl Planner {
         let (server, destination) = (found.server, found.destination);
         self.set_mode(connection, out);
         let is_over = self.is_worn(now, key) || self.drain.is_some();
-        if is_over || self.has_better_use(now, server) {
+        if is_over || self.has_better_use(now, server) || self.is_greedy(destination) {
             self.set_phase(key, Phase::Closing);
             self.balance(now, destination, out);
             return Pull::Quit;
         }
         // It pulls now, and is not expected to do so any more.
         self.set_phase(key, Phase::Busy);
-        match self.next_job(now, server) {
+        match self.next_job(now, key) {
             Some(job) => {
                 self.start(now, key, job);
                 self.server_mut(server).pace.start(now);
-                let is_paced = self.server(server).pace.rate().is_some();
+                let is_paced = self.server(server).pace.rate(now).is_some();
                 let is_limited = !self.destination(destination).rates.is_empty();
                 if is_paced || is_limited || self.has_limited_flows {
                     self.balance(now, destination, out);
@@ -126,16 +126,18 @@ impl Planner {
         let destination = self.destination(server.destination);
         let Census { open, connecting, closing, .. } = destination.connections;
         if destination.servers().len() == 1
-            || open < destination.limits.max_connections
+            || open < destination.limits.max_connections.max(2)
             || connecting + closing > 0
+            || self.backlog(server.destination) == 0
         {
             return false; // or one after the other
         }
-        let better = |other: &Server| other.place.preference < server.place.preference;
-        destination
-            .servers()
-            .map(|other| self.server(other))
-            .any(|other| better(other) && other.admits(now) == Admission::Now)
+        let better = |&other: &ServerId| {
+            self.server(other).place.preference < server.place.preference
+                && self.admits(now, other) == Admission::Now
+        };
+        destination.servers().any(|other| better(&other))
+            && self.opens_at(now, &destination.opening_rates).is_none()
     }
 
     /// Tells a connection of a pipelining mode that was learned since it was here last.
@@ -235,7 +237,9 @@ impl Planner {
         self.server_mut(server).pipelining.closed(connection);
         out.push(Action::Record(Record::Closed { server, connection, how }));
 
-        let nothing_to_do = gone.started == 0 && self.destination(destination).queue.len() == 0;
+        // That it had nothing to do, or was not let, is no fault of the server.
+        let was_not_used = matches!(was, Phase::Waiting | Phase::Coming);
+        let nothing_to_do = gone.started == 0 && (was_not_used || self.backlog(destination) == 0);
         let end = Ended {
             how,
             pause,

@@ -46,6 +46,20 @@ impl Planner {
         }
     }
 
+    /// Whether a destination has more than its share while others have none, so that one of its
+    /// connections is to make room.
+    pub(super) fn is_greedy(&mut self, id: DestinationId) -> bool {
+        let itself = usize::from(self.destination(id).is_crowded_out);
+        let wanted = self.crowd.waiting.len() - itself;
+        if wanted <= self.crowd.leaving {
+            return false;
+        }
+        let share = self.config.max_connections as usize / (wanted + 1);
+        let is_greedy = self.destination(id).connections.usable() as usize > share.max(1);
+        self.crowd.leaving += usize::from(is_greedy);
+        is_greedy
+    }
+
     fn evict_idle(&mut self, out: &mut Vec<Action>) {
         while let Some((key, since)) = self.crowd.idle.pop_front() {
             if self.is_idle_since(key, since) {

@@ -111,7 +111,7 @@ impl Destination {
         match self.waits {
             Waits::For(_) => 0,
             Waits::Not if self.rates.is_empty() => runnable,
-            Waits::Not | Waits::Granted(_) => runnable.min(1),
+            Waits::Not | Waits::Granted(..) => runnable.min(1),
         }
     }
 }

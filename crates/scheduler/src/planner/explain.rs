@@ -117,6 +117,11 @@ pub enum ReasonKind {
         /// How many.
         connections: u32,
     },
+    /// All connections that the settings allow to all destinations together are open.
+    AllConnectionsUsed {
+        /// How many.
+        connections: u32,
+    },
     /// It is its turn as soon as a connection has room, after mails in front of it.
     BehindOthers {
         /// Mails that wait for the same destination, this one included.
@@ -187,11 +192,21 @@ impl Planner {
         }
         if destination.is_crowded_out {
             let connections = self.config.max_connections;
-            reasons.push(ReasonKind::ConnectionsUsed { connections }.for_now());
+            reasons.push(ReasonKind::AllConnectionsUsed { connections }.for_now());
         }
-        for server in destination.servers() {
-            self.explain_server(now, server, reasons);
+        // Where one server works, the others hold nothing up; else the one that is soonest decides.
+        let of_server = |server| {
+            let mut reasons = Vec::new();
+            self.explain_server(now, server, &mut reasons);
+            reasons
+        };
+        let mut all: Vec<_> = destination.servers().map(of_server).collect();
+        if all.iter().any(Vec::is_empty) {
+            return;
         }
+        let ends = |of_one: &Vec<Reason>| of_one.iter().map(|it| it.until).max().flatten();
+        all.sort_by_key(|of_one| ends(of_one).unwrap_or(Time::NEVER));
+        reasons.extend(all.into_iter().flatten());
     }
 
     fn explain_server(&self, now: Time, id: ServerId, reasons: &mut Vec<Reason>) {
@@ -206,12 +221,11 @@ impl Planner {
             let kind = ReasonKind::BackingOff { server: id, failures };
             reasons.push(kind.until(server.breaker.until));
         }
-        if now < server.paced_until
-            && let Some(&limit) = server.rates.first()
-        {
+        let latest = server.rates.iter().max_by_key(|id| self.limits[id.index()].earliest());
+        if let Some(&limit) = latest.filter(|_| now < server.paced_until) {
             reasons.push(Reason { until: Some(server.paced_until), ..self.limited(limit) });
         }
-        if let Some(rate) = server.pace.rate().filter(|_| now < server.pace.next()) {
+        if let Some(rate) = server.pace.rate(now).filter(|_| now < server.pace.next()) {
             let kind = ReasonKind::Paced { server: id, per_minute: (rate * 60.0) as u32 };
             reasons.push(kind.until(server.pace.next()));
         }
@@ -221,13 +235,14 @@ impl Planner {
         {
             reasons.push(ReasonKind::WindowReached { server: id, mails }.for_now());
         }
-        if let Admission::Full(until) | Admission::Down(until) = server.admits(now)
-            && reasons.is_empty()
-        {
-            reasons.push(Reason {
-                kind: server.full_because(id),
-                until: Some(until).filter(|&until| until < Time::NEVER),
-            });
+        let until = match server.admits(now) {
+            Admission::Now => return,
+            Admission::SlowStart => None,
+            Admission::Full(until) | Admission::Down(until) => Some(until),
+        };
+        if reasons.is_empty() {
+            let until = until.filter(|&until| until < Time::NEVER);
+            reasons.push(Reason { kind: server.full_because(now, id), until });
         }
     }
 
@@ -239,7 +254,12 @@ impl Planner {
                 self.explain_destination(now, flow.name.destination, reasons);
             }
         }
-        reasons.dedup();
+        let mut known = Vec::new();
+        reasons.retain(|reason| {
+            let is_new = !known.contains(reason);
+            known.extend(is_new.then_some(*reason));
+            is_new
+        });
     }
 
     fn limited(&self, id: LimitId) -> Reason {
@@ -251,16 +271,21 @@ impl Planner {
 
 impl Server {
     /// Why it bears no more connections, where nothing is wrong with it.
-    fn full_because(&self, id: ServerId) -> ReasonKind {
+    fn full_because(&self, now: Time, id: ServerId) -> ReasonKind {
         let server = id;
         if self.breaker.on_trial {
             return ReasonKind::Probing { server };
         }
-        match &self.ceiling {
-            Some(ceiling) if self.connections.open >= ceiling.limit => {
+        match (&self.ceiling, self.window.limit()) {
+            (Some(ceiling), _)
+                if !ceiling.is_outdated(now) && self.connections.open >= ceiling.limit =>
+            {
                 ReasonKind::CeilingReached { server, connections: ceiling.limit }
             }
-            Some(_) | None => ReasonKind::SlowStart { server, connections: self.allowed() },
+            (_, Some(mails)) if !self.window.has_room(self.connections.usable()) => {
+                ReasonKind::WindowReached { server, mails }
+            }
+            _ => ReasonKind::SlowStart { server, connections: self.allowed() },
         }
     }
 }
@@ -320,6 +345,9 @@ impl fmt::Display for ReasonKind {
             Self::ConnectionsUsed { connections: 1 } => f.write_str("the connection is busy"),
             Self::ConnectionsUsed { connections } => {
                 write!(f, "all {connections} connections are busy")
+            }
+            Self::AllConnectionsUsed { connections } => {
+                write!(f, "other destinations use all {connections} connections")
             }
             Self::BehindOthers { ready: 1 } => f.write_str("it is next"),
             Self::BehindOthers { ready } => write!(f, "it is one of {ready} that wait"),

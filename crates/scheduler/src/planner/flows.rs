@@ -1,31 +1,43 @@
 //! Flows: made when their first mail comes, and forgotten with the last.
 
 use super::Planner;
+use std::cmp::Ordering;
+
 use super::action::{DestinationId, ServerId};
 use super::destination::Destination;
 use super::limit::Cost;
-use super::queue::{Flow, FlowName, Queue, Waits};
+use super::queue::{Flow, FlowName, Queue, Waits, is_dear};
 use super::server::Server;
 use super::slots::{End, Key, List};
 use crate::time::Time;
 
+/// One turn in so many is for the mails that any server may be sent, or, if these are more urgent,
+/// for those that only this one may be sent.
+const OTHERS: u8 = 8;
+
 impl Planner {
     /// Takes the mail whose turn it is for a server, if it may be started.
-    pub(super) fn next_job(&mut self, now: Time, id: ServerId) -> Option<Key> {
+    pub(super) fn next_job(&mut self, now: Time, connection: Key) -> Option<Key> {
+        let found = self.connections.get(connection)?;
+        let (id, is_busy) = (found.server, !found.in_flight.is_empty());
         let server = self.server(id);
         if !server.takes_mail(now) {
             return None;
         }
         let destination = server.destination;
+        let cap = server.recipient_cap.at(now).unwrap_or(u32::MAX);
         // Ends: each turn starts a mail, or lets a flow or the destination wait.
         loop {
             if matches!(self.destination(destination).waits, Waits::For(_)) {
                 return None;
             }
-            let own = self.server(id).own.next();
-            let flow = own.or_else(|| self.destination(destination).queue.next())?;
+            let flow = self.next_flow(id)?;
             let head = self.flows.get(flow)?.head(&self.jobs)?;
             let cost = self.jobs.get(head)?.cost();
+            let cost = Cost { recipients: cost.recipients.min(cap), ..cost };
+            if is_busy && is_dear(cost) {
+                return None;
+            }
             if !self.passes_limits(now, destination, flow, cost) {
                 continue;
             }
@@ -35,6 +47,31 @@ impl Planner {
             self.remove_flow_if_empty(flow);
             return Some(head);
         }
+    }
+
+    /// The flow whose turn it is at a server. Mails that only it may be sent are like any others of
+    /// their class; being few, they go first, but for one turn in [`OTHERS`].
+    fn next_flow(&mut self, id: ServerId) -> Option<Key> {
+        let server = self.server(id);
+        let others = self.destination(server.destination).queue.next();
+        let Some(own) = server.own.next() else { return others };
+        let class = |key: Key| self.flows.get(key).map(|flow| flow.name.class);
+        let Some(other) = others else { return Some(own) };
+        let is_their_turn = match class(other).cmp(&class(own)) {
+            Ordering::Less => server.own_turns % OTHERS != OTHERS - 1,
+            Ordering::Equal | Ordering::Greater => server.own_turns % OTHERS == OTHERS - 1,
+        };
+        let server = self.server_mut(id);
+        server.own_turns = server.own_turns.wrapping_add(1);
+        Some(if is_their_turn { other } else { own })
+    }
+
+    /// Whether the mail whose turn is next at a server takes long.
+    pub(super) fn is_next_dear(&self, id: ServerId) -> bool {
+        let server = self.server(id);
+        let next = server.own.next().or_else(|| self.destination(server.destination).queue.next());
+        let head = next.and_then(|flow| self.flows.get(flow)?.head(&self.jobs));
+        head.and_then(|job| self.jobs.get(job)).is_some_and(|job| is_dear(job.cost()))
     }
 
     fn take_from_server(&mut self, now: Time, id: ServerId, cost: Cost) {
@@ -127,9 +164,24 @@ impl Planner {
             self.give_back_unused(name.destination);
         }
         self.give_back_unused_of_flow(key);
-        if self.flows.get(key).is_some_and(|flow| matches!(flow.waits, Waits::For(_))) {
+        let Some(flow) = self.flows.get(key) else { return };
+        if matches!(flow.waits, Waits::For(_)) {
             return;
         }
+        let queue = queue_of(&mut self.destinations, &mut self.servers, name);
+        if !queue.rest(key, flow) {
+            self.remove_flow(key, name);
+        }
+        // Those that rest are fewer than the turns that were taken since.
+        for _ in 0..2 {
+            let queue = queue_of(&mut self.destinations, &mut self.servers, name);
+            let Some(key) = queue.rested(name.class) else { return };
+            let Some(flow) = self.flows.get(key) else { return };
+            self.remove_flow(key, flow.name);
+        }
+    }
+
+    fn remove_flow(&mut self, key: Key, name: FlowName) {
         self.destinations[name.destination.index()].flows.remove(key, &mut self.flows);
         self.flows.remove(key);
         self.flow_names.remove(&name);
@@ -148,15 +200,21 @@ impl Planner {
 
     /// The mails that only this server may be sent go to whichever works.
     pub(super) fn release_own(&mut self, now: Time, id: ServerId) {
-        while let Some(flow) = self.server(id).own.next() {
-            let Some(head) = self.flows.get(flow).and_then(|flow| flow.head(&self.jobs)) else {
-                return;
-            };
-            self.remove_from_flow(head);
-            if let Some(job) = self.jobs.get_mut(head) {
-                job.server = None;
+        let destination = self.server(id).destination;
+        if self.server(id).own.len() == 0 {
+            return;
+        }
+        for flow in self.flows_of(destination) {
+            let is_own = |flow: &&Flow| flow.name.server == Some(id);
+            while let Some(head) =
+                self.flows.get(flow).filter(is_own).and_then(|flow| flow.head(&self.jobs))
+            {
+                self.remove_from_flow(head);
+                if let Some(job) = self.jobs.get_mut(head) {
+                    job.leave_server();
+                }
+                self.push_to_flow(now, head, End::Tail);
             }
-            self.push_to_flow(now, head, End::Tail);
         }
     }
 }

@@ -108,12 +108,13 @@ impl Gate {
         if is_known && now + asked <= self.until {
             return None;
         }
-        if !is_known {
-            self.level = if is_same { self.level.saturating_add(1) } else { 1 };
-            self.reason = Some(hold);
-        }
         let (base, cap) = hold.waits();
-        self.wait = doubled(base, self.level.saturating_sub(1)).min(cap).max(asked);
+        let level = if is_same { self.level.saturating_add(u32::from(!is_known)) } else { 1 };
+        let wait = doubled(base, level.saturating_sub(1)).min(cap).max(asked);
+        if !is_same && now + wait <= self.until {
+            return None; // it is closed for longer for another reason
+        }
+        (self.reason, self.level, self.wait) = (Some(hold), level, wait);
         // At least the wait, since servers count; a little more, since others wait as well.
         self.until = self.until.max(now + self.wait.mul_f64(1.0 + 0.2 * rng.f64()));
         self.forgives = self.until;

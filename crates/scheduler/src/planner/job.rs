@@ -7,6 +7,7 @@ use super::action::{
     Hold, JobId, NewJob, Record, ServerId, TenantId,
 };
 use super::config::Fault;
+use super::connection::Phase;
 use super::limit::Cost;
 use super::queue::FlowName;
 use super::slots::{End, Key, Linked, Links};
@@ -79,6 +80,11 @@ impl Job {
         FlowName { destination, tenant, class, server }
     }
 
+    /// Any server may be sent it. What its server knew of it is worth nothing.
+    pub(super) fn leave_server(&mut self) {
+        (self.server, self.greylisted) = (None, 0);
+    }
+
     pub(super) fn cost(&self) -> Cost {
         let Self { recipients, octets, .. } = *self;
         Cost { mails: 1, recipients, octets, connections: 0 }
@@ -148,9 +154,9 @@ impl Planner {
             return;
         }
         let (destination, cancelled) = (found.destination, found.cancelled);
-        let Some(server) = self.connections.get(connection.0).map(|found| found.server) else {
-            return;
-        };
+        let (tenant, cost) = (found.tenant, found.cost());
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let (server, started) = (found.server, found.busy_since);
         let was_bounded = self.server(server).window.limit().is_some();
         self.answered(now, connection, &result, out);
         self.learn_from(now, server, job, &result, out);
@@ -158,7 +164,8 @@ impl Planner {
             self.forget_job(job.0);
             self.rest(now, connection);
             self.yield_idle(out);
-            if was_bounded {
+            let phase = self.connections.get(connection.0).map(|found| found.phase);
+            if was_bounded || matches!(phase, Some(Phase::Waiting | Phase::Closing)) {
                 self.balance(now, destination, out);
             }
             return;
@@ -176,12 +183,19 @@ impl Planner {
         } else if cancelled {
             self.give_up(job.0, GiveUp::Cancelled, out);
         } else if charge == Charge::Throttled {
-            if result.lesson != Lesson::Ceiling {
+            if result.lesson != Lesson::Ceiling && result.answer != Answer::Throttled {
                 self.throttle(now, server, result.pause, out);
             }
             self.throttled(now, job.0, server, out);
         } else {
             out.push(Action::Record(Record::Requeued { job, charge }));
+            let unsent = match (charge, result.answer) {
+                (Charge::Unsent, Answer::Nothing) => cost,
+                _ => Cost { recipients: result.recipients, ..Cost::default() },
+            };
+            if matches!(charge, Charge::Unsent | Charge::Split) {
+                self.give_back_unsent(started, destination, tenant, unsent);
+            }
             // What is left of a mail that was served lets others have their turn.
             let was_served = charge == Charge::Split || result.answer == Answer::Accepted;
             let end = if was_served { End::Tail } else { End::Head };
@@ -219,10 +233,10 @@ impl Planner {
     pub(super) fn enqueue(&mut self, now: Time, key: Key, end: End, out: &mut Vec<Action>) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         let (destination, expires) = (job.destination, job.expires);
-        if let Some(server) = job.server {
-            let is_down = self.servers[server.index()].refuses(now).is_some()
-                || self.servers[server.index()].breaker.until > now;
-            job.server = Some(server).filter(|_| !is_down);
+        if let Some(server) = job.server
+            && self.servers[server.index()].is_down(now)
+        {
+            job.leave_server();
         }
         let hopeless = if self.drain.is_some() {
             Some(GiveUp::Drained)

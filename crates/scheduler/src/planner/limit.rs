@@ -64,9 +64,9 @@ impl Limit {
         self.pacer.settle(taken.of(unit), cost.of(unit));
     }
 
-    /// What was taken is given back, at once.
-    pub(super) fn give_back(&mut self, cost: Cost) {
-        self.pacer.give_back(cost.of(self.rate.unit));
+    /// What was taken then is given back, as far as the time that it was to take is not over.
+    pub(super) fn give_back(&mut self, taken: Time, cost: Cost) {
+        self.pacer.give_back(taken, cost.of(self.rate.unit));
     }
 }
 
@@ -110,6 +110,8 @@ struct Pacer {
     tolerance: Duration,
     /// When everything that has passed is paid for.
     paid: Time,
+    /// When something last passed.
+    last: Time,
 }
 
 /// Shorter than this nobody is kept waiting, if the rate allows more than one in it.
@@ -120,8 +122,9 @@ impl Pacer {
         let nanoseconds = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX).max(1);
         let grain = u128::from(rate.count) * GRAIN.as_nanos() / u128::from(nanoseconds);
         let at_once = u64::try_from(grain).unwrap_or(u64::MAX).clamp(1, 1 + rate.count / 200);
-        let count = (rate.count.max(1) + 1 - at_once).max(1);
-        let mut pacer = Self { nanoseconds, count, tolerance: Duration::ZERO, paid: Time::EPOCH };
+        let count = rate.count.max(1).saturating_add(1).saturating_sub(at_once).max(1);
+        let (tolerance, paid, last) = (Duration::ZERO, Time::EPOCH, Time::EPOCH);
+        let mut pacer = Self { nanoseconds, count, tolerance, paid, last };
         pacer.tolerance = pacer.time_for(at_once - 1);
         pacer
     }
@@ -142,6 +145,7 @@ impl Pacer {
     }
 
     fn take(&mut self, now: Time, units: u64) {
+        self.last = now;
         self.paid = self.paid.max(now) + self.time_for(units);
     }
 
@@ -149,8 +153,9 @@ impl Pacer {
         self.paid = self.paid.before(self.time_for(taken)) + self.time_for(units);
     }
 
-    fn give_back(&mut self, units: u64) {
-        self.paid = self.paid.before(self.time_for(units));
+    fn give_back(&mut self, taken: Time, units: u64) {
+        let is_over = self.last - taken;
+        self.paid = self.paid.before(self.time_for(units).saturating_sub(is_over));
     }
 }
 
@@ -235,7 +240,7 @@ mod tests {
         let now = Time::after_epoch(Duration::from_secs(1));
         pacer.take(now, 5000);
         assert_eq!(pacer.earliest(), now + Duration::from_secs(50));
-        pacer.give_back(5000);
+        pacer.give_back(now, 5000);
         assert_eq!(pacer.earliest(), now);
     }
 }

@@ -13,9 +13,12 @@ use crate::time::Time;
 pub(super) struct Pace {
     /// Mails a second; `None` if there is no bound.
     rate: Option<f64>,
-    /// Mails taken since then.
+    /// Mails taken since then, and when the last one was.
     taken: u32,
     since: Time,
+    last: Time,
+    /// When the server throttled last.
+    learned: Time,
     /// The next mail may go.
     next: Time,
 }
@@ -28,13 +31,19 @@ const INCREASE: f64 = 0.05;
 const SLOWEST: f64 = 1.0 / 60.0;
 /// A server that takes so many a second needs no bound.
 const FASTEST: f64 = 100_000.0;
+/// After so long without a mail, what was taken before says nothing about how fast that can go.
+const BREAK: Duration = Duration::from_secs(1);
+/// So long without a throttle, and the bound is forgotten.
+const MEMORY: Duration = Duration::from_secs(3600);
+/// So much of a pause counts when the rate after it is measured.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 /// A shorter time says nothing about a rate.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Pace {
     /// Mails a second, if there is a bound.
-    pub(super) fn rate(&self) -> Option<f64> {
-        self.rate
+    pub(super) fn rate(&self, now: Time) -> Option<f64> {
+        self.rate.filter(|_| now - self.learned < MEMORY)
     }
 
     /// No mail is to be started before.
@@ -44,16 +53,21 @@ impl Pace {
 
     /// A mail is started.
     pub(super) fn start(&mut self, now: Time) {
-        if let Some(rate) = self.rate {
+        if let Some(rate) = self.rate(now) {
             self.next = self.next.max(now) + Duration::from_secs_f64(1.0 / rate);
         }
     }
 
     /// The server took a mail.
     pub(super) fn taken(&mut self, now: Time) {
-        if self.taken == 0 && self.rate.is_none() {
-            self.since = now;
+        self.rate = self.rate(now);
+        // At the server's own pace there are breaks between any two.
+        let pause = self.rate.map_or(BREAK, |rate| BREAK.max(Duration::from_secs_f64(3.0 / rate)));
+        let was_idle = now - self.last > pause;
+        if was_idle {
+            (self.taken, self.since) = (0, now);
         }
+        self.last = now;
         self.taken = self.taken.saturating_add(1);
         let faster = self.rate.map(|rate| rate + INCREASE);
         self.rate = faster.filter(|&rate| rate < FASTEST);
@@ -63,12 +77,14 @@ impl Pace {
     pub(super) fn throttled(&mut self, now: Time, until: Time) {
         let time = (now - self.since).max(SHORTEST).as_secs_f64();
         let seen = f64::from(self.taken) / time;
-        let known = self.rate.unwrap_or(FASTEST);
+        let known = self.rate(now).unwrap_or(FASTEST);
         self.rate = match self.taken {
-            0 => self.rate.map(|rate| (rate / 2.0).max(SLOWEST)),
+            0 => self.rate(now).map(|rate| (rate / 2.0).max(SLOWEST)),
             _ => Some((seen.min(known) * DECREASE).max(SLOWEST)),
         };
-        (self.taken, self.since) = (0, now);
+        // A bucket of tokens fills up meanwhile; a long pause says nothing about the rate.
+        let since = until.before(LONGEST_REST).max(now);
+        (self.taken, self.since, self.last, self.learned) = (0, since, until, now);
         self.next = self.next.max(until);
     }
 }

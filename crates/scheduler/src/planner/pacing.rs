@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use super::action::{Action, DestinationId, LimitId, TenantId};
+use super::action::{Action, DestinationId, LimitId, ServerId, TenantId};
 use super::config::{LimitScope, Rate, Unit};
+use super::destination::Census;
 use super::limit::{Cost, Limit, Waiter};
 use super::queue::Waits;
 use super::slots::Key;
@@ -14,10 +15,10 @@ use super::timers::TimerSlot;
 use super::{Planner, Timer};
 use crate::time::Time;
 
+/// A connection that is woken comes within this time, unless something is wrong.
+const FRESH: Duration = Duration::from_millis(1);
 /// With so long between two turns, one that is lost matters.
 const RARE: Duration = Duration::from_secs(1);
-/// How long a turn is kept for whoever has to connect first.
-const CONNECTING: Duration = Duration::from_secs(10);
 
 impl Planner {
     /// Adds a rate limit. All limits that apply to a mail, or to a connection, hold at once.
@@ -132,6 +133,7 @@ impl Planner {
         flow: Key,
         cost: Cost,
     ) -> bool {
+        self.renew_grants(now, id, flow);
         if self.pace_flow(now, flow, None) || self.pace_destination(now, id, None) {
             return false;
         }
@@ -149,6 +151,47 @@ impl Planner {
         true
     }
 
+    /// A grant is for the instant in which it was given. If it was not used then, it counts from
+    /// now on, so that no two are used at once; if that is too early, it is waited for once more,
+    /// in front of all others.
+    fn renew_grants(&mut self, now: Time, id: DestinationId, flow: Key) {
+        if let Waits::Granted(cost, at) = self.destination(id).waits
+            && now - at > FRESH
+        {
+            let destination = &mut self.destinations[id.index()];
+            destination.waits = Waits::Not;
+            give_back(&mut self.limits, at, &destination.rates, cost);
+            if let Some(limit) = self.latest(now, &self.destination(id).rates) {
+                self.destination_mut(id).waits = Waits::For(limit);
+                self.wait_in_front(now, limit, Waiter::Destination(id));
+            } else {
+                let destination = &mut self.destinations[id.index()];
+                take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
+                destination.waits = Waits::Granted(cost, now);
+            }
+        }
+        let Some(found) = self.flows.get(flow) else { return };
+        if let Waits::Granted(cost, at) = found.waits
+            && now - at > FRESH
+        {
+            let tenant = found.name.tenant.index();
+            give_back(&mut self.limits, at, &self.tenants[tenant].rates, cost);
+            if let Some(limit) = self.latest(now, &self.tenants[tenant].rates) {
+                self.set_flow_waits(flow, Waits::For(limit));
+                self.wait_in_front(now, limit, Waiter::Flow(flow));
+            } else {
+                take(&mut self.limits, now, &self.tenants[tenant].rates, Waits::Not, cost);
+                self.set_flow_waits(flow, Waits::Granted(cost, now));
+            }
+        }
+    }
+
+    /// The one of some limits whose time comes last, if it has not come.
+    fn latest(&self, now: Time, rates: &[LimitId]) -> Option<LimitId> {
+        let earliest = |id: &LimitId| self.limits[id.index()].earliest();
+        rates.iter().copied().filter(|id| earliest(id) > now).max_by_key(|id| earliest(id))
+    }
+
     /// A mail was started: whoever is held up now waits at once, instead of being asked in vain.
     pub(super) fn pace_next(&mut self, now: Time, id: DestinationId, flow: Key) {
         self.pace_destination(now, id, None);
@@ -158,57 +201,76 @@ impl Planner {
     /// What was granted and cannot be used, since there is no mail left, is given back.
     pub(super) fn give_back_unused(&mut self, id: DestinationId) {
         let destination = &mut self.destinations[id.index()];
-        if let Waits::Granted(cost) = destination.waits {
+        if let Waits::Granted(cost, at) = destination.waits {
             destination.waits = Waits::Not;
-            for limit in &destination.rates {
-                self.limits[limit.index()].give_back(cost);
-            }
+            give_back(&mut self.limits, at, &destination.rates, cost);
         }
     }
 
     /// The same for a flow.
     pub(super) fn give_back_unused_of_flow(&mut self, key: Key) {
         let Some(flow) = self.flows.get(key) else { return };
-        if let Waits::Granted(cost) = flow.waits {
-            for limit in &self.tenants[flow.name.tenant.index()].rates {
-                self.limits[limit.index()].give_back(cost);
-            }
+        if let Waits::Granted(cost, at) = flow.waits {
+            give_back(&mut self.limits, at, &self.tenants[flow.name.tenant.index()].rates, cost);
             self.set_flow_waits(key, Waits::Not);
         }
     }
 
-    /// When a connection may be opened as far as rates go; takes it if that is now. A destination
-    /// that has to wait for what it shares with others is in a queue for it from then on.
-    pub(super) fn passes_opening_limits(
-        &mut self,
-        now: Time,
-        id: DestinationId,
-        own: &[LimitId],
-    ) -> Result<(), Time> {
+    /// Lets a destination wait if a rate limit of new connections holds it up.
+    pub(super) fn waits_to_open(&mut self, now: Time, id: DestinationId) -> bool {
         let destination = self.destination(id);
         if destination.opening_waits.is_some() {
-            return Err(Time::NEVER);
-        }
-        if let Some(limit) = self.holds_up(now, own, None) {
-            return Err(self.limits[limit.index()].earliest());
+            return true;
         }
         let turn = destination.opening_turn;
-        if let Some(limit) = self.holds_up(now, &destination.opening_rates, turn) {
-            self.destination_mut(id).opening_waits = Some(limit);
-            self.wait_for(now, limit, Waiter::Opening(id));
-            return Err(Time::NEVER);
-        }
-        let destination = &mut self.destinations[id.index()];
+        let Some(limit) = self.holds_up(now, &destination.opening_rates, turn) else {
+            return false;
+        };
+        self.destination_mut(id).opening_waits = Some(limit);
+        self.wait_for(now, limit, Waiter::Opening(id));
+        true
+    }
+
+    /// A connection is opened.
+    pub(super) fn take_opening(&mut self, now: Time, id: ServerId) {
+        let server = &self.servers[id.index()];
+        let destination = &mut self.destinations[server.destination.index()];
         destination.opening_turn = None;
         let rates = &destination.opening_rates;
         take(&mut self.limits, now, rates, Waits::Not, Cost::CONNECTION);
-        take(&mut self.limits, now, own, Waits::Not, Cost::CONNECTION);
-        Ok(())
+        take(&mut self.limits, now, &server.opening_rates, Waits::Not, Cost::CONNECTION);
+    }
+
+    /// When some limits let something pass, if that is not now.
+    pub(super) fn opens_at(&self, now: Time, rates: &[LimitId]) -> Option<Time> {
+        let at = rates.iter().map(|id| self.limits[id.index()].earliest()).max()?;
+        Some(at).filter(|&at| at > now)
+    }
+
+    /// What was not sent after all costs nothing.
+    pub(super) fn give_back_unsent(
+        &mut self,
+        taken: Time,
+        id: DestinationId,
+        tenant: TenantId,
+        cost: Cost,
+    ) {
+        give_back(&mut self.limits, taken, &self.destinations[id.index()].rates, cost);
+        give_back(&mut self.limits, taken, &self.tenants[tenant.index()].rates, cost);
     }
 
     fn wait_for(&mut self, now: Time, id: LimitId, waiter: Waiter) {
+        self.limits[id.index()].waiters.push_back(waiter);
+        self.arm(now, id);
+    }
+
+    fn wait_in_front(&mut self, now: Time, id: LimitId, waiter: Waiter) {
+        self.limits[id.index()].waiters.push_front(waiter);
+        self.arm(now, id);
+    }
+
+    fn arm(&mut self, now: Time, id: LimitId) {
         let limit = &mut self.limits[id.index()];
-        limit.waiters.push_back(waiter);
         if !limit.timer.is_armed() {
             let at = limit.worth_waiting_for().max(now);
             self.timers.set(&mut limit.timer, Some(at), Timer::Limit(id));
@@ -218,10 +280,9 @@ impl Planner {
     /// Something may pass.
     pub(super) fn limit_is_due(&mut self, now: Time, id: LimitId, out: &mut Vec<Action>) {
         self.limits[id.index()].timer = TimerSlot::default();
-        let mut patient_until = now;
         while self.limits[id.index()].earliest() <= now {
             let Some(waiter) = self.limits[id.index()].waiters.pop_front() else { break };
-            let is_on_its_way = match waiter {
+            match waiter {
                 Waiter::Destination(it) => self.destination_passes(now, it, id, out),
                 Waiter::Flow(it) => self.flow_passes(now, it, id, out),
                 Waiter::Opening(it) => {
@@ -231,84 +292,108 @@ impl Planner {
                         self.balance(now, it, out);
                         self.destination_mut(it).opening_turn = None;
                     }
-                    false
                 }
-            };
-            // Where turns are rare, whoever has to connect first does not lose its turn over that.
-            if is_on_its_way && self.limits[id.index()].interval() >= RARE {
-                patient_until = now + self.limits[id.index()].interval().min(CONNECTING);
-                break;
             }
         }
-        let limit = &mut self.limits[id.index()];
-        let at = limit.worth_waiting_for().max(patient_until);
-        let at = (!limit.waiters.is_empty()).then_some(at);
-        self.timers.set(&mut limit.timer, at, Timer::Limit(id));
+        if !self.limits[id.index()].waiters.is_empty() {
+            self.arm(now, id);
+        }
     }
 
-    /// It is a destination's turn. If a connection is idle, a mail is granted to it at this very
-    /// instant, so that the rate does not suffer from how long the connection takes to come.
-    /// Whether it has mails and no such connection.
+    /// It is a destination's turn. If a connection can take a mail at once, one is granted to it at
+    /// this very instant, so that the rate does not suffer from how long the connection takes to
+    /// come; else it takes its chance when one has room. Where turns are rare that would be in vain
+    /// for whoever has to connect first, and so its turn is kept.
     fn destination_passes(
         &mut self,
         now: Time,
         id: DestinationId,
         limit: LimitId,
         out: &mut Vec<Action>,
-    ) -> bool {
+    ) {
         if self.destination(id).waits != Waits::For(limit) {
-            return false;
+            return;
         }
         self.destination_mut(id).waits = Waits::Not;
         if self.runnable(id) == 0 || self.pace_destination(now, id, Some(limit)) {
-            return false;
+            return;
         }
-        let cost = self.can_start_at_once(now, id);
-        if let Some(cost) = cost {
-            let destination = &mut self.destinations[id.index()];
-            take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
-            destination.waits = Waits::Granted(cost);
+        let next = self.destination(id).queue.next();
+        if self.can_start_at_once(now, id) {
+            self.grant(now, id, next);
+            self.balance(now, id, out);
+            return;
         }
         self.balance(now, id, out);
-        cost.is_none()
+        if self.is_worth_keeping(id, limit) {
+            self.grant(now, id, next);
+        }
+    }
+
+    fn grant(&mut self, now: Time, id: DestinationId, flow: Option<Key>) {
+        let cost = self.next_cost(flow);
+        let destination = &mut self.destinations[id.index()];
+        take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
+        destination.waits = Waits::Granted(cost, now);
     }
 
     /// The same for the flow of a tenant.
-    fn flow_passes(&mut self, now: Time, key: Key, limit: LimitId, out: &mut Vec<Action>) -> bool {
-        let Some(flow) = self.flows.get(key) else { return false };
+    fn flow_passes(&mut self, now: Time, key: Key, limit: LimitId, out: &mut Vec<Action>) {
+        let Some(flow) = self.flows.get(key) else { return };
         if flow.waits != Waits::For(limit) {
-            return false;
+            return;
         }
-        let (name, is_empty) = (flow.name, flow.is_empty());
+        let (id, is_empty) = (flow.name.destination, flow.is_empty());
         self.set_flow_waits(key, Waits::Not);
         if is_empty {
             self.remove_flow_if_empty(key);
-            return false;
+            return;
         }
         if self.pace_flow(now, key, Some(limit)) {
-            return false;
+            return;
         }
-        let is_held_up = matches!(self.destination(name.destination).waits, Waits::For(_));
-        let cost = self.can_start_at_once(now, name.destination).filter(|_| !is_held_up);
-        if let Some(cost) = cost {
-            take(&mut self.limits, now, &self.tenants[name.tenant.index()].rates, Waits::Not, cost);
-            self.set_flow_waits(key, Waits::Granted(cost));
+        let is_held_up = matches!(self.destination(id).waits, Waits::For(_));
+        if !is_held_up && self.can_start_at_once(now, id) {
+            self.grant_flow(now, key);
+            self.balance(now, id, out);
+            return;
         }
-        self.balance(now, name.destination, out);
-        cost.is_none()
+        self.balance(now, id, out);
+        if !is_held_up && self.is_worth_keeping(id, limit) {
+            self.grant_flow(now, key);
+        }
     }
 
-    /// What the next mail of a destination costs, if a connection has nothing else to do.
-    fn can_start_at_once(&self, now: Time, id: DestinationId) -> Option<Cost> {
-        let destination = self.destination(id);
-        let can = |server: &_| {
-            let server = self.server(*server);
-            !server.waiting.is_empty() && server.takes_one_more(now)
-        };
-        destination.servers().find(can)?;
-        let head = destination.queue.next().and_then(|flow| self.flows.get(flow)?.head(&self.jobs));
-        let cost = head.and_then(|job| self.jobs.get(job)).map(|job| job.cost());
-        Some(cost.unwrap_or(Cost::MAIL))
+    fn grant_flow(&mut self, now: Time, key: Key) {
+        let cost = self.next_cost(Some(key));
+        let Some(tenant) = self.flows.get(key).map(|flow| flow.name.tenant) else { return };
+        let rates = &self.tenants[tenant.index()].rates;
+        take(&mut self.limits, now, rates, Waits::Not, cost);
+        self.set_flow_waits(key, Waits::Granted(cost, now));
+    }
+
+    /// Whether a turn is kept for a connection that is on its way.
+    fn is_worth_keeping(&self, id: DestinationId, limit: LimitId) -> bool {
+        let Census { connecting, coming, .. } = self.destination(id).connections;
+        connecting + coming > 0 && self.limits[limit.index()].interval() >= RARE
+    }
+
+    /// Whether a connection could start a mail this very moment.
+    fn can_start_at_once(&self, now: Time, id: DestinationId) -> bool {
+        self.destination(id).servers().any(|server| self.can_wake(now, server))
+    }
+
+    /// What the next mail of a flow costs.
+    fn next_cost(&self, flow: Option<Key>) -> Cost {
+        let head = flow.and_then(|flow| self.flows.get(flow)?.head(&self.jobs));
+        head.and_then(|job| self.jobs.get(job)).map_or(Cost::MAIL, |job| job.cost())
+    }
+}
+
+/// Gives back what is left of what was taken then.
+fn give_back(limits: &mut [Limit], taken: Time, rates: &[LimitId], cost: Cost) {
+    for id in rates {
+        limits[id.index()].give_back(taken, cost);
     }
 }
 
@@ -317,7 +402,7 @@ fn take(limits: &mut [Limit], now: Time, rates: &[LimitId], granted: Waits, cost
     for id in rates {
         let limit = &mut limits[id.index()];
         match granted {
-            Waits::Granted(before) => limit.settle(before, cost),
+            Waits::Granted(before, _) => limit.settle(before, cost),
             Waits::Not | Waits::For(_) => limit.take(now, cost),
         }
     }

@@ -12,6 +12,7 @@ use super::action::{Class, DestinationId, LimitId, ServerId, TenantId};
 use super::job::Job;
 use super::limit::Cost;
 use super::slots::{End, Key, Linked, Links, List, Slots};
+use crate::time::Time;
 
 /// The mails of one tenant and class that wait for one destination.
 #[derive(Debug)]
@@ -27,8 +28,6 @@ pub(super) struct Flow {
     /// Where it is in the virtual time of its class.
     pass: u64,
     weight: u16,
-    /// It has not been in its ring since it was made, or since it waited for a limit.
-    is_new: bool,
     /// Limits hold for its tenant.
     pub(super) is_limited: bool,
     pub(super) waits: Waits,
@@ -50,8 +49,8 @@ pub(super) enum Waits {
     Not,
     /// A limit; it is in the limit's queue.
     For(LimitId),
-    /// Nothing any more: the limit has let a mail of this cost pass already.
-    Granted(Cost),
+    /// Nothing any more: the limit has let a mail of this cost pass already, at this time.
+    Granted(Cost, Time),
 }
 
 impl Waits {
@@ -81,7 +80,6 @@ impl Flow {
             turns: 0,
             pass: 0,
             weight: weight.max(1),
-            is_new: true,
             is_limited,
             waits: Waits::Not,
             links: Links::default(),
@@ -108,7 +106,7 @@ impl Flow {
         match self.waits {
             Waits::For(_) => 0,
             Waits::Not if !self.is_limited => self.len(),
-            Waits::Not | Waits::Granted(_) => self.len().min(1),
+            Waits::Not | Waits::Granted(..) => self.len().min(1),
         }
     }
 }
@@ -129,10 +127,12 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Ring {
     pass: u64,
-    /// Where the flow is that was served last. Whoever comes starts there: behind those who wait,
-    /// and never in front of where it was when it left, so that nobody needs to remember that.
+    /// Where the flow was that was served last.
     now: u64,
     flows: BTreeSet<(u64, Key)>,
+    /// Flows without mails that have had more than the others. They are kept until these have
+    /// caught up: whoever comes back at once shall not start anew.
+    resting: BTreeSet<(u64, Key)>,
 }
 
 /// Costs are multiplied by it before they are divided by weights.
@@ -141,6 +141,20 @@ const SCALE: u64 = 1 << 16;
 const DEAREST: u64 = 1 << 20;
 /// Octets of content that count like one more recipient.
 const OCTETS: u32 = 16 * 1024;
+
+/// What a mail costs the flow that it is of.
+fn price(cost: Cost) -> u64 {
+    let price = u64::from(cost.recipients) + u64::from(cost.octets / OCTETS);
+    price.clamp(1, DEAREST)
+}
+
+/// A mail that costs more takes so long that it is not sent behind another one on the same
+/// connection: what is urgent would wait for both.
+const DEAR: u64 = 16;
+
+pub(super) fn is_dear(cost: Cost) -> bool {
+    price(cost) > DEAR
+}
 
 fn weight(class: Class) -> u64 {
     match class {
@@ -171,25 +185,45 @@ impl Queue {
     fn take_out(&mut self, key: Key, flow: &Flow) {
         self.runnable -= flow.runnable();
         self.len -= flow.len();
-        self.classes[flow.name.class as usize].flows.remove(&(flow.pass, key));
+        let ring = &mut self.classes[flow.name.class as usize];
+        if !ring.flows.remove(&(flow.pass, key)) {
+            ring.resting.remove(&(flow.pass, key));
+        }
     }
 
     fn put_back(&mut self, key: Key, flow: &mut Flow) {
         self.runnable += flow.runnable();
         self.len += flow.len();
         if flow.runnable() == 0 {
-            flow.is_new = true;
             return;
         }
         let ring = &mut self.classes[flow.name.class as usize];
         if ring.flows.is_empty() {
             ring.pass = ring.pass.max(self.now);
         }
-        if flow.is_new {
-            flow.pass = flow.pass.max(ring.now);
-            flow.is_new = false;
-        }
+        flow.pass = flow.pass.max(ring.now);
         ring.flows.insert((flow.pass, key));
+    }
+
+    /// A flow has no mails any more. Whether it is to be kept for a while.
+    pub(super) fn rest(&mut self, key: Key, flow: &Flow) -> bool {
+        let ring = &mut self.classes[flow.name.class as usize];
+        let has_had_more = flow.pass > ring.now && !ring.flows.is_empty();
+        if has_had_more {
+            ring.resting.insert((flow.pass, key));
+        }
+        has_had_more
+    }
+
+    /// Takes a flow of a class that need not be kept any longer.
+    pub(super) fn rested(&mut self, class: Class) -> Option<Key> {
+        let ring = &mut self.classes[class as usize];
+        let &(pass, key) = ring.resting.first()?;
+        if pass > ring.now && !ring.flows.is_empty() {
+            return None;
+        }
+        ring.resting.pop_first();
+        Some(key)
     }
 
     /// Changes a flow in a way that may change whether it is its turn.
@@ -243,13 +277,12 @@ impl Queue {
         let is_kept_waiting = !is_again && !flow.again.is_empty();
         flow.turns = if is_kept_waiting { flow.turns + 1 } else { 0 };
 
-        let price = u64::from(cost.recipients) + u64::from(cost.octets / OCTETS);
-        let price = price.clamp(1, DEAREST) * SCALE;
+        let price = price(cost) * SCALE;
         let ring = &mut self.classes[flow.name.class as usize];
         self.now = self.now.max(ring.pass);
         ring.pass = ring.pass.saturating_add(price / weight(flow.name.class));
-        flow.pass = flow.pass.saturating_add(price / u64::from(flow.weight));
         ring.now = ring.now.max(flow.pass);
+        flow.pass = flow.pass.saturating_add(price / u64::from(flow.weight));
         self.put_back(key, flow);
         Some(job)
     }

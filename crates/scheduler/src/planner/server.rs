@@ -27,6 +27,8 @@ pub(super) struct Server {
     pub(super) in_flight: u32,
     /// Mails that only this server may be sent.
     pub(super) own: Queue,
+    /// Turns that they had, or let others have.
+    pub(super) own_turns: u8,
     /// Rate limits of mails of this server alone.
     pub(super) rates: Vec<LimitId>,
     /// No mail is started before this time because of them.
@@ -37,7 +39,7 @@ pub(super) struct Server {
     /// Most connections that slow start allows now.
     pub(super) allowance: u32,
     /// As many connections worked at a time, before the last trouble.
-    pub(super) bore: u32,
+    pub(super) most_established: u32,
     pub(super) breaker: Breaker,
     /// Somebody was there at some time, if only to say no.
     pub(super) has_answered: bool,
@@ -64,6 +66,8 @@ pub(super) struct Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     Now,
+    /// It works, and more are opened once those work that are being opened.
+    SlowStart,
     /// It works, or is about to, and bears no more connections, at least until then. No reason to
     /// use a server of a worse preference.
     Full(Time),
@@ -84,11 +88,12 @@ impl Server {
             waiting: List::default(),
             in_flight: 0,
             own: Queue::default(),
+            own_turns: 0,
             rates: Vec::new(),
             paced_until: Time::EPOCH,
             opening_rates: Vec::new(),
             allowance: 1,
-            bore: 0,
+            most_established: 0,
             breaker: Breaker::default(),
             has_answered: false,
             opening: Gate::default(),
@@ -128,15 +133,14 @@ impl Server {
                 Admission::Down(Time::NEVER)
             };
         }
-        if usable >= self.allowed() || !self.window.has_room(usable) {
-            return Admission::Full(Time::NEVER);
-        }
         // The server counts those that are closing as well.
         match &self.ceiling {
             Some(ceiling) if !ceiling.is_outdated(now) && open >= ceiling.allows(now) => {
                 let is_later = now < ceiling.probe_at;
                 Admission::Full(if is_later { ceiling.probe_at } else { Time::NEVER })
             }
+            _ if !self.window.has_room(usable) => Admission::Full(Time::NEVER),
+            _ if usable >= self.allowed() => Admission::SlowStart,
             Some(_) | None => Admission::Now,
         }
     }
@@ -149,7 +153,7 @@ impl Server {
     /// Whether a mail may be started even if all connections that are about to pull get one.
     pub(super) fn takes_one_more(&self, now: Time) -> bool {
         let coming = self.connections.coming;
-        let is_paced = self.pace.rate().is_some() && coming > 0;
+        let is_paced = self.pace.rate(now).is_some() && coming > 0;
         let expected = self.in_flight.saturating_add(coming);
         now >= self.sends_at() && !is_paced && self.window.has_room(expected)
     }
@@ -171,16 +175,22 @@ impl Server {
     pub(super) fn grow(&mut self, most: u32) {
         let established = self.connections.established();
         let doubled = established.saturating_mul(2);
-        let known = established.saturating_mul(4).min(self.bore);
+        let known = established.saturating_mul(4).min(self.most_established);
         self.allowance = self.allowance.max(doubled).max(known).min(most);
-        if established >= self.bore {
-            self.bore = established;
+        if established >= self.most_established {
+            self.most_established = established;
         }
     }
 
     /// The server is not what it was: slow start begins again from the connections that work.
     pub(super) fn shrink(&mut self) {
         self.allowance = self.connections.established().max(1);
+    }
+
+    /// Whether nothing works, and nothing will for a while.
+    pub(super) fn is_down(&self, now: Time) -> bool {
+        let established = self.connections.established();
+        established == 0 && now < self.breaker.until.max(self.opening.until)
     }
 
     /// How it is: what lasts longest, of what stands against it.
@@ -222,7 +232,7 @@ impl Server {
         self.recipient_cap = Cap::default();
         self.greylist = Greylist::default();
         self.pipelining = Memory::new(limits.pipelining);
-        (self.deferred_in_row, self.violations, self.bore) = (0, 0, 0);
-        self.shrink();
+        (self.deferred_in_row, self.violations, self.most_established) = (0, 0, 0);
+        self.allowance = self.connections.established().saturating_mul(2).max(1);
     }
 }

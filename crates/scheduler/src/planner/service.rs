@@ -65,11 +65,12 @@ impl Planner {
                 if accepted == 1 {
                     self.connection_works(now, server);
                 }
-                self.server_works(now, server, opened, out);
+                self.server_works(now, server, (opened, accepted), out);
                 self.learn_latency(now, server, took, out);
                 self.climb(now, id, out);
             }
-            Answer::Refused => self.server_mut(server).deferred_in_row = 0,
+            // It does what it is for.
+            Answer::Refused => self.server_answers(now, server, opened, out),
             Answer::Throttled if result.lesson == Lesson::Ceiling => self.let_finish(id.0, out),
             Answer::Throttled => self.throttle(now, server, result.pause, out),
             Answer::Exhausted => {
@@ -106,8 +107,9 @@ impl Planner {
             Lesson::Overloaded => self.overload(now, id, out),
             Lesson::Slowed => {
                 let server = self.server_mut(id);
-                server.window.slow(now, SLOWED, server.in_flight);
-                out.push(Action::Record(Record::Overloaded { server: id, window: 1 }));
+                if server.window.slow(now, SLOWED, server.in_flight) {
+                    out.push(Action::Record(Record::Overloaded { server: id, window: 1 }));
+                }
             }
             Lesson::PerhapsSessionCap => self.perhaps_session_cap(now, id, accepted, out),
             Lesson::SessionCap => {
@@ -134,12 +136,26 @@ impl Planner {
         }
     }
 
-    /// A mail was delivered over a connection that was opened then.
-    fn server_works(&mut self, now: Time, id: ServerId, opened: Time, out: &mut Vec<Action>) {
+    /// A mail was delivered over a connection that was opened then, on which so many were.
+    fn server_works(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        (opened, accepted): (Time, u32),
+        out: &mut Vec<Action>,
+    ) {
+        let server = &mut self.servers[id.index()];
+        server.accepted = server.accepted.wrapping_add(1);
+        server.violations = 0;
+        server.session_cap.passed(accepted);
+        self.server_answers(now, id, opened, out);
+    }
+
+    /// A mail was delivered or refused for reasons of its own.
+    fn server_answers(&mut self, now: Time, id: ServerId, opened: Time, out: &mut Vec<Action>) {
         let most = self.limits_of(id).max_connections.saturating_mul(DEPTH);
         let server = &mut self.servers[id.index()];
         server.deferred_in_row = 0;
-        server.accepted = server.accepted.wrapping_add(1);
         server.sending.forgive(now);
         server.pace.taken(now);
         server.window.succeed(now, server.in_flight, most);
@@ -249,6 +265,9 @@ impl Planner {
             }
             (_, lesson) => self.learn_lesson(now, id, (lesson, end.accepted), out),
         }
+        if self.server(id).is_down(now) {
+            self.release_own(now, id);
+        }
         let destination = self.server(id).destination;
         let nothing_waits = self.backlog(destination) == 0;
         let server = self.server_mut(id);
@@ -278,7 +297,6 @@ impl Planner {
         let destination = server.destination;
         if is_deserted {
             self.server_mut(id).window.lift();
-            self.release_own(now, id);
         }
         if self.is_exhausted(destination) {
             self.give_up_queue(destination, GiveUp::ServerExhausted, out);
@@ -330,9 +348,6 @@ impl Planner {
             out.push(Action::Record(Record::Held { server: id, hold, until }));
         }
         let destination = self.server(id).destination;
-        if self.server(id).refuses(now).is_some() {
-            self.release_own(now, id);
-        }
         if let Some(cause) = self.hopeless(now, destination) {
             self.give_up_queue(destination, cause, out);
         }

@@ -466,7 +466,7 @@ fn destinations_share_a_bound_on_all_connections() {
         assert_eq!(planner.pull(now, connection, &mut out), Pull::Wait);
     }
     let explanation = planner.explain(now, Question::Destination(destinations[2]));
-    let expected = ReasonKind::ConnectionsUsed { connections: 2 };
+    let expected = ReasonKind::AllConnectionsUsed { connections: 2 };
     assert_eq!(explanation.reasons.first().map(|reason| reason.kind), Some(expected));
 
     // The first that became idle makes room, and only that one.

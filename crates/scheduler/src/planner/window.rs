@@ -74,16 +74,22 @@ impl Window {
 
     /// The server wants a pause: when that is over, one mail goes first.
     pub(super) fn restart(&mut self, in_flight: u32) {
-        let before = self.limit.min(in_flight.max(self.slow_start_below));
-        (self.limit, self.slow_start_below, self.successes) = (1, before / 2, 0);
+        // Twice in a row, the first time knew better.
+        if self.limit >= self.slow_start_below {
+            self.slow_start_below = self.limit.min(in_flight) / 2;
+        }
+        (self.limit, self.successes) = (1, 0);
     }
 
     /// One mail at a time for so long.
-    pub(super) fn slow(&mut self, now: Time, lasting: Duration, in_flight: u32) {
-        if now >= self.grows {
+    /// Whether that is news.
+    pub(super) fn slow(&mut self, now: Time, lasting: Duration, in_flight: u32) -> bool {
+        let is_news = now >= self.grows;
+        if is_news {
             self.restart(in_flight);
             self.grows = now + lasting;
         }
+        is_news
     }
 
     /// A mail was delivered while so many were in flight; no server is sent more than `most`.
