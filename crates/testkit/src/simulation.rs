@@ -25,7 +25,7 @@ use posthaste_scheduler::{
     Ledger, LimitId, LimitScope, NewJob, Planner, PlannerConfig, Rate, Report, ServerId, TenantId,
     Time,
 };
-use posthaste_session::{CloseReason, Stage};
+use posthaste_session::{CloseReason, Outcome, Stage};
 
 pub use mails::{Closed, Interruptions, Totals};
 pub use model::{
@@ -60,9 +60,11 @@ pub struct Simulation {
     arriving: usize,
     /// Events so far; orders those of one instant.
     sequence: u64,
-    /// Steps since time went on, arrivals not counted.
+    /// Steps since time went on.
     steps_at_once: u32,
     actions: Vec<Action>,
+    /// Room for what a server says to each recipient of a mail.
+    outcomes: Vec<Outcome>,
     /// Actions until the next crash.
     crash_after: Option<u64>,
     is_drained: bool,
@@ -161,6 +163,7 @@ impl Simulation {
             sequence: 0,
             steps_at_once: 0,
             actions: Vec::new(),
+            outcomes: Vec::new(),
             crash_after: None,
             is_drained: false,
             trace: Vec::new(),
@@ -353,8 +356,6 @@ impl Simulation {
             self.call(|planner, now, out| planner.advance(now, out));
             assert!(self.planner.next_deadline().is_none_or(|at| at > next), "a timer is left");
         } else if let Some(Reverse((_, _, event))) = self.events.pop() {
-            let is_arrival = matches!(event, Event::Arrive { .. });
-            self.steps_at_once -= u32::from(is_arrival && self.steps_at_once > 0);
             self.handle(event);
         }
         self.steps_at_once += 1;
@@ -393,10 +394,22 @@ impl Simulation {
         }
     }
 
+    /// The mails of a wave arrive that do so at this time, from the nth on.
     fn arrive(&mut self, index: u32, nth: u32) {
+        let Wave { mails, every, .. } = self.waves[index as usize];
+        for nth in nth..mails {
+            self.arrive_one(index, nth);
+            if every > Millis(0) && nth + 1 < mails {
+                return self.schedule(every.into(), Event::Arrive { wave: index, nth: nth + 1 });
+            }
+            self.obey();
+        }
+    }
+
+    fn arrive_one(&mut self, index: u32, nth: u32) {
         self.arriving -= 1;
         let wave = &self.waves[index as usize];
-        let (recipients, every, is_last) = (wave.recipients, wave.every, nth + 1 == wave.mails);
+        let recipients = wave.recipients;
         let destination = wave.destination + nth % wave.spread.max(1);
         let new = NewJob {
             class: wave.class,
@@ -406,9 +419,6 @@ impl Simulation {
             expires: wave.lifetime.map(|lifetime| self.now + lifetime.into()),
             ..NewJob::new(self.destinations[destination as usize].id)
         };
-        if !is_last {
-            self.schedule(every.into(), Event::Arrive { wave: index, nth: nth + 1 });
-        }
         let in_doubt = self.setup.in_doubt;
         let ledger = self.mails.prepare(self.now, recipients as usize, in_doubt);
         let job = self.call(|planner, now, out| planner.submit(now, new, out));

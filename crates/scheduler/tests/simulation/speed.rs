@@ -11,7 +11,12 @@ fn many(mails: u32, destinations: u32) -> Simulation {
     for _ in 0..destinations {
         simulation.add_server(limits(5), ServerModel::default());
     }
-    simulation.submit(Wave { mails, spread: destinations, ..Wave::default() });
+    // A thousand destinations a second: what comes all at once mostly measures the memory.
+    let (waves, spread) = (destinations.div_ceil(1000), destinations.min(1000));
+    for wave in 0..waves {
+        let (at, destination) = (seconds(wave.into()), wave * spread);
+        simulation.submit(Wave { at, destination, spread, ..crate::common::mails(mails / waves) });
+    }
     simulation
 }
 

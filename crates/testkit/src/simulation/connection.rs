@@ -40,11 +40,11 @@ pub(super) enum Phase {
 }
 
 /// A mail that a connection has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Sending {
     pub(super) job: JobId,
-    /// By their place in the envelope.
-    pub(super) recipients: Vec<u32>,
+    /// To so many of the recipients that it has left, the first ones.
+    pub(super) recipients: usize,
 }
 
 /// A mail that was not let begin.

@@ -69,9 +69,9 @@ impl Simulation {
             return;
         }
         self.mails.interrupt(sending.job, |trouble| trouble.behind_end += u32::from(in_doubt));
-        let outcomes = vec![outcome.clone(); sending.recipients.len()];
+        let outcomes = vec![outcome.clone(); sending.recipients];
         let open = self.mails.find(sending.job);
-        open.hear(&sending.recipients, &outcomes, Fault::Own, taken);
+        open.hear(&outcomes, Fault::Own, taken);
         let result = open.ledger.attempted(self.now, &outcomes);
         if result.again.is_none() {
             self.close(sending.job, |ledger| ledger.into_report());

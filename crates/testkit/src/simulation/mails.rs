@@ -27,7 +27,9 @@ pub(super) struct Open {
     pub(super) place: Place,
     /// A server greylisted it, and it goes to that one again.
     pub(super) is_bound: bool,
-    people: Vec<Person>,
+    first: Person,
+    /// None, most of the time.
+    others: Vec<Person>,
     trouble: Interruptions,
 }
 
@@ -130,7 +132,8 @@ impl Mails {
     /// A mail is submitted.
     pub(super) fn enter(&mut self, job: JobId, new: NewJob, ledger: Ledger) -> usize {
         let number = self.open.len();
-        let people = vec![Person::default(); new.recipients as usize];
+        let first = Person::default();
+        let others = vec![first; new.recipients as usize - 1];
         let place = Place::Waits { due: Time::EPOCH };
         let trouble = Interruptions::default();
         self.open.push(Some(Box::new(Open {
@@ -139,7 +142,8 @@ impl Mails {
             ledger,
             place,
             is_bound: false,
-            people,
+            first,
+            others,
             trouble,
         })));
         self.know(job, number);
@@ -198,37 +202,30 @@ impl Mails {
         let number = self.number(job);
         let Some(open) = self.open[number].take() else { panic!("mail {number} ends twice") };
         self.by_job[job.index()] = None;
-        let Open { new, ledger, people, trouble, .. } = *open;
+        let Open { new, ledger, first, others, trouble, .. } = *open;
+        let people = || std::iter::once(&first).chain(&others);
         let report = report(ledger);
-        check(number, &report, &people, trouble);
+        check(number, &report, people(), trouble);
         self.totals.mails += 1;
         for recipient in &report.recipients {
             *self.totals.of(recipient.state) += 1;
         }
         if keep {
-            let taken = people.iter().map(|person| person.taken).collect();
+            let taken = people().map(|person| person.taken).collect();
             self.closed.push(Closed { number, new, report, taken, interruptions: trouble });
         }
     }
 }
 
 impl Open {
-    /// Whom the next attempt would be for, at most so many.
-    pub(super) fn next(&self, most: u32) -> Vec<u32> {
-        self.ledger.remaining().iter().copied().take(most.max(1) as usize).collect()
-    }
-
-    /// What came of an attempt, for whom it was.
-    pub(super) fn hear(
-        &mut self,
-        recipients: &[u32],
-        outcomes: &[Outcome],
-        fault: Fault,
-        in_doubt_is_taken: bool,
-    ) {
-        assert_eq!(recipients.len(), outcomes.len(), "one outcome for each recipient");
-        for (&at, outcome) in recipients.iter().zip(outcomes) {
-            let person = &mut self.people[at as usize];
+    /// What came of an attempt, for the first of those who were left before it.
+    pub(super) fn hear(&mut self, outcomes: &[Outcome], fault: Fault, in_doubt_is_taken: bool) {
+        let Self { ledger, first, others, .. } = self;
+        for (&at, outcome) in ledger.remaining().iter().zip(outcomes) {
+            let person = match at.checked_sub(1) {
+                Some(at) => &mut others[at as usize],
+                None => &mut *first,
+            };
             match outcome {
                 Outcome::Delivered(_) => person.taken += 1,
                 Outcome::InDoubt => person.taken += u16::from(in_doubt_is_taken),
@@ -264,8 +261,13 @@ impl Totals {
 }
 
 /// What the report says is what the servers know, and no attempt was burnt that was not the mail's own.
-fn check(number: usize, report: &Report, people: &[Person], trouble: Interruptions) {
-    assert_eq!(report.recipients.len(), people.len(), "each recipient once");
+fn check<'a>(
+    number: usize,
+    report: &Report,
+    people: impl Iterator<Item = &'a Person> + Clone,
+    trouble: Interruptions,
+) {
+    assert_eq!(report.recipients.len(), people.clone().count(), "each recipient once");
     // A mail that ends its connection again and again is a suspect, see scheduler.md row 31.
     let suspicions = trouble.in_content.saturating_sub(1)
         + (trouble.before_end - trouble.in_content + trouble.turned_away).saturating_sub(FREE);

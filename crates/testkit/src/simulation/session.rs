@@ -10,6 +10,15 @@ use super::model::{Poisoning, Trouble};
 use super::server::{Greeting, Welcome, refused, reply, shutdown};
 use super::{Event, Simulation};
 
+/// What a server says to a mail, from MAIL on.
+#[derive(Clone, Copy)]
+enum Said {
+    /// This, to MAIL.
+    No(&'static str, Fault),
+    /// To each recipient something else.
+    ToEach,
+}
+
 /// Why a connection pulls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Why {
@@ -86,11 +95,11 @@ impl Simulation {
         let is_due = matches!(open.place, Place::Waits { due, .. } if due <= self.now);
         assert!(is_due, "a mail waits as long as it has to: {open:?} at {:?}", self.now);
         open.place = Place::Goes(id);
-        let recipients = open.next(most);
+        let recipients = open.ledger.remaining().len().min(most.max(1) as usize);
         let mail = open.ledger.next_attempt(self.now, most);
         assert!(mail.is_some(), "a job has somebody to send to");
         let server = &self.servers[connection.server];
-        self.witness.admitted(self.now, server, &open.new, recipients.len());
+        self.witness.admitted(self.now, server, &open.new, recipients);
         connection.mails.push_back(Sending { job, recipients });
         self.tally.attempts += 1;
         if connection.mails.len() == 1 {
@@ -159,7 +168,7 @@ impl Simulation {
                 return self.end(id, &shutdown(Stage::Mail, line));
             }
             Some(Rebuff { line, ends: false, fault }) => {
-                return self.go_on(id, |_, _, _| refused(Stage::Mail, line), fault);
+                return self.go_on(id, Said::No(line, fault));
             }
             None => {}
         }
@@ -178,36 +187,35 @@ impl Simulation {
         }
         if defers {
             let line = "451 4.3.0 something is wrong here";
-            return self.go_on(id, |_, _, _| refused(Stage::Mail, line), Fault::Own);
+            return self.go_on(id, Said::No(line, Fault::Own));
         }
-        let judge = |simulation: &mut Self, recipient, place| {
-            let Self { servers, rng, now, connections, mails, .. } = simulation;
-            let mail = mails.number(job);
-            let Some(connection) = connections.get(id) else { return Outcome::InDoubt };
-            servers[connection.server].judge(*now, (mail, recipient), place, rng)
-        };
-        self.go_on(id, judge, Fault::Own);
+        self.go_on(id, Said::ToEach);
     }
 
     /// The first mail of a connection has its outcomes, and the connection takes the next.
-    fn go_on(
-        &mut self,
-        id: ConnectionId,
-        mut outcome: impl FnMut(&mut Self, u32, usize) -> Outcome,
-        fault: Fault,
-    ) {
+    fn go_on(&mut self, id: ConnectionId, said: Said) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(first) = connection.mails.pop_front() else { return };
         let (mode, proven, server) = (connection.pipelining, connection.proven, connection.server);
         let was_served = connection.rebuff.take().is_none();
-        let recipients = first.recipients.iter().enumerate();
-        let outcomes: Vec<_> =
-            recipients.map(|(place, &recipient)| outcome(self, recipient, place)).collect();
+        let mut outcomes = std::mem::take(&mut self.outcomes);
+        outcomes.clear();
+        let fault = match said {
+            Said::No(line, fault) => {
+                outcomes.resize(first.recipients, refused(Stage::Mail, line));
+                fault
+            }
+            Said::ToEach => {
+                self.judge(first, server, &mut outcomes);
+                Fault::Own
+            }
+        };
         let accepts = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered(_)));
         if was_served {
             self.servers[server].end(self.now);
         }
-        self.finish(id, &first, &outcomes, fault, false);
+        self.finish(id, first.job, &outcomes, fault, false);
+        self.outcomes = outcomes;
         if accepts {
             self.servers[server].took();
             let Some(connection) = self.connections.get_mut(id) else { return };
@@ -219,6 +227,16 @@ impl Simulation {
         self.start(id);
         self.pull(id, Why::Own);
         self.quit_if_told(id);
+    }
+
+    /// What a server says to each recipient of a mail.
+    fn judge(&mut self, sending: Sending, server: usize, outcomes: &mut Vec<Outcome>) {
+        let mail = self.mails.number(sending.job);
+        let left = self.mails.find(sending.job).ledger.remaining();
+        for (place, &recipient) in left.iter().take(sending.recipients).enumerate() {
+            let server = &mut self.servers[server];
+            outcomes.push(server.judge(self.now, (mail, recipient), place, &mut self.rng));
+        }
     }
 
     /// A mail was sent in a mode that the connection had not used before.
@@ -237,14 +255,13 @@ impl Simulation {
     fn finish(
         &mut self,
         id: ConnectionId,
-        sending: &Sending,
+        job: JobId,
         outcomes: &[Outcome],
         fault: Fault,
         taken_in_doubt: bool,
     ) {
-        let job = sending.job;
         let open = self.mails.find(job);
-        open.hear(&sending.recipients, outcomes, fault, taken_in_doubt);
+        open.hear(outcomes, fault, taken_in_doubt);
         let is_delivered = outcomes.iter().any(|it| matches!(it, Outcome::Delivered(_)));
         let taken = self.connections.get(id).map_or(0, |found| found.taken);
         let result: AttemptResult = if taken > u32::from(is_delivered) {
@@ -290,9 +307,9 @@ impl Simulation {
                 });
             }
             let taken = in_doubt && self.rng.bool();
-            let outcomes = vec![outcome; sending.recipients.len()];
+            let outcomes = vec![outcome; sending.recipients];
             let fault = if is_turned_away { Fault::Servers } else { Fault::Own };
-            self.finish(id, &sending, &outcomes, fault, taken);
+            self.finish(id, sending.job, &outcomes, fault, taken);
         }
         let ending = Ending {
             how: failure::closed(reason),
