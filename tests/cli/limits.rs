@@ -1,11 +1,9 @@
 //! Servers with limits, and limits of one's own, as users of `send` meet them.
 
-use std::time::Duration;
-
 use posthaste_tests::skip;
 use serde_json::Value;
 
-use crate::support::{Running, Scene};
+use crate::support::Scene;
 
 /// Sends so many mails to a sink with these flags; what the sink has counted. Every recipient has the mail
 /// once, and it took one attempt.
@@ -90,61 +88,70 @@ fn a_capacity() {
     assert!(refused(&stats, "capacity") <= 150, "{stats}");
 }
 
-/// `--rate`: 500/s to within a percent, over one connection or many, and no five within 10 ms.
+/// `--rate`: 500/s over one connection or many, evenly.
+///
+/// The figures are those of a machine with nothing else to do where there is the time to have one, and leave
+/// room for one that is busy with other tests.
 #[test]
 fn a_rate_of_ones_own() {
-    let seconds = match std::env::var_os("POSTHASTE_SLOW") {
-        Some(value) if value == "1" => 20,
-        _ => {
-            let what = "for 20 seconds; for 3 it did. POSTHASTE_SLOW=1 has all";
-            skip::left_out("limits::a_rate_of_ones_own", what);
-            3
-        }
-    };
+    let is_slow = std::env::var_os("POSTHASTE_SLOW").is_some_and(|value| value == "1");
+    let (seconds, slowest, uneven) = if is_slow { (20, 495.0, 0.01) } else { (3, 450.0, 0.25) };
+    if !is_slow {
+        let what = "for 20 seconds, to a percent; for 3 it did. POSTHASTE_SLOW=1 has all";
+        skip::left_out("limits::a_rate_of_ones_own", what);
+    }
     for connections in ["1", "200"] {
         let mut scene = Scene::with_sink(&[]);
         let mails = seconds * 500;
         scene.mails("in.jsonl", mails);
         let args = ["send", "{sink}", "--jsonl", "{}/in.jsonl", "--rate", "500/s", "-c"];
-        let command = scene.command(&[&args[..], &[connections]].concat());
-        Running::start(command).wait().exits(0);
+        scene.run(&[&args[..], &[connections]].concat()).exits(0);
         let (_, stored) = scene.end();
-        let pace = Pace::of(&stored);
-        println!("{connections} connections: {pace:?}");
+        let times = Times::of(&stored);
+        let (rate, most) = (times.per_second(), times.most_within(10_000));
+        let uneven_share = times.share_of_more_than(5, 9_900);
+        println!(
+            "{connections} connections: {rate:.1}/s, at most {most} in 10 ms, more than 5 in \
+             9.9 ms before {:.2} % of them",
+            uneven_share * 100.0
+        );
         assert_eq!(stored.len(), mails);
-        assert!((pace.per_second - 500.0).abs() <= 5.0, "{pace:?}");
-        assert!(pace.most_within_10_ms <= 5, "{pace:?}");
+        assert!((slowest..=501.0).contains(&rate), "{rate}");
+        // Six mails that are 2 ms apart come within 10 ms, give or take. What is late is not made up for.
+        assert!(most <= 8, "{most}");
+        assert!(uneven_share <= uneven, "{uneven_share}");
     }
 }
 
-/// How mails came.
-#[derive(Debug)]
-struct Pace {
-    per_second: f64,
-    /// The most that came in any 10 ms, their ends left out.
-    most_within_10_ms: usize,
-    /// How many mails were one too many, or more, in the 10 ms before them.
-    beyond: usize,
-    /// The longest time between two.
-    longest: Duration,
-}
+/// When mails came, in microseconds, in order.
+struct Times(Vec<u64>);
 
-impl Pace {
+impl Times {
     fn of(mails: &[Value]) -> Self {
         let micros = |mail: &Value| mail["received_us"].as_u64().unwrap();
         let mut times: Vec<_> = mails.iter().map(micros).collect();
         times.sort_unstable();
-        let took = Duration::from_micros(times[times.len() - 1] - times[0]);
-        let within = |last: usize| {
-            let first = times.partition_point(|&at| at + 10_000 <= times[last]);
-            last + 1 - first
-        };
-        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
-        Self {
-            per_second: (times.len() - 1) as f64 / took.as_secs_f64(),
-            most_within_10_ms: (0..times.len()).map(within).max().unwrap(),
-            beyond: (0..times.len()).filter(|&last| within(last) > 5).count(),
-            longest: Duration::from_micros(longest),
-        }
+        Self(times)
+    }
+
+    fn per_second(&self) -> f64 {
+        let took = self.0[self.0.len() - 1] - self.0[0];
+        (self.0.len() - 1) as f64 * 1e6 / took as f64
+    }
+
+    /// How many came within this time before each, itself counted.
+    fn within(&self, micros: u64) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().map(move |(place, &last)| {
+            place + 1 - self.0.partition_point(|&at| at + micros <= last)
+        })
+    }
+
+    fn most_within(&self, micros: u64) -> usize {
+        self.within(micros).max().unwrap()
+    }
+
+    fn share_of_more_than(&self, count: usize, micros: u64) -> f64 {
+        let more = self.within(micros).filter(|&within| within > count).count();
+        more as f64 / self.0.len() as f64
     }
 }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use posthaste::scheduler::{Rate, SchedulerConfig, Unit};
+use posthaste::scheduler::SchedulerConfig;
 use posthaste::{Mailer, MailerBuilder, Report};
-use posthaste_sink::{Limits, Sink, Stats, most_within};
+use posthaste_sink::{Limits, Sink, Stats};
 use posthaste_tests::wait_until;
 use tokio::sync::oneshot;
 
@@ -216,24 +216,4 @@ async fn a_rate_that_a_server_bears_is_not_fought() {
     // Three seconds at its rate.
     assert!(took <= Duration::from_secs(15), "{took:?}");
     assert!(refused <= MAILS as u64 / 10, "{refused} refused");
-}
-
-/// No more than was asked for in any short time, and no less over a longer one.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rate_of_ones_own_is_exact() {
-    for connections in [1, 50] {
-        let sink = sink(Limits::default(), Duration::ZERO).await;
-        let rate = Rate { unit: Unit::Mails, count: 500, per: Duration::from_secs(1) };
-        let mailer = mailer(&sink).max_connections(connections).rate(rate).build().unwrap();
-        let reports = send(&mailer, 1_000, 1).await;
-        mailer.shutdown().await;
-        all_delivered(&reports, 1);
-        let mails = sink.mails();
-        let most = most_within(&mails, Duration::from_millis(10));
-        let [first, last] =
-            [mails.iter().min_by_key(|it| it.received), mails.iter().max_by_key(|it| it.received)];
-        let took = last.unwrap().received - first.unwrap().received;
-        println!("{connections} connections: at most {most} in 10 ms, {took:?} for 999");
-        sink.shutdown().await;
-    }
 }
