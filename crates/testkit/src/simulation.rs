@@ -60,7 +60,7 @@ pub struct Simulation {
     arriving: usize,
     /// Events so far; orders those of one instant.
     sequence: u64,
-    /// Steps since time went on.
+    /// Steps since time went on, or a mail came.
     steps_at_once: u32,
     actions: Vec<Action>,
     /// Room for what a server says to each recipient of a mail.
@@ -356,6 +356,9 @@ impl Simulation {
             self.call(|planner, now, out| planner.advance(now, out));
             assert!(self.planner.next_deadline().is_none_or(|at| at > next), "a timer is left");
         } else if let Some(Reverse((_, _, event))) = self.events.pop() {
+            if let Event::Arrive { .. } = event {
+                self.steps_at_once = 0;
+            }
             self.handle(event);
         }
         self.steps_at_once += 1;
