@@ -66,6 +66,8 @@ pub(super) static RULES: &[Rule] = &[
           "this connection|this session|per connection|per session|per smtp|one connection|\
           one session|messages in connection|message count"])
         .is(Throttled).of(Session),
+    // OpenSMTPD.
+    said(&[4], &["too many messages"]).status(5, 3).to(&[Mail]).is(Throttled).of(Session),
     said(&[], &["too many errors|too many protocol errors|too many bad commands|too many syntax|\
           too many unrecognized|too many nonmail|too many invalid|too many unknown"])
         .is(Throttled).of(Connection),

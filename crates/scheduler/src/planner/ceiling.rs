@@ -16,6 +16,10 @@ pub(super) struct Ceiling {
     interval: Duration,
     /// When the last connection was refused.
     refused: Time,
+    /// No connection is opened before: the server may still count one that was closed.
+    pub(super) settles: Time,
+    /// The server greets whoever comes, and refuses the first mail.
+    refuses_late: bool,
 }
 
 impl Ceiling {
@@ -24,11 +28,36 @@ impl Ceiling {
     const INTERVAL: Duration = Duration::from_secs(5);
     const SHORTEST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(60);
+    /// How long a server may count a connection that was closed.
+    pub(super) const SETTLING: Duration = Duration::from_secs(1);
 
     /// A server refused a connection while it bore `established` others.
     pub(super) fn new(now: Time, established: u32) -> Self {
         let interval = Self::INTERVAL;
-        Self { limit: established.max(1), probe_at: now + interval, interval, refused: now }
+        Self {
+            limit: established.max(1),
+            probe_at: now + interval,
+            interval,
+            refused: now,
+            settles: now,
+            refuses_late: false,
+        }
+    }
+
+    /// A connection was refused just after another one was closed, which the server may still have
+    /// counted: says nothing about how many it bears.
+    pub(super) fn refused_in_passing(&mut self, now: Time) {
+        self.settles = now + Self::SETTLING;
+    }
+
+    /// A connection was refused that had been greeted.
+    pub(super) fn refused_late(&mut self) {
+        self.refuses_late = true;
+    }
+
+    /// Whether a connection that was greeted will be served.
+    pub(super) fn is_greeting_enough(&self) -> bool {
+        !self.refuses_late
     }
 
     /// A connection was refused; was it the one more?

@@ -104,7 +104,8 @@ impl Planner {
                 self.start(now, key, job);
                 self.server_mut(server).pace.start(now);
                 let is_paced = self.server(server).pace.rate(now).is_some();
-                let is_limited = !self.destination(destination).rates.is_empty();
+                let is_limited = !self.destination(destination).rates.is_empty()
+                    || !self.server(server).rates.is_empty();
                 if is_paced || is_limited || self.has_limited_flows {
                     self.balance(now, destination, out);
                 }

@@ -135,7 +135,7 @@ impl Planner {
         let mut reasons = Vec::new();
         match question {
             Question::Job(job) => self.explain_job(now, job, &mut reasons),
-            Question::Destination(id) => self.explain_destination(now, id, &mut reasons),
+            Question::Destination(id) => self.explain_destination(now, id, None, &mut reasons),
             Question::Server(id) => self.explain_server(now, id, &mut reasons),
             Question::Tenant(id) => self.explain_tenant(now, id, &mut reasons),
         }
@@ -158,7 +158,7 @@ impl Planner {
             State::Ready => {
                 let flow = self.flow_names.get(&job.flow());
                 self.explain_flow(flow.copied(), reasons);
-                self.explain_destination(now, job.destination, reasons);
+                self.explain_destination(now, job.destination, job.server, reasons);
                 let ready = self.backlog(job.destination);
                 reasons.push(ReasonKind::BehindOthers { ready }.for_now());
             }
@@ -172,7 +172,14 @@ impl Planner {
         }
     }
 
-    fn explain_destination(&self, now: Time, id: DestinationId, reasons: &mut Vec<Reason>) {
+    /// Why the mails of a destination wait, or those of one of its servers.
+    fn explain_destination(
+        &self,
+        now: Time,
+        id: DestinationId,
+        only: Option<ServerId>,
+        reasons: &mut Vec<Reason>,
+    ) {
         let destination = self.destination(id);
         if self.drain.is_some() {
             reasons.push(ReasonKind::Draining.for_now());
@@ -194,13 +201,20 @@ impl Planner {
             let connections = self.config.max_connections;
             reasons.push(ReasonKind::AllConnectionsUsed { connections }.for_now());
         }
+        if let Some(server) = only {
+            return self.explain_server(now, server, reasons);
+        }
         // Where one server works, the others hold nothing up; else the one that is soonest decides.
         let of_server = |server| {
             let mut reasons = Vec::new();
             self.explain_server(now, server, &mut reasons);
             reasons
         };
-        let mut all: Vec<_> = destination.servers().map(of_server).collect();
+        let works = |&server: &ServerId| !matches!(self.admits(now, server), Admission::Down(_));
+        let preference = |server| self.server(server).place.preference;
+        let best = destination.servers().filter(works).map(preference).min();
+        let is_used = |&server: &ServerId| best.is_none_or(|best| preference(server) <= best);
+        let mut all: Vec<_> = destination.servers().filter(is_used).map(of_server).collect();
         if all.iter().any(Vec::is_empty) {
             return;
         }
@@ -251,7 +265,7 @@ impl Planner {
         for (key, flow) in flows {
             self.explain_flow(Some(key), reasons);
             if !matches!(flow.waits, Waits::For(_)) {
-                self.explain_destination(now, flow.name.destination, reasons);
+                self.explain_destination(now, flow.name.destination, flow.name.server, reasons);
             }
         }
         let mut known = Vec::new();
@@ -273,16 +287,19 @@ impl Server {
     /// Why it bears no more connections, where nothing is wrong with it.
     fn full_because(&self, now: Time, id: ServerId) -> ReasonKind {
         let server = id;
-        if self.breaker.on_trial {
+        let settles = self.ceiling.as_ref().is_some_and(|ceiling| now < ceiling.settles);
+        if self.breaker.on_trial && !settles {
             return ReasonKind::Probing { server };
         }
         match (&self.ceiling, self.window.limit()) {
             (Some(ceiling), _)
-                if !ceiling.is_outdated(now) && self.connections.open >= ceiling.limit =>
+                if settles
+                    || (!ceiling.is_outdated(now) && self.connections.open >= ceiling.limit) =>
             {
-                ReasonKind::CeilingReached { server, connections: ceiling.limit }
+                let connections = ceiling.limit.min(self.connections.open);
+                ReasonKind::CeilingReached { server, connections }
             }
-            (_, Some(mails)) if !self.window.has_room(self.connections.usable()) => {
+            (_, Some(mails)) if !self.window.has_room(self.in_flight) => {
                 ReasonKind::WindowReached { server, mails }
             }
             _ => ReasonKind::SlowStart { server, connections: self.allowed() },

@@ -121,6 +121,13 @@ impl Gate {
         Some(self.until)
     }
 
+    /// Things went well since it was opened: the next time it is closed as if it were the first.
+    pub(super) fn relent(&mut self, now: Time) {
+        if now >= self.until {
+            (self.reason, self.level) = (None, 0);
+        }
+    }
+
     /// Things go well since the gate was opened: halves the level, and not again before as long a
     /// time as it was closed has gone well.
     pub(super) fn forgive(&mut self, now: Time) {

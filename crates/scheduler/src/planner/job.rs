@@ -154,9 +154,9 @@ impl Planner {
             return;
         }
         let (destination, cancelled) = (found.destination, found.cancelled);
-        let (tenant, cost) = (found.tenant, found.cost());
-        let Some(found) = self.connections.get(connection.0) else { return };
-        let (server, started) = (found.server, found.busy_since);
+        let Some(server) = self.connections.get(connection.0).map(|found| found.server) else {
+            return;
+        };
         let was_bounded = self.server(server).window.limit().is_some();
         self.answered(now, connection, &result, out);
         self.learn_from(now, server, job, &result, out);
@@ -189,13 +189,6 @@ impl Planner {
             self.throttled(now, job.0, server, out);
         } else {
             out.push(Action::Record(Record::Requeued { job, charge }));
-            let unsent = match (charge, result.answer) {
-                (Charge::Unsent, Answer::Nothing) => cost,
-                _ => Cost { recipients: result.recipients, ..Cost::default() },
-            };
-            if matches!(charge, Charge::Unsent | Charge::Split) {
-                self.give_back_unsent(started, destination, tenant, unsent);
-            }
             // What is left of a mail that was served lets others have their turn.
             let was_served = charge == Charge::Split || result.answer == Answer::Accepted;
             let end = if was_served { End::Tail } else { End::Head };

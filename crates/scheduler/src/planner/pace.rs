@@ -46,6 +46,11 @@ impl Pace {
         self.rate.filter(|_| now - self.learned < MEMORY)
     }
 
+    /// Whether the server took anything since it throttled last.
+    pub(super) fn has_taken(&self) -> bool {
+        self.taken > 0
+    }
+
     /// No mail is to be started before.
     pub(super) fn next(&self) -> Time {
         self.next

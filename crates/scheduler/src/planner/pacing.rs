@@ -247,18 +247,6 @@ impl Planner {
         Some(at).filter(|&at| at > now)
     }
 
-    /// What was not sent after all costs nothing.
-    pub(super) fn give_back_unsent(
-        &mut self,
-        taken: Time,
-        id: DestinationId,
-        tenant: TenantId,
-        cost: Cost,
-    ) {
-        give_back(&mut self.limits, taken, &self.destinations[id.index()].rates, cost);
-        give_back(&mut self.limits, taken, &self.tenants[tenant.index()].rates, cost);
-    }
-
     fn wait_for(&mut self, now: Time, id: LimitId, waiter: Waiter) {
         self.limits[id.index()].waiters.push_back(waiter);
         self.arm(now, id);
@@ -318,20 +306,25 @@ impl Planner {
         if self.runnable(id) == 0 || self.pace_destination(now, id, Some(limit)) {
             return;
         }
-        let next = self.destination(id).queue.next();
         if self.can_start_at_once(now, id) {
-            self.grant(now, id, next);
+            self.grant(now, id);
             self.balance(now, id, out);
             return;
         }
         self.balance(now, id, out);
         if self.is_worth_keeping(id, limit) {
-            self.grant(now, id, next);
+            self.grant(now, id);
         }
     }
 
-    fn grant(&mut self, now: Time, id: DestinationId, flow: Option<Key>) {
-        let cost = self.next_cost(flow);
+    fn grant(&mut self, now: Time, id: DestinationId) {
+        // Which of its servers comes first is not known: the mail that costs most is what it takes.
+        let own = self.destination(id).servers().map(|server| self.server(server).own.next());
+        let next = self.next_cost(self.destination(id).queue.next());
+        let cost = own.fold(next, |cost, own| match own {
+            Some(_) => cost.max(self.next_cost(own)),
+            None => cost,
+        });
         let destination = &mut self.destinations[id.index()];
         take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
         destination.waits = Waits::Granted(cost, now);
@@ -386,7 +379,7 @@ impl Planner {
     /// What the next mail of a flow costs.
     fn next_cost(&self, flow: Option<Key>) -> Cost {
         let head = flow.and_then(|flow| self.flows.get(flow)?.head(&self.jobs));
-        head.and_then(|job| self.jobs.get(job)).map_or(Cost::MAIL, |job| job.cost())
+        head.and_then(|job| self.jobs.get(job)).map_or(Cost::default(), |job| job.cost())
     }
 }
 

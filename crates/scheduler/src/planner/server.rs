@@ -58,6 +58,8 @@ pub(super) struct Server {
     pub(super) deferred_in_row: u32,
     /// Breaches of the protocol since the last that counted as a failure.
     pub(super) violations: u32,
+    /// When a connection was last closed that had been established.
+    pub(super) closed: Time,
     /// Mails it took. Comes around.
     pub(super) accepted: u32,
 }
@@ -107,6 +109,7 @@ impl Server {
             pipelining: Memory::new(limits.pipelining),
             deferred_in_row: 0,
             violations: 0,
+            closed: Time::EPOCH,
             accepted: 0,
         }
     }
@@ -135,6 +138,7 @@ impl Server {
         }
         // The server counts those that are closing as well.
         match &self.ceiling {
+            Some(ceiling) if now < ceiling.settles => Admission::Full(ceiling.settles),
             Some(ceiling) if !ceiling.is_outdated(now) && open >= ceiling.allows(now) => {
                 let is_later = now < ceiling.probe_at;
                 Admission::Full(if is_later { ceiling.probe_at } else { Time::NEVER })
@@ -153,7 +157,9 @@ impl Server {
     /// Whether a mail may be started even if all connections that are about to pull get one.
     pub(super) fn takes_one_more(&self, now: Time) -> bool {
         let coming = self.connections.coming;
-        let is_paced = self.pace.rate(now).is_some() && coming > 0;
+        // One after the other, where each may be one too many.
+        let has_rate = self.pace.rate(now).is_some() || !self.rates.is_empty();
+        let is_paced = has_rate && coming > 0;
         let expected = self.in_flight.saturating_add(coming);
         now >= self.sends_at() && !is_paced && self.window.has_room(expected)
     }

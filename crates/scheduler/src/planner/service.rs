@@ -11,6 +11,7 @@ use super::action::{
 use super::ceiling::Ceiling;
 use super::config::Exhausted;
 use super::connection::{Ended, Phase};
+use super::destination::Census;
 use super::gate::Counted;
 use crate::failure::{Closed, Lesson, SLOWED, Weight};
 use crate::time::Time;
@@ -30,9 +31,13 @@ impl Planner {
         server.breaker.on_trial = false;
         server.opening.forget(now);
         server.grow(most);
+        let established = server.connections.established();
+        if let Some(ceiling) = server.ceiling.as_mut().filter(|it| it.is_greeting_enough()) {
+            ceiling.works(now, established);
+        }
     }
 
-    /// A connection delivered its first mail. Some servers greet whoever comes, and refuse then.
+    /// A connection delivered its first mail.
     fn connection_works(&mut self, now: Time, id: ServerId) {
         let server = self.server_mut(id);
         let established = server.connections.established();
@@ -118,7 +123,7 @@ impl Planner {
                     out.push(Action::Record(record));
                 }
             }
-            Lesson::Ceiling => self.full(now, id, out),
+            Lesson::Ceiling => self.full(now, id, Refused::Mail { accepted }, out),
         }
     }
 
@@ -203,6 +208,9 @@ impl Planner {
     ) {
         let hold = Hold::Throttled;
         let server = &mut self.servers[id.index()];
+        if server.pace.has_taken() {
+            server.sending.relent(now);
+        }
         if let Some(until) = server.sending.close(now, hold, asked, &mut self.rng) {
             server.window.restart(server.in_flight);
             server.pace.throttled(now, until);
@@ -212,6 +220,9 @@ impl Planner {
 
     /// What the end of a connection means for its server.
     pub(super) fn judge(&mut self, now: Time, id: ServerId, end: Ended, out: &mut Vec<Action>) {
+        if end.was != Phase::Connecting && end.how != Closed::TooManyConnections {
+            self.server_mut(id).closed = now;
+        }
         let others = self.server(id).connections.established();
         let has_served = end.was != Phase::Connecting || others > 0;
         if has_served || !matches!(end.how, Closed::Absent(_) | Closed::Local) {
@@ -224,7 +235,7 @@ impl Planner {
             Closed::Unremarkable | Closed::Shutdown | Closed::Broken
                 if end.was == Phase::Closing => {}
             Closed::Shutdown if end.was == Phase::Connecting && others > 0 => {
-                self.full(now, id, out)
+                self.full(now, id, Refused::Greeting, out)
             }
             Closed::Unremarkable | Closed::Shutdown | Closed::Broken | Closed::Objected => {
                 if !end.was_useful {
@@ -248,7 +259,13 @@ impl Planner {
                     self.fail(now, id, end, Weight::Single, out);
                 }
             }
-            Closed::TooManyConnections => self.full(now, id, out),
+            Closed::TooManyConnections => {
+                let refused = match end.was {
+                    Phase::Connecting => Refused::Greeting,
+                    _ => Refused::Connection { accepted: end.accepted },
+                };
+                self.full(now, id, refused, out);
+            }
             Closed::Unwelcome => {
                 self.hold(now, id, (Hold::Unwelcome, end.pause), out);
                 self.fail(now, id, end, Weight::Single, out);
@@ -317,16 +334,27 @@ impl Planner {
     }
 
     /// The server has as many connections as it wants.
-    fn full(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
+    fn full(&mut self, now: Time, id: ServerId, refused: Refused, out: &mut Vec<Action>) {
         let server = self.server_mut(id);
-        let established = server.connections.established();
+        // The server still counts those that are being closed.
+        let itself = u32::from(matches!(refused, Refused::Mail { .. }));
+        let Census { open, connecting, .. } = server.connections;
+        let established = open.saturating_sub(connecting + itself);
         let ceiling = match &mut server.ceiling {
+            Some(ceiling)
+                if established < ceiling.limit && now - server.closed < Ceiling::SETTLING =>
+            {
+                return ceiling.refused_in_passing(now);
+            }
             Some(ceiling) => {
                 ceiling.refused(now, established);
                 ceiling
             }
             none => none.insert(Ceiling::new(now, established)),
         };
+        if let Refused::Mail { accepted: 0 } | Refused::Connection { accepted: 0 } = refused {
+            ceiling.refused_late();
+        }
         let (connections, until) = (ceiling.limit, ceiling.probe_at);
         out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
         if established == 0 {
@@ -421,6 +449,17 @@ impl Planner {
         let (server, remember) = (found.server, self.config.pipelining_memory);
         self.server_mut(server).pipelining.bdat_refused(now, remember);
     }
+}
+
+/// When a server said that there are too many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// To a new one, before it was ready.
+    Greeting,
+    /// To one that had delivered so many mails, and is open still.
+    Mail { accepted: u32 },
+    /// The same, and it is closed.
+    Connection { accepted: u32 },
 }
 
 /// Mails that one connection has in flight at most.

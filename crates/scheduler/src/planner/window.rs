@@ -125,7 +125,7 @@ pub(super) struct Latency {
     pub(super) mean: Duration,
     /// The usual distance from it, squared, in seconds.
     variance: f64,
-    /// Rounds seen, up to [`Self::KNOWN`].
+    /// Rounds seen, up to [`Self::LEARNED`].
     seen: u32,
     /// The last round was slow.
     was_slow: bool,
@@ -137,6 +137,9 @@ pub(super) struct Latency {
 impl Latency {
     /// So many rounds make it known what is usual.
     const KNOWN: u32 = 16;
+    /// So many rounds ago is long ago. Were it less, the usual would follow a server that is slowed
+    /// down by one mail more in each round.
+    const LEARNED: u32 = 128;
     /// Mails in a round at least. One slow mail is no sign, nor is one slow round.
     const ROUND: u32 = 8;
     /// How many usual distances from the usual are too many.
@@ -144,7 +147,7 @@ impl Latency {
     /// Whatever the distances: what is not twice as slow is not slow.
     const FACTOR: f64 = 2.0;
     /// The weight of a slow round, in what is usual.
-    const DOUBT: f64 = 1.0 / 128.0;
+    const DOUBT: f64 = 1.0 / 1024.0;
     /// A mail counts as so many times as long as usual at most.
     const OUTLIER: u32 = 4;
 
@@ -164,14 +167,19 @@ impl Latency {
         let usual = mean + Self::DISTANCES * self.variance.sqrt();
         let is_slow = self.seen >= Self::KNOWN && round > usual.max(mean * Self::FACTOR);
         let was_slow = std::mem::replace(&mut self.was_slow, is_slow);
-        self.seen = (self.seen + 1).min(Self::KNOWN);
+        self.seen = (self.seen + 1).min(Self::LEARNED);
         // What lasts becomes usual in the end.
-        let weight = if is_slow { Self::DOUBT } else { 1.0 / f64::from(self.seen) };
-        self.learn(round, weight);
+        if is_slow {
+            self.mean = self.mean.mul_f64(1.0 - Self::DOUBT);
+            self.mean += Duration::from_secs_f64(round * Self::DOUBT);
+        } else {
+            self.learn(round);
+        }
         is_slow && was_slow
     }
 
-    fn learn(&mut self, round: f64, weight: f64) {
+    fn learn(&mut self, round: f64) {
+        let weight = 1.0 / f64::from(self.seen);
         let mean = self.mean.as_secs_f64();
         let distance = round - mean;
         self.mean = Duration::from_secs_f64((mean + weight * distance).max(0.0));

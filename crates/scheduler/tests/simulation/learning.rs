@@ -42,7 +42,10 @@ fn a_limit_of_sessions_is_learned() {
         let used = tally.busy_time.as_secs_f64() / (5.0 * time.as_secs_f64());
         let refused = tally.refused + tally.turned_away;
         println!("{refusal:?}: {refused} refused, {used:.4} used in {time:?}");
-        assert!(refused <= 30, "{refusal:?}: {refused} refused");
+        // Who is refused only with its first mail has let others be opened in the meantime: slow
+        // start goes on to all twenty before the first reply.
+        let most = if refusal == TooMany::Mail421 { 75 } else { 30 };
+        assert!(refused <= most, "{refusal:?}: {refused} refused");
         assert!(used >= 0.99, "{refusal:?}: {used}");
         assert_all_arrived_at_once(&simulation);
     }
@@ -61,7 +64,8 @@ fn a_limit_of_sessions_is_learned_from_silence() {
         let used = tally.busy_time.as_secs_f64() / (5.0 * time.as_secs_f64());
         let refused = tally.refused + tally.turned_away;
         println!("{refusal:?}: {refused} refused, {used:.4} used in {time:?}");
-        assert!(refused <= 50, "{refusal:?}: {refused} refused");
+        let most = if refusal == TooMany::Mail452 { 100 } else { 50 };
+        assert!(refused <= most, "{refusal:?}: {refused} refused");
         assert!(used >= 0.9, "{refusal:?}: {used}");
         assert_all_arrived_at_once(&simulation);
     }
@@ -209,7 +213,7 @@ fn a_server_that_slows_down_gets_less_at_a_time() {
     let after = sessions(&mut simulation, 240, 260);
     println!("{before:.1}, {during:.1}, {after:.1} sessions at work");
     assert!(before > 45.0, "{before}");
-    assert!((8.0..30.0).contains(&during), "{during}");
+    assert!((8.0..35.0).contains(&during), "{during}");
     assert!(after > 40.0, "{after}");
     let server = first(&simulation);
     let taken = simulation.server_tally(server).taken;
