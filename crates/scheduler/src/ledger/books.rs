@@ -35,8 +35,6 @@ pub(super) struct Books {
     deferred: Vec<u32>,
     /// What their next attempt costs.
     deferral: Option<Again>,
-    /// It was taken for one too many for its connection.
-    was_one_too_many: bool,
     started: Option<Time>,
     ended: Option<Time>,
 }
@@ -61,6 +59,8 @@ struct Entry {
     asked: u32,
     /// How many attempts were in doubt and not the last word.
     possible_duplicates: u32,
+    /// Its mail was taken for one too many for its connection.
+    was_one_too_many: bool,
 }
 
 impl Books {
@@ -76,7 +76,6 @@ impl Books {
             trying: recipients,
             deferred: Vec::new(),
             deferral: None,
-            was_one_too_many: false,
             started: None,
             ended: None,
         }
@@ -128,7 +127,6 @@ impl Books {
                 && outcomes.iter().any(is_for_good),
             in_doubt: self.in_doubt,
         };
-        let may_be_one_too_many = line == Line::Used && !self.was_one_too_many;
         let left_over = self.take_attempt();
         let tried = std::mem::take(&mut self.remaining);
         let outcomes_of_all = outcomes.iter().chain(std::iter::repeat(&Outcome::InDoubt));
@@ -139,11 +137,12 @@ impl Books {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.hear(outcome);
             let mut judgement = failure::judge(outcome);
-            if may_be_one_too_many
+            if line == Line::Used
+                && !entry.was_one_too_many
                 && judgement.lesson == Lesson::PerhapsSessionCap
                 && judgement.verdict == Verdict::Again(Charge::Counted)
             {
-                self.was_one_too_many = true;
+                entry.was_one_too_many = true;
                 judgement.verdict = Verdict::Again(Charge::Unsent);
             }
             answer = answer.max(judgement.answer);

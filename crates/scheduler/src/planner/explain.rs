@@ -250,7 +250,11 @@ impl Planner {
             reasons.push(ReasonKind::WindowReached { server: id, mails }.for_now());
         }
         let until = match server.admits(now) {
-            Admission::Now => return,
+            Admission::Now => {
+                let latest = self.latest(now, &server.opening_rates);
+                reasons.extend(latest.map(|limit| self.limited(limit)));
+                return;
+            }
             Admission::SlowStart => None,
             Admission::Full(until) | Admission::Down(until) => Some(until),
         };

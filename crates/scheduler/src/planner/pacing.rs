@@ -187,7 +187,7 @@ impl Planner {
     }
 
     /// The one of some limits whose time comes last, if it has not come.
-    fn latest(&self, now: Time, rates: &[LimitId]) -> Option<LimitId> {
+    pub(super) fn latest(&self, now: Time, rates: &[LimitId]) -> Option<LimitId> {
         let earliest = |id: &LimitId| self.limits[id.index()].earliest();
         rates.iter().copied().filter(|id| earliest(id) > now).max_by_key(|id| earliest(id))
     }
