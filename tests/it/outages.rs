@@ -65,16 +65,16 @@ fn is_back_off(record: &Record) -> bool {
     matches!(record, Record::BackOff { .. })
 }
 
-/// How long a thousand mails took over four servers, of which the last may be another's.
+/// How long 600 mails took over four servers, of which the last may be another's.
 async fn four_servers(bad: Option<SocketAddr>) -> (Vec<ServerStatus>, Duration) {
     let mut sinks = Vec::new();
     for _ in 0..4 - usize::from(bad.is_some()) {
-        sinks.push(sink(Limits::default(), Duration::from_millis(10)).await);
+        sinks.push(sink(Limits::default(), Duration::from_millis(20)).await);
     }
     let addresses: Vec<_> = sinks.iter().map(Sink::addr).chain(bad).collect();
     let mailer = mailer_for(&addresses).max_connections(8).build().unwrap();
     let started = Instant::now();
-    let reports = send(&mailer, 1_000, 1).await;
+    let reports = send(&mailer, 600, 1).await;
     let took = started.elapsed();
     let servers = mailer.servers().into_iter().map(|view| view.status).collect();
     mailer.shutdown_within(Duration::from_secs(1)).await;
@@ -82,7 +82,7 @@ async fn four_servers(bad: Option<SocketAddr>) -> (Vec<ServerStatus>, Duration) 
     let (mut stored, mut all) = (Vec::new(), posthaste_sink::Stats::default());
     for sink in sinks {
         let (more, stats) = close(sink).await;
-        assert!(stats.mails >= 100, "each has its share: {}", stats.mails);
+        assert!(stats.mails >= 60, "each has its share: {}", stats.mails);
         stored.extend(more);
         all = stats;
     }
@@ -108,7 +108,9 @@ async fn three_servers_make_up_for_the_fourth() {
     for bad in [absent, silent.local_addr().unwrap()] {
         let (servers, took) = four_servers(Some(bad)).await;
         let rate = full.as_secs_f64() / took.as_secs_f64();
-        println!("{:.0} % of the rate of four, {:?}", rate * 100.0, servers[3].state);
+        let open: Vec<_> = servers.iter().map(|server| server.open).collect();
+        let state = servers[3].state;
+        println!("{:.0} % of the rate of four, {open:?} connections, {state:?}", rate * 100.0);
         assert!(rate >= 0.7, "{rate}");
     }
 }
