@@ -238,10 +238,12 @@ impl Planner {
                     Admission::Now | Admission::SlowStart => true,
                     Admission::Full(_) | Admission::Down(_) => false,
                 };
-            if takes_part {
+            // One that has not been heard of yet has its probe, and no share.
+            if takes_part && server.connections.established() > 0 {
                 weight += u32::from(server.place.weight);
             } else {
-                connections = connections.saturating_sub(server.connections.open);
+                let probe = u32::from(takes_part);
+                connections = connections.saturating_sub(server.connections.open.max(probe));
             }
         }
         (connections, weight)
@@ -250,7 +252,8 @@ impl Planner {
     fn has_its_share(&self, id: ServerId, (connections, weight): (u32, u32)) -> bool {
         let server = self.server(id);
         let share = u64::from(connections) * u64::from(server.place.weight);
-        u64::from(server.connections.open) >= share.div_ceil(u64::from(weight.max(1)))
+        server.connections.open > 0
+            && u64::from(server.connections.open) >= share.div_ceil(u64::from(weight.max(1)))
     }
 
     fn better_of_two(&mut self, able: &[ServerId]) -> Option<ServerId> {

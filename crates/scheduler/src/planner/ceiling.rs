@@ -28,8 +28,8 @@ impl Ceiling {
     const INTERVAL: Duration = Duration::from_secs(5);
     const SHORTEST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(60);
-    /// How long a server may count a connection that was closed.
-    pub(super) const SETTLING: Duration = Duration::from_secs(1);
+    /// How long to wait for what comes and goes.
+    const SETTLING: Duration = Duration::from_millis(100);
 
     /// A server refused a connection while it bore `established` others.
     pub(super) fn new(now: Time, established: u32) -> Self {
@@ -44,9 +44,9 @@ impl Ceiling {
         }
     }
 
-    /// A connection was refused just after another one was closed, which the server may still have
-    /// counted: says nothing about how many it bears.
-    pub(super) fn refused_in_passing(&mut self, now: Time) {
+    /// A connection was refused, and the server may have counted others that come or go: says
+    /// nothing about how many it bears.
+    fn refused_in_passing(&mut self, now: Time) {
         self.settles = now + Self::SETTLING;
     }
 
@@ -60,12 +60,15 @@ impl Ceiling {
         !self.refuses_late
     }
 
-    /// A connection was refused; was it the one more?
-    pub(super) fn refused(&mut self, now: Time, established: u32) {
-        if now >= self.probe_at {
+    /// A connection was refused while the server bore so many others. Was it the one more?
+    pub(super) fn refused(&mut self, now: Time, others: u32) {
+        let was_probe = now >= self.probe_at;
+        if was_probe {
             self.interval = (self.interval * 2).min(Self::LONGEST);
+        } else if others >= self.limit {
+            return self.refused_in_passing(now);
         }
-        self.limit = established.max(1);
+        self.limit = self.limit.min(others).max(1);
         self.probe_at = now + self.interval;
         self.refused = now;
     }
@@ -86,6 +89,31 @@ impl Ceiling {
 
     pub(super) fn is_outdated(&self, now: Time) -> bool {
         now - self.refused >= MEMORY
+    }
+}
+
+/// Connections that a server may count although they are closed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leaving {
+    since: Time,
+    count: u32,
+}
+
+impl Leaving {
+    /// A server notices within this time that a connection is closed.
+    const NOTICED: Duration = Duration::from_secs(1);
+
+    pub(super) fn add(&mut self, now: Time) {
+        if now - self.since >= Self::NOTICED {
+            (self.since, self.count) = (now, 0);
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// How many there may be, at most.
+    pub(super) fn count(&self, now: Time) -> u32 {
+        // As many may have come since then as in the time before.
+        if now - self.since >= 2 * Self::NOTICED { 0 } else { self.count }
     }
 }
 

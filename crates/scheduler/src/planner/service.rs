@@ -31,6 +31,7 @@ impl Planner {
         server.breaker.on_trial = false;
         server.opening.forget(now);
         server.grow(most);
+        server.refused_in_row = 0;
         let established = server.connections.established();
         if let Some(ceiling) = server.ceiling.as_mut().filter(|it| it.is_greeting_enough()) {
             ceiling.works(now, established);
@@ -221,7 +222,7 @@ impl Planner {
     /// What the end of a connection means for its server.
     pub(super) fn judge(&mut self, now: Time, id: ServerId, end: Ended, out: &mut Vec<Action>) {
         if end.was != Phase::Connecting && end.how != Closed::TooManyConnections {
-            self.server_mut(id).closed = now;
+            self.server_mut(id).leaving.add(now);
         }
         let others = self.server(id).connections.established();
         let has_served = end.was != Phase::Connecting || others > 0;
@@ -336,28 +337,28 @@ impl Planner {
     /// The server has as many connections as it wants.
     fn full(&mut self, now: Time, id: ServerId, refused: Refused, out: &mut Vec<Action>) {
         let server = self.server_mut(id);
-        // The server still counts those that are being closed.
         let itself = u32::from(matches!(refused, Refused::Mail { .. }));
         let Census { open, connecting, .. } = server.connections;
-        let established = open.saturating_sub(connecting + itself);
+        // The server still counts those that are being closed, and perhaps others that it has not
+        // noticed are gone, or that it has greeted already. When it says so again, it has noticed.
+        server.refused_in_row = server.refused_in_row.saturating_add(1);
+        let is_sure = server.refused_in_row > 1;
+        let most = open.saturating_sub(itself) + server.leaving.count(now);
+        let least = open.saturating_sub(connecting + itself);
+        let others = if is_sure { least } else { most };
         let ceiling = match &mut server.ceiling {
-            Some(ceiling)
-                if established < ceiling.limit && now - server.closed < Ceiling::SETTLING =>
-            {
-                return ceiling.refused_in_passing(now);
-            }
             Some(ceiling) => {
-                ceiling.refused(now, established);
+                ceiling.refused(now, others);
                 ceiling
             }
-            none => none.insert(Ceiling::new(now, established)),
+            none => none.insert(Ceiling::new(now, others)),
         };
         if let Refused::Mail { accepted: 0 } | Refused::Connection { accepted: 0 } = refused {
             ceiling.refused_late();
         }
         let (connections, until) = (ceiling.limit, ceiling.probe_at);
         out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
-        if established == 0 {
+        if others == 0 {
             // Somebody else has the slots.
             self.hold(now, id, (Hold::Full, Duration::ZERO), out);
         }
