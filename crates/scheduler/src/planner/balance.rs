@@ -3,7 +3,6 @@
 use super::action::{Action, ConnectionId, DestinationId, ServerId};
 use super::connection::Phase;
 use super::destination::Census;
-use super::queue::Waits;
 use super::server::Admission;
 use super::{Planner, Timer};
 use crate::time::Time;
@@ -109,10 +108,10 @@ impl Planner {
     }
 
     fn wake_one(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) -> bool {
-        let found = self.server(server);
-        if matches!(self.destination(found.destination).waits, Waits::For(_))
-            || !self.can_wake(now, server)
-        {
+        let destination = self.destination(self.server(server).destination);
+        // One after the other, where there is a rate.
+        let is_enough = !destination.rates.is_empty() && destination.connections.coming > 0;
+        if destination.waits.is_for_limit() || is_enough || !self.can_wake(now, server) {
             return false;
         }
         let Some(key) = self.server(server).waiting.head(&self.connections) else { return false };
