@@ -59,6 +59,7 @@ impl<T> Slots<T> {
                 index
             }
             None => {
+                make_room(&mut self.slots);
                 self.slots.push(slot);
                 Index::new(self.slots.len() - 1)
             }
@@ -106,6 +107,15 @@ impl<T> Slots<T> {
 
     fn at(&mut self, index: Index) -> Option<&mut T> {
         self.slots.get_mut(index.get())?.value.as_mut()
+    }
+}
+
+/// Room for one more. A large table grows by an eighth, not to the double: a million mails shall
+/// not take the room of two.
+pub(super) fn make_room<T>(table: &mut Vec<T>) {
+    const LARGE: usize = 4096;
+    if table.len() == table.capacity() && table.len() >= LARGE {
+        table.reserve_exact(table.len() / 8);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is to happen when.
 
-use super::slots::Index;
+use super::slots::{Index, make_room};
 use crate::time::Time;
 
 /// Timers of one planner, each an instant and whom it is for.
@@ -152,6 +152,7 @@ impl<T: Copy + PartialEq> Timers<T> {
             self.vacant_node = std::mem::replace(self.node(index), node).next;
             return index;
         }
+        make_room(&mut self.nodes);
         self.nodes.push(node);
         Index::new(self.nodes.len() - 1)
     }

@@ -46,6 +46,32 @@ fn an_hour_without_a_server_costs_nothing_but_the_hour() {
     assert!((70..=120).contains(&rate), "one a second over each: {rate}");
 }
 
+/// The same with twenty connections that worked before: what is known to work is got back to in three
+/// rounds, from 1 to 4 to 16 to 20.
+#[test]
+fn what_worked_before_an_hours_outage_is_got_back_to_in_three_rounds() {
+    let model = ServerModel {
+        outages: vec![seconds(60)..seconds(3660)],
+        service: Latency::Between(seconds(1), seconds(1)),
+        ..ServerModel::default()
+    };
+    let mut simulation = empty(81).with_detail(Detail::Lean);
+    let server = simulation.add_server(limits(20), model);
+    simulation.submit(mails(100_000));
+    let established =
+        |simulation: &Simulation| simulation.planner().status(simulation.now(), server).established;
+    simulation.run_until(at(50));
+    assert_eq!(established(&simulation), 20);
+    simulation.run_until(at(3660));
+    while established(&simulation) == 0 {
+        assert!(simulation.now() < at(3660 + 31), "found again within a wait");
+        simulation.run_until(simulation.now() + Duration::from_millis(10));
+    }
+    simulation.run_until(simulation.now() + 3 * Duration::from_millis(1100));
+    assert_eq!(established(&simulation), 20);
+    assert_eq!(simulation.tally().most_connections, 20);
+}
+
 /// Full rate is back within three rounds of slow start after the first success, and the server's
 /// limit, known from before, is not run into.
 #[test]

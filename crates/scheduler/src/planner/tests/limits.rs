@@ -112,8 +112,7 @@ fn a_mail_that_is_split_pays_for_each_recipient_once() {
     world.submit(NewJob { recipients: 100, ..NewJob::new(destination) });
     let mut connection = world.connect();
     let begin = world.now;
-    let split =
-        |recipients| AttemptResult { recipients, ..again(Charge::Split, Answer::Accepted) };
+    let split = |recipients| AttemptResult { recipients, ..again(Charge::Split, Answer::Accepted) };
     world.send(connection, AttemptResult { recipient_cap: Some(10), ..split(90) });
     let _ = world.pull(connection);
     let mut left = 90;
