@@ -208,7 +208,7 @@ fn recents(rate: Rate, per: u64) -> u8 {
     let is_counted_one_by_one = matches!(rate.unit, Unit::Mails | Unit::Connections);
     let most = u128::from(rate.count) * STUMBLE.as_nanos() / u128::from(per);
     let most = u8::try_from(most).unwrap_or(u8::MAX).min(MOST_RECENT as u8);
-    let divides = |&number: &u8| rate.count % u64::from(number) == 0;
+    let divides = |&number: &u8| rate.count.is_multiple_of(u64::from(number));
     let found = (1..=most).rev().find(divides);
     found.filter(|_| is_counted_one_by_one).unwrap_or(1)
 }

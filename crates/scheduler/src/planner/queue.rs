@@ -239,14 +239,23 @@ impl Queue {
         (job, end): (Key, End),
         jobs: &mut Slots<Job>,
     ) {
-        self.take_out(key, flow);
-        let is_again = jobs.get(job).is_some_and(|job| job.attempts > 0) && end == End::Tail;
-        if let Some(job) = jobs.get_mut(job) {
-            job.is_again = is_again;
+        let Some(found) = jobs.get_mut(job) else { return };
+        let is_again = found.attempts > 0 && end == End::Tail;
+        found.is_again = is_again;
+        // In its ring already, it stays where it is: the usual case, and a quick one.
+        let runnable = flow.runnable();
+        let stays = runnable > 0;
+        if !stays {
+            self.take_out(key, flow);
         }
         let list = if is_again { &mut flow.again } else { &mut flow.fresh };
         list.push(end, job, jobs);
-        self.put_back(key, flow);
+        if stays {
+            self.runnable += flow.runnable() - runnable;
+            self.len += 1;
+        } else {
+            self.put_back(key, flow);
+        }
     }
 
     pub(super) fn remove(

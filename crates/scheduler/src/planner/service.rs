@@ -384,7 +384,7 @@ impl Planner {
 
     /// Forgets what was learned of a server, and what is held against it.
     pub fn forget(&mut self, now: Time, id: ServerId, out: &mut Vec<Action>) {
-        let limits = self.limits_of(id).clone();
+        let limits = *self.limits_of(id);
         let server = self.server_mut(id);
         server.forget(&limits);
         let destination = server.destination;
