@@ -1,5 +1,7 @@
 //! One connection: what it may use, and when it is replaced.
 
+use std::time::Duration;
+
 use super::super::connection::Phase;
 use super::super::*;
 use super::world::{World, accepted, again, at};
@@ -27,6 +29,34 @@ fn a_server_that_knows_no_bdat_is_remembered() {
         bdat
     };
     let memory = PlannerConfig::default().pipelining_memory;
+    assert_eq!(open_at(at(0), true), Use::AsConfigured);
+    assert_eq!(open_at(at(0), false), Use::Never);
+    assert_eq!(open_at(at(0) + memory, false), Use::AsConfigured);
+}
+
+/// Row 12, Q51: where TLS may be done without, a handshake that failed is not tried again for a
+/// quarter of an hour.
+#[test]
+fn a_server_whose_tls_is_broken_is_remembered() {
+    let mut world = World::default();
+    let destination = world.destination(1, 1);
+    let mut open_at = |now: Time, is_broken: bool| {
+        world.now = now;
+        let job = world.submit(destination);
+        let opened = world.out.drain(..).find_map(|action| match action {
+            Action::Open { connection, tls, .. } => Some((connection, tls)),
+            _ => None,
+        });
+        let (connection, tls) = opened.unwrap();
+        if is_broken {
+            world.planner.tls_broken(world.now, connection);
+        }
+        world.ready(connection);
+        world.cancel(job);
+        world.close(connection, Closed::Unremarkable);
+        tls
+    };
+    let memory = Duration::from_secs(15 * 60);
     assert_eq!(open_at(at(0), true), Use::AsConfigured);
     assert_eq!(open_at(at(0), false), Use::Never);
     assert_eq!(open_at(at(0) + memory, false), Use::AsConfigured);
