@@ -64,10 +64,17 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     requests: RequestArgs,
 
-    /// How often a mail is tried that the server defers
+    /// How fast, at most: N/s, N/m or N/h, to all servers together, and no burst faster than that
+    #[arg(short = 'R', long, value_name = "RATE", value_parser = rate, help_heading = "Delivery")]
+    rate: Option<Rate>,
+    /// How urgent the mails are, where a line of --jsonl does not say: interactive, normal or bulk;
+    /// where mails of all three wait, they are served 8 to 3 to 1
+    #[arg(long, value_name = "CLASS", default_value = "normal", value_parser = class, help_heading = "Delivery")]
+    class: Class,
+    /// How often a mail is tried, at most, that the server defers
     #[arg(long, value_name = "N", default_value = "5", value_parser = positive, help_heading = "Delivery")]
     retries: u32,
-    /// The shortest and the longest wait before it is tried again
+    /// The shortest and the longest wait before such a mail is tried again
     #[arg(long, value_name = "MIN..MAX", default_value = "1s..5m", value_parser = backoff, help_heading = "Delivery")]
     backoff: (Duration, Duration),
     /// How long a server that fails is left alone at first and at most
@@ -77,13 +84,6 @@ pub(crate) struct SendArgs {
     /// wait (while it is tried again and again) [default: wait, but not where nobody ever answered]
     #[arg(long, value_name = "WHAT", value_parser = exhausted, help_heading = "Delivery")]
     exhausted: Option<Exhausted>,
-    /// How fast, at most: N/s, N/m or N/h, over all connections together
-    #[arg(short = 'R', long, value_name = "RATE", value_parser = rate, help_heading = "Delivery")]
-    rate: Option<Rate>,
-    /// How urgent the mails are: interactive, normal or bulk; where all wait, they are served 8 to 3
-    /// to 1
-    #[arg(long, value_name = "CLASS", default_value = "normal", value_parser = class, help_heading = "Delivery")]
-    class: Class,
     /// What is not done by then is reported as deferred
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Delivery")]
     max_time: Option<Duration>,
