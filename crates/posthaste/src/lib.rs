@@ -5,7 +5,7 @@
 //!
 //! | module | what for |
 //! |---|---|
-//! | [`scheduler`] | many mails over reused connections, a back-off per server |
+//! | [`scheduler`] | many mails over reused connections, to one or many destinations; learns what servers bear |
 //! | [`connection`] | one connection: dial, TLS, drive a session |
 //! | [`session`] | the protocol without I/O: addresses, envelopes, pipelining, outcomes |
 //! | [`reply`] | bytes to replies |
@@ -27,6 +27,19 @@
 //! ```no_run
 #![doc = include_str!("../examples/bulk.rs")]
 //! ```
+//!
+//! # Several servers, rates, tenants, events
+//!
+//! The servers of a [`Mailer`] are one *destination*: mails go to whichever works, is preferred and has
+//! room. What each of them bears (connections, mails a connection, recipients a mail, mails a second)
+//! is learned while sending, and [`Mailer::explain`] says why nothing moves.
+//!
+//! ```no_run
+#![doc = include_str!("../examples/shares.rs")]
+//! ```
+//!
+//! For several destinations, each with servers, limits and rates of its own, there is
+//! [`scheduler::Scheduler`].
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "compose")]

@@ -20,7 +20,7 @@ use crate::report::Report;
 /// never pauses.
 const BATCH: usize = 64;
 
-/// Sends every mail of a stream; see [`Scheduler::send_all`].
+/// Sends every mail of a stream; see [`Scheduler::send_all`](super::Scheduler::send_all).
 ///
 /// Yields `(place, report)`: the mail's place in the stream, counted from 0, and what became of it. Mails
 /// are taken from the stream as fast as the scheduler's intake allows, and a report occupies its share of the
