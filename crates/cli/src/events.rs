@@ -18,8 +18,9 @@ use crate::observe::is_stdout;
 use crate::summary::tell;
 use crate::units::counted;
 
-/// Events that wait to be written at most: a second's worth of a fast server's, some 10 MB.
-pub(crate) const KEPT: usize = 32 * 1024;
+/// Events that wait to be written at most: as many as there can be mails in the queue, which all have their
+/// outcome at once when a run is cut short. That takes 100 MB for a moment, and nothing otherwise.
+pub(crate) const KEPT: usize = 256 * 1024;
 /// How long the last events may take to be written; a reader may have stopped reading.
 const LAST: Duration = Duration::from_secs(5);
 

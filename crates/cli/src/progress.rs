@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 mod table;
@@ -95,22 +96,26 @@ impl Progress {
         let stillness = if is_still { Stillness::Still } else { Stillness::Moving };
         if let Some(screen) = &self.screen {
             let standing = standing(stillness);
-            screen.draw(done, format!("{}{}", self.line(done), standing.note), &standing);
+            screen.draw(
+                done,
+                format!("{}{}", self.line(done, stillness), standing.note),
+                &standing,
+            );
         } else if self.lines {
             let Standing { note, why, .. } = standing(stillness);
             let why = why.map(|why| format!(", waiting: {why}")).unwrap_or_default();
-            tell(&format!("{}{note}{why}", self.line(done)));
+            tell(&format!("{}{note}{why}", self.line(done, stillness)));
         }
     }
 
-    /// `683 of 1 200 mails, 200/s, 3 s left`.
-    fn line(&self, done: u64) -> String {
+    /// `683 of 1 200 mails, 200/s, 3 s left`; nobody knows how much is left while nothing moves.
+    fn line(&self, done: u64, stillness: Stillness) -> String {
         let rate = done as f64 / self.started.elapsed().as_secs_f64();
         let Some(total) = self.total else {
             return format!("{} mails, {rate:.0}/s", grouped(done));
         };
         let mut line = format!("{} of {} mails, {rate:.0}/s", grouped(done), grouped(total));
-        if done > 0 && done < total {
+        if done > 0 && done < total && stillness == Stillness::Moving {
             // At least a second, in whole ones: it is no more than a guess.
             let left = (total - done) as f64 / rate;
             line += &format!(", {} left", elapsed(Duration::from_secs(1 + left as u64)));
@@ -145,7 +150,7 @@ pub(crate) enum Stillness {
 impl Screen {
     fn new(total: Option<u64>) -> Self {
         let (bar, template) = match total {
-            Some(total) => (ProgressBar::new(total), "{bar:24.green/dim} {wide_msg}"),
+            Some(total) => (ProgressBar::new(total), "{bar:12.green/dim} {wide_msg}"),
             None => (ProgressBar::new_spinner(), "{spinner:.green} {wide_msg}"),
         };
         let all = MultiProgress::new();
@@ -157,7 +162,8 @@ impl Screen {
     fn draw(&self, done: u64, line: String, standing: &Standing) {
         self.bar.set_position(done);
         self.bar.set_message(line);
-        let mut lines = table(&standing.servers);
+        let (_, columns) = Term::stderr().size();
+        let mut lines = table(&standing.servers, columns.into());
         lines.extend(standing.why.iter().map(|why| format!("waiting: {why}")));
         self.below.set_message(lines.join("\n"));
     }

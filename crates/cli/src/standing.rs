@@ -60,13 +60,21 @@ impl Now {
         if time == Time::NEVER { String::new() } else { format!(" until {}", self.at(time)) }
     }
 
+    /// ` for 12 s`, or nothing where that is for ever.
+    fn still(self, time: Time) -> String {
+        if time == Time::NEVER { String::new() } else { format!(" for {}", self.left(time)) }
+    }
+
     /// `12:00:31Z (in 12 s)`.
     fn at(self, time: Time) -> String {
-        let wait = time - self.time;
-        // In whole seconds: it is read by people, and anew each time.
-        let shown = Duration::from_secs(wait.as_secs_f64().ceil() as u64);
-        let at = Timestamp::from(self.wall.as_system_time() + wait);
-        format!("{} (in {})", at.time_of_day(), elapsed(shown))
+        let at = Timestamp::from(self.wall.as_system_time() + (time - self.time));
+        format!("{} (in {})", at.time_of_day(), self.left(time))
+    }
+
+    /// In whole seconds: it is read by people, and anew each time.
+    fn left(self, time: Time) -> String {
+        let wait = (time - self.time).as_secs_f64().ceil() as u64;
+        if wait == 0 { "0 s".to_owned() } else { elapsed(Duration::from_secs(wait)) }
     }
 }
 
@@ -79,6 +87,7 @@ pub(crate) fn rows(mailer: &Mailer, seen: &Seen, rates: &mut Rates) -> Vec<Row> 
         Row {
             name: name.to_string(),
             state: state(&status, now),
+            brief: brief(&status, now),
             established: status.established,
             open: status.open,
             ceiling: status.ceiling,
@@ -98,12 +107,23 @@ fn state(status: &ServerStatus, now: Now) -> String {
         (ServerState::Normal, Some(mails)) => {
             format!("slowed: {} at a time", counted(mails.into(), "mail"))
         }
+        (ServerState::Probing, _) if status.open == 0 => "to be tried".to_owned(),
         (ServerState::Probing, _) => "being tried".to_owned(),
         (ServerState::BackingOff(until), _) => format!("backing off{}", now.until(until)),
         (ServerState::Held(Hold::Throttled, until), _) => format!("slowed{}", now.until(until)),
         (ServerState::Held(hold, until), _) => {
             format!("held{}: {}", now.until(until), hold.reason())
         }
+    }
+}
+
+/// The same for a table that is drawn anew all the time: `backing off for 12 s`.
+fn brief(status: &ServerStatus, now: Now) -> String {
+    match status.state {
+        ServerState::Normal | ServerState::Probing => state(status, now),
+        ServerState::BackingOff(until) => format!("backing off{}", now.still(until)),
+        ServerState::Held(Hold::Throttled, until) => format!("slowed{}", now.still(until)),
+        ServerState::Held(hold, until) => format!("held{}: {}", now.still(until), hold.reason()),
     }
 }
 
@@ -175,7 +195,9 @@ mod tests {
         let now = Now { wall, time: at(100_000) };
         assert_eq!(now.until(at(130_500)), " until 12:00:30Z (in 31 s)");
         assert_eq!(now.until(at(160_000)), " until 12:01:00Z (in 1 min 0 s)");
-        assert_eq!(now.until(at(90_000)), " until 12:00:00Z (in 0 ms)");
+        assert_eq!(now.until(at(90_000)), " until 12:00:00Z (in 0 s)");
+        assert_eq!(now.still(at(130_500)), " for 31 s");
+        assert_eq!(now.still(Time::NEVER), "");
         assert_eq!(now.until(Time::NEVER), "");
     }
 }

@@ -135,6 +135,9 @@ fn of_server(seen: &Seen, status: &ServerStatus, url: &ServerUrl) -> String {
     if let Some(ceiling) = status.ceiling {
         line += &format!(", bears {}", counted(ceiling.into(), "connection"));
     }
+    if let Some(cap) = status.session_cap {
+        line += &format!(", takes {} over each", counted(cap.into(), "mail"));
+    }
     line
 }
 
