@@ -56,6 +56,8 @@ pub(crate) struct Progress {
     done: u64,
     /// When the last mail was done.
     moved: Instant,
+    /// What is left is told to be unsent, at no rate that means anything.
+    is_stopping: bool,
 }
 
 /// A terminal.
@@ -78,7 +80,21 @@ impl Progress {
         let screen = (is_wanted && is_terminal).then(|| Screen::new(total));
         let lines = kind == ProgressKind::Line || is_wanted && !is_terminal;
         let now = Instant::now();
-        Self { screen, lines, started: now, printed: now, total, done: 0, moved: now }
+        Self {
+            screen,
+            lines,
+            started: now,
+            printed: now,
+            total,
+            done: 0,
+            moved: now,
+            is_stopping: false,
+        }
+    }
+
+    /// From now on mails are done with because nothing more is sent.
+    pub(crate) fn stopping(&mut self) {
+        self.is_stopping = true;
     }
 
     /// `done` mails are done with. `standing` tells the rest; it is asked for why nothing moves only
@@ -110,6 +126,10 @@ impl Progress {
 
     /// `683 of 1 200 mails, 200/s, 3 s left`; nobody knows how much is left while nothing moves.
     fn line(&self, done: u64, stillness: Stillness) -> String {
+        if self.is_stopping {
+            let of = self.total.map(|total| format!(" of {}", grouped(total))).unwrap_or_default();
+            return format!("{}{of} mails", grouped(done));
+        }
         let rate = done as f64 / self.started.elapsed().as_secs_f64();
         let Some(total) = self.total else {
             return format!("{} mails, {rate:.0}/s", grouped(done));

@@ -317,6 +317,7 @@ impl Sending<'_> {
                 () = stop.wait() => {
                     // A file is read on, since each of its mails has an outcome to be told.
                     end.send_replace(inputs.is_one_shot() || stop.is_urgent());
+                    progress.stopping();
                     if let Some(notice) = stop.notice() {
                         progress.say(&notice);
                     }
