@@ -115,6 +115,9 @@ impl Watch {
             Record::RecipientCapLearned { recipients, .. } => {
                 format!("server: takes {} at a time", counted(recipients.into(), "recipient"))
             }
+            Record::PaceLearned { per_minute, .. } => {
+                format!("server: takes {} a minute", counted(per_minute.into(), "mail"))
+            }
             Record::GreylistLearned { wait, .. } => {
                 format!("server: takes what it greylists after {}", elapsed(wait))
             }

@@ -256,6 +256,8 @@ pub enum Limit {
     Connections(u32),
     /// Mails over one connection.
     MailsPerConnection(u32),
+    /// Mails in a minute, since it said that they come too fast.
+    MailsPerMinute(u32),
     /// Recipients of one mail transaction.
     Recipients(u32),
     /// Mails at a time, since it got slow.

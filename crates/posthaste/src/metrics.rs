@@ -176,6 +176,7 @@ impl Metrics {
             Record::PipeliningLearned { .. } => self.limits.increment("pipelining"),
             Record::SessionCapLearned { .. } => self.limits.increment("mails_per_connection"),
             Record::RecipientCapLearned { .. } => self.limits.increment("recipients"),
+            Record::PaceLearned { .. } => self.limits.increment("mails_per_minute"),
             Record::GreylistLearned { .. } => self.limits.increment("greylisting"),
             Record::Overloaded { .. } => self.limits.increment("mails_at_a_time"),
             _ => {}

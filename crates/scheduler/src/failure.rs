@@ -130,8 +130,7 @@ fn refused(refusal: &Refusal) -> Judgement {
         Consequence::SlowDown | Consequence::LimitConnections | Consequence::BackOff => {
             // At MAIL the server knows next to nothing of the mail. Later it may be the mail that
             // it finds too much, and what it calls a refusal for good must come to an end.
-            let is_early = at_mail || (*stage == Stage::Rcpt && !is_mails_own);
-            let is_free = is_early && refusal.is_transient();
+            let is_free = at_mail && refusal.is_transient();
             let charge = if is_free { Charge::Throttled } else { Charge::Counted };
             (Verdict::Again(charge), Answer::Throttled)
         }

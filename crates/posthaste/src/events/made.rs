@@ -93,6 +93,9 @@ fn of_record(to: &EventSender, record: Record) -> Option<EventKind> {
         Record::RecipientCapLearned { server, recipients } => {
             limit(server, Limit::Recipients(recipients), None)
         }
+        Record::PaceLearned { server, per_minute } => {
+            limit(server, Limit::MailsPerMinute(per_minute), None)
+        }
         Record::GreylistLearned { server, wait } => limit(server, Limit::Greylisting(wait), None),
         Record::Overloaded { server, window } => limit(server, Limit::MailsAtATime(window), None),
         // Attempts and ends of connections have events of their own.

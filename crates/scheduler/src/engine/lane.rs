@@ -238,6 +238,7 @@ impl Dispatch for Lane {
         match result.map_err(|error| (error.reason, error.mail)) {
             Ok(_) => self.in_flight.push_back(attempt),
             Err((SubmitErrorReason::Unsendable(reason), _)) if self.lacks(reason) => {
+                self.shared.plan(|state, _| state.planner.tls_wanted(self.connection));
                 self.enter(job, Ledger::unsendable_here);
             }
             Err((SubmitErrorReason::Unsendable(reason), _)) => {

@@ -391,6 +391,13 @@ pub enum Record {
         /// How many.
         recipients: u32,
     },
+    /// How many mails a server takes in a while was found, since it said that they come too fast.
+    PaceLearned {
+        /// Which.
+        server: ServerId,
+        /// So many a minute.
+        per_minute: u32,
+    },
     /// How long a server that greylists lets a mail wait was found.
     GreylistLearned {
         /// Which.

@@ -129,7 +129,8 @@ impl Planner {
         if destination.servers().len() == 1
             || open < destination.limits.max_connections.max(2)
             || connecting + closing > 0
-            || self.backlog(server.destination) == 0
+            || destination.queue.runnable() == 0
+            || server.own.runnable() > 0
         {
             return false; // or one after the other
         }

@@ -239,8 +239,8 @@ impl Planner {
         if let Some(&limit) = latest.filter(|_| now < server.paced_until) {
             reasons.push(Reason { until: Some(server.paced_until), ..self.limited(limit) });
         }
-        if let Some(rate) = server.pace.rate(now).filter(|_| now < server.pace.next()) {
-            let kind = ReasonKind::Paced { server: id, per_minute: (rate * 60.0) as u32 };
+        if let Some(per_minute) = server.pace.per_minute(now).filter(|_| now < server.pace.next()) {
+            let kind = ReasonKind::Paced { server: id, per_minute };
             reasons.push(kind.until(server.pace.next()));
         }
         if !server.takes_mail(now)

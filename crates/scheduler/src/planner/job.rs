@@ -184,7 +184,7 @@ impl Planner {
             self.give_up(job.0, GiveUp::Cancelled, out);
         } else if charge == Charge::Throttled {
             if result.lesson != Lesson::Ceiling && result.answer != Answer::Throttled {
-                self.throttle(now, server, result.pause, out);
+                self.slow_down(now, server, result.pause, out);
             }
             self.throttled(now, job.0, server, out);
         } else {

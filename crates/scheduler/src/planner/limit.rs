@@ -134,7 +134,7 @@ const MOST_RECENT: usize = 8;
 const STUMBLE: Duration = Duration::from_millis(10);
 
 /// A mail that was let pass may start so many nanoseconds later, and the next one on time. The rate
-/// is half a percent lower than it could be, or as much as makes up for that, two at most.
+/// is half a percent lower than it could be, or as much as makes up for that.
 const LATE: u64 = 1_000_000;
 /// Shorter than this nobody is kept waiting, if the rate allows more than one in it.
 const GRAIN: Duration = Duration::from_millis(1);
@@ -142,7 +142,7 @@ const GRAIN: Duration = Duration::from_millis(1);
 impl Pacer {
     fn new(rate: Rate) -> Self {
         let per = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let late = (per / 200).max(LATE).min(per / 50);
+        let late = (per / 200).max(LATE);
         let nanoseconds = per.saturating_add(late);
         let grain = u128::from(rate.count) * GRAIN.as_nanos() / u128::from(per);
         let at_once = u64::try_from(grain).unwrap_or(u64::MAX).clamp(1, 1 + rate.count / 200);

@@ -46,6 +46,12 @@ impl Pace {
         self.rate.filter(|_| now - self.learned < MEMORY)
     }
 
+    /// The same a minute.
+    pub(super) fn per_minute(&self, now: Time) -> Option<u32> {
+        // Saturates, and is never near that.
+        self.rate(now).map(|rate| (rate * 60.0) as u32)
+    }
+
     /// Whether the server took anything since it throttled last.
     pub(super) fn has_taken(&self) -> bool {
         self.taken > 0

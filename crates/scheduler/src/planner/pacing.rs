@@ -306,28 +306,12 @@ impl Planner {
         if self.runnable(id) == 0 || self.pace_destination(now, id, Some(limit)) {
             return;
         }
-        if self.can_start_at_once(now, id) {
-            self.grant(now, id);
-            self.balance(now, id, out);
-            return;
-        }
+        let flow = self.destination(id).queue.next();
+        let is_granted = self.can_start_at_once(now, id) && self.grant(now, id, flow);
         self.balance(now, id, out);
-        if self.is_worth_keeping(id, limit) {
-            self.grant(now, id);
+        if !is_granted && self.is_worth_keeping(id, limit) {
+            self.grant(now, id, flow);
         }
-    }
-
-    fn grant(&mut self, now: Time, id: DestinationId) {
-        // Which of its servers comes first is not known: the mail that costs most is what it takes.
-        let own = self.destination(id).servers().map(|server| self.server(server).own.next());
-        let next = self.next_cost(self.destination(id).queue.next());
-        let cost = own.fold(next, |cost, own| match own {
-            Some(_) => cost.max(self.next_cost(own)),
-            None => cost,
-        });
-        let destination = &mut self.destinations[id.index()];
-        take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
-        destination.waits = Waits::Granted(cost, now);
     }
 
     /// The same for the flow of a tenant.
@@ -345,24 +329,47 @@ impl Planner {
         if self.pace_flow(now, key, Some(limit)) {
             return;
         }
-        let is_held_up = matches!(self.destination(id).waits, Waits::For(_));
-        if !is_held_up && self.can_start_at_once(now, id) {
-            self.grant_flow(now, key);
-            self.balance(now, id, out);
-            return;
-        }
+        let is_granted = self.can_start_at_once(now, id) && self.grant(now, id, Some(key));
         self.balance(now, id, out);
-        if !is_held_up && self.is_worth_keeping(id, limit) {
-            self.grant_flow(now, key);
+        if !is_granted && self.is_worth_keeping(id, limit) {
+            self.grant(now, id, Some(key));
         }
     }
 
-    fn grant_flow(&mut self, now: Time, key: Key) {
-        let cost = self.next_cost(Some(key));
-        let Some(tenant) = self.flows.get(key).map(|flow| flow.name.tenant) else { return };
-        let rates = &self.tenants[tenant.index()].rates;
-        take(&mut self.limits, now, rates, Waits::Not, cost);
-        self.set_flow_waits(key, Waits::Granted(cost, now));
+    /// Lets the next mail of a destination pass at this instant: the limits of the destination, and
+    /// those of the tenant whose flow it is, or, if one of them does not let it, none.
+    fn grant(&mut self, now: Time, id: DestinationId, flow: Option<Key>) -> bool {
+        let destination = self.destination(id);
+        // Which of its servers comes first is not known: the mail that costs most is what it takes.
+        let own = destination.servers().map(|server| self.server(server).own.next());
+        let next = self.next_cost(flow.or(destination.queue.next()));
+        let cost = own.fold(next, |cost, own| match own {
+            Some(_) => cost.max(self.next_cost(own)),
+            None => cost,
+        });
+        let of_flow = flow.and_then(|key| self.flows.get(key)).filter(|flow| flow.is_limited);
+        let tenant = of_flow.filter(|flow| flow.waits == Waits::Not).map(|flow| flow.name.tenant);
+        let is_open = |rates: &[LimitId]| self.latest(now, rates).is_none();
+        let passes = match destination.waits {
+            Waits::For(_) => false,
+            Waits::Granted(..) => true,
+            Waits::Not => is_open(&destination.rates),
+        };
+        if !passes || tenant.is_some_and(|tenant| !is_open(&self.tenants[tenant.index()].rates)) {
+            return false;
+        }
+        let destination = &mut self.destinations[id.index()];
+        if destination.waits == Waits::Not && !destination.rates.is_empty() {
+            take(&mut self.limits, now, &destination.rates, Waits::Not, cost);
+            destination.waits = Waits::Granted(cost, now);
+        }
+        if let (Some(tenant), Some(flow)) = (tenant, flow) {
+            let cost = self.next_cost(Some(flow));
+            let rates = &self.tenants[tenant.index()].rates;
+            take(&mut self.limits, now, rates, Waits::Not, cost);
+            self.set_flow_waits(flow, Waits::Granted(cost, now));
+        }
+        true
     }
 
     /// Whether a turn is kept for a connection that is on its way.

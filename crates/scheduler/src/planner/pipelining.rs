@@ -90,6 +90,11 @@ impl Memory {
         self.no_tls_until = now + TLS_MEMORY;
     }
 
+    /// A mail cannot go without TLS: the next connection shall try.
+    pub(super) fn tls_wanted(&mut self) {
+        self.no_tls_until = Time::EPOCH;
+    }
+
     pub(super) fn tls(&self, now: Time) -> Use {
         if now < self.no_tls_until { Use::Never } else { Use::AsConfigured }
     }

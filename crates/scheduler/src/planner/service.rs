@@ -6,14 +6,15 @@ use posthaste_session::Pipelining;
 
 use super::Planner;
 use super::action::{
-    Action, Answer, AttemptResult, ConnectionId, DestinationId, GiveUp, Hold, Record, ServerId,
+    Action, Again, Answer, AttemptResult, ConnectionId, DestinationId, GiveUp, Hold, Record,
+    ServerId,
 };
 use super::ceiling::Ceiling;
 use super::config::Exhausted;
 use super::connection::{Ended, Phase};
 use super::destination::Census;
 use super::gate::Counted;
-use crate::failure::{Closed, Lesson, SLOWED, Weight};
+use crate::failure::{Charge, Closed, Lesson, SLOWED, Weight};
 use crate::time::Time;
 
 /// So many mails deferred at MAIL one after the other are the server's doing, not the mails'.
@@ -78,7 +79,14 @@ impl Planner {
             // It does what it is for.
             Answer::Refused => self.server_answers(now, server, opened, out),
             Answer::Throttled if result.lesson == Lesson::Ceiling => self.let_finish(id.0, out),
-            Answer::Throttled => self.throttle(now, server, result.pause, out),
+            Answer::Throttled => {
+                let is_free = |again: Again| again.charge == Charge::Throttled;
+                if result.again.is_some_and(is_free) {
+                    self.slow_down(now, server, result.pause, out);
+                } else {
+                    self.throttle(now, server, result.pause, out);
+                }
+            }
             Answer::Exhausted => {
                 self.let_finish(id.0, out);
                 // It says this to the first mail of a connection: another one would not help.
@@ -199,23 +207,43 @@ impl Planner {
         }
     }
 
-    /// No mail is started for a while, and then one at first.
-    pub(super) fn throttle(
+    /// No mail is started for a while, and then one at first. Whether that is news.
+    fn throttle(
+        &mut self,
+        now: Time,
+        id: ServerId,
+        asked: Duration,
+        out: &mut Vec<Action>,
+    ) -> bool {
+        let hold = Hold::Throttled;
+        let server = &mut self.servers[id.index()];
+        if server.pace.has_taken() {
+            server.sending.relent(now);
+        }
+        let Some(until) = server.sending.close(now, hold, asked, &mut self.rng) else {
+            return false;
+        };
+        server.window.restart(server.in_flight);
+        out.push(Action::Record(Record::Held { server: id, hold, until }));
+        true
+    }
+
+    /// The same, and the server meant all mail: said of a recipient or of content, it may have meant
+    /// that one. How fast it takes mails is known from then on.
+    pub(super) fn slow_down(
         &mut self,
         now: Time,
         id: ServerId,
         asked: Duration,
         out: &mut Vec<Action>,
     ) {
-        let hold = Hold::Throttled;
-        let server = &mut self.servers[id.index()];
-        if server.pace.has_taken() {
-            server.sending.relent(now);
+        if !self.throttle(now, id, asked, out) {
+            return;
         }
-        if let Some(until) = server.sending.close(now, hold, asked, &mut self.rng) {
-            server.window.restart(server.in_flight);
-            server.pace.throttled(now, until);
-            out.push(Action::Record(Record::Held { server: id, hold, until }));
+        let server = self.server_mut(id);
+        server.pace.throttled(now, server.sending.until);
+        if let Some(per_minute) = server.pace.per_minute(now) {
+            out.push(Action::Record(Record::PaceLearned { server: id, per_minute }));
         }
     }
 
@@ -255,7 +283,7 @@ impl Planner {
                 }
             }
             Closed::Throttled => {
-                self.throttle(now, id, end.pause, out);
+                self.slow_down(now, id, end.pause, out);
                 if !end.was_useful {
                     self.fail(now, id, end, Weight::Single, out);
                 }
@@ -441,6 +469,13 @@ impl Planner {
         let Some(found) = self.connections.get(connection.0) else { return };
         let server = found.server;
         self.server_mut(server).pipelining.tls_broken(now);
+    }
+
+    /// A mail cannot go over a connection because it is in the clear. The next one tries TLS again.
+    pub fn tls_wanted(&mut self, connection: ConnectionId) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let server = found.server;
+        self.server_mut(server).pipelining.tls_wanted();
     }
 
     /// A connection found that its server offers CHUNKING and does not know BDAT. Connections that are opened

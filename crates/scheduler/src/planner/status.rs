@@ -40,6 +40,8 @@ pub struct ServerStatus {
     pub greylisting: Option<Duration>,
     /// How many mails it is sent at a time, if that is bounded because it is slow or wanted a pause.
     pub window: Option<u32>,
+    /// How many mails a minute it is sent, if it said that they come too fast.
+    pub pace: Option<u32>,
     /// How long it usually takes for a mail.
     pub latency: Duration,
     /// The pipelining mode.
@@ -128,6 +130,7 @@ impl Planner {
             recipient_cap: server.recipient_cap.at(now),
             greylisting: server.greylist.wait(now),
             window: server.window.limit(),
+            pace: server.pace.per_minute(now),
             latency: server.window.latency.mean,
             pipelining: server.mode(),
         }

@@ -204,10 +204,6 @@ pub static TABLE: &[Row] = &[
         Said(Mail, "454 Throttling failure: Maximum sending rate exceeded."),
         Said(Mail, "452 4.3.2 Connection rate limit exceeded"),
     ]),
-    row(17, &[Rcpt], "too much mail, said of the first recipient that is too many")
-        .mail(THROTTLED, Answer::Throttled)
-        .differs("At MAIL by the book; some servers count recipients, and mean whoever sends.")
-        .such_as(&[Said(Rcpt, "450 4.7.1 rate limit exceeded")]),
     row(17, &[Mail], "too much mail, and the server closes")
         .mail(interrupted(Part::Envelope), Answer::Nothing)
         .ends(Closed::Throttled)
@@ -303,7 +299,10 @@ pub static TABLE: &[Row] = &[
     ]),
     row(24, &[Rcpt], "the recipient is deferred, since there is too much mail")
         .mail(COUNTED, Answer::Throttled)
-        .such_as(&[Said(Rcpt, "550 Ip frequency limited")]),
+        .such_as(&[
+            Said(Rcpt, "450 4.7.1 rate limit exceeded"),
+            Said(Rcpt, "550 Ip frequency limited"),
+        ]),
     row(25, &[Rcpt], "the server closes")
         .mail(interrupted(Part::Envelope), Answer::Nothing)
         .ends(Closed::Shutdown)

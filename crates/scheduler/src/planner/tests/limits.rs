@@ -235,3 +235,35 @@ fn a_dead_destination_uses_up_no_shared_rate() {
     }
     assert!(sent >= 28, "{sent} of 29");
 }
+
+/// Two destinations, one tenant, and both a limit of everything and one of the tenant: who has the
+/// turn at one of them is not kept from using it by the other, over and over.
+#[test]
+fn two_limits_at_once_let_mails_pass() {
+    for milliseconds in [10, 100, 1000] {
+        let mut world = World::default();
+        let both = [(); 2].map(|()| world.destination(1, 1));
+        let per = Duration::from_millis(milliseconds);
+        world.limit(LimitScope::Tenant(TenantId::DEFAULT), Unit::Mails, 1, per);
+        world.limit(LimitScope::All, Unit::Mails, 1, per);
+        for destination in both {
+            for class in Class::ALL {
+                world.submit_many(100, NewJob { class, ..NewJob::new(destination) });
+            }
+        }
+        let end = world.now + 50 * per;
+        let mut sent = 0;
+        while world.now < end {
+            for (_, connection) in world.connect_all() {
+                sent += send_if_any(&mut world, connection);
+            }
+            world.advance(world.planner.next_deadline().unwrap());
+            while !world.out.is_empty() {
+                for connection in world.woken() {
+                    sent += send_if_any(&mut world, connection);
+                }
+            }
+        }
+        assert!(sent > 40, "{sent} of 50 at one in {per:?}");
+    }
+}

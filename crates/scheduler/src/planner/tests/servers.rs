@@ -194,3 +194,31 @@ fn a_slow_server_keeps_no_connections_from_another() {
     }
     assert_eq!(open.iter().sum::<u32>(), 20, "{open:?}");
 }
+
+/// The mail waits for the secondary, which greylisted it: that the primary could have one more
+/// connection is no reason to close the one to the secondary, over and over.
+#[test]
+fn a_mail_of_a_secondary_is_sent_although_the_primary_works() {
+    let mut world = World::default();
+    let destination = world.primary_and_secondary(4);
+    let job = world.submit(destination);
+    let primary = world.opening();
+    world.planner.open(world.now, ServerId(1), &mut world.out);
+    let secondary = world.connect();
+    let later = Again { wait: 60 * SECOND, ..greylisted().again.unwrap() };
+    let result = AttemptResult { again: Some(later), ..greylisted() };
+    assert_eq!(world.send(secondary, result), job);
+    world.rest(secondary);
+    world.close(secondary, Closed::Unremarkable);
+
+    world.submit_many(3, destination);
+    world.ready(primary);
+    let others = world.connect_all().into_iter().map(|(_, connection)| connection);
+    for connection in others.chain([primary]) {
+        assert!(world.pull(connection).is_some());
+    }
+    assert_eq!(world.open(ServerId(0)), 3);
+    world.advance(at(150_000));
+    let secondary = world.connect();
+    assert_eq!(world.pull(secondary), Some(job));
+}
