@@ -116,11 +116,11 @@ async fn connections_and_attempts_are_traced() {
     assert!(scheduler.send(to, mail(1, 1)).await.is_delivered());
     scheduler.shutdown(Duration::from_secs(10)).await;
     drop(guard);
+    sink.shutdown().await;
     let lines = lines.lines.lock().unwrap();
     let count = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
     assert_eq!(count("connection server="), 1, "{lines:#?}");
     assert_eq!(count("attempt mail=1"), 2, "{lines:#?}");
     assert_eq!(count(" message=attempted delivered=1"), 1, "{lines:#?}");
     assert!(lines.iter().all(|line| !line.contains('@')), "{lines:#?}");
-    sink.shutdown().await;
 }
