@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use posthaste_scheduler::planner::Unit;
 use posthaste_scheduler::{LimitScope, Rate};
-use posthaste_testkit::simulation::{Millis, ServerModel, Simulation, Wave};
+use posthaste_testkit::simulation::{Latency, Millis, ServerModel, Simulation, Wave};
 
 use crate::common::*;
 
@@ -94,4 +94,24 @@ fn the_tightest_of_several_limits_counts() {
     simulation.run();
     let took = simulation.now().since_epoch().as_secs_f64();
     assert!((48.0..55.0).contains(&took), "20 mails a second: {took}");
+}
+
+/// A rate is reached although each mail takes several times as long as there is between two.
+#[test]
+fn a_rate_is_reached_over_a_long_line() {
+    for connections in [20, 100] {
+        let model = ServerModel {
+            round_trip: Latency::Between(Millis(30), Millis(31)),
+            ..ServerModel::default()
+        };
+        let mut simulation = empty(70);
+        simulation.add_server(limits(connections), model);
+        let rate = Rate { unit: Unit::Mails, count: 100, per: secs(1) };
+        simulation.add_limit(LimitScope::All, rate);
+        simulation.submit(mails(2000));
+        simulation.run();
+        let took = simulation.now().since_epoch().as_secs_f64();
+        println!("{took} s for 2000 mails at 100/s");
+        assert!((19.9..21.0).contains(&took), "{took}");
+    }
 }
