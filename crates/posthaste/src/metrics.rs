@@ -61,9 +61,10 @@ const HOW: [&str; 9] = [
 /// What [`Hold::as_str`](posthaste_scheduler::Hold::as_str) says.
 const HELD: [&str; 6] = ["full", "throttled", "credentials", "requirement", "unwelcome", "local"];
 /// As in [`Limit`](crate::events::Limit).
-const LIMITS: [&str; 6] = [
+const LIMITS: [&str; 7] = [
     "connections",
     "mails_per_connection",
+    "mails_per_minute",
     "recipients",
     "mails_at_a_time",
     "pipelining",
