@@ -13,7 +13,7 @@
 //! | `posthaste_back_offs_total` | counter | | failures after which a server was left alone |
 //! | `posthaste_holds_total` | counter | `why`: `full`, `throttled`, `credentials`, … | other reasons to leave a server alone |
 //! | `posthaste_recoveries_total` | counter | | servers that worked again |
-//! | `posthaste_limits_learned_total` | counter | `limit`: `connections`, `mails_per_connection`, `recipients`, `mails_at_a_time`, `pipelining`, `greylisting` | limits of servers that were found out |
+//! | `posthaste_limits_learned_total` | counter | `limit`: `connections`, `mails_per_connection`, `mails_per_minute`, `recipients`, `mails_at_a_time`, `pipelining`, `greylisting` | limits of servers that were found out |
 //! | `posthaste_setup_seconds` | histogram | `stage`: `connect`, `tls`, `greeting`, `ehlo`, `auth` | how long opening a connection took |
 //! | `posthaste_transaction_seconds` | histogram | `stage`: `envelope`, `data`, `final`, `all` | how long a mail transaction took |
 //! | `posthaste_queued_seconds` | histogram | | how long mails waited for their first attempt |

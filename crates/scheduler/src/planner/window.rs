@@ -146,6 +146,9 @@ impl Latency {
     const DISTANCES: f64 = 2.5;
     /// Whatever the distances: what is not twice as slow is not slow.
     const FACTOR: f64 = 2.0;
+    /// A server that answers within this time is not slow: what varies by milliseconds may as well
+    /// be this machine.
+    const QUICK: f64 = 0.05;
     /// The weight of a slow round, in what is usual.
     const DOUBT: f64 = 1.0 / 1024.0;
     /// A mail counts as so many times as long as usual at most.
@@ -165,7 +168,8 @@ impl Latency {
         (self.mails, self.time) = (0, Duration::ZERO);
         let mean = self.mean.as_secs_f64();
         let usual = mean + Self::DISTANCES * self.variance.sqrt();
-        let is_slow = self.seen >= Self::KNOWN && round > usual.max(mean * Self::FACTOR);
+        let is_slow =
+            self.seen >= Self::KNOWN && round > usual.max(mean * Self::FACTOR).max(Self::QUICK);
         let was_slow = std::mem::replace(&mut self.was_slow, is_slow);
         self.seen = (self.seen + 1).min(Self::LEARNED);
         // What lasts becomes usual in the end.
