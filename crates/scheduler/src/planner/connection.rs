@@ -121,7 +121,8 @@ impl Planner {
         }
     }
 
-    /// Whether a server of a better preference could have the place of a connection of this one.
+    /// Whether a server of a better preference, or one of the same that has none, could have the place
+    /// of a connection of this one.
     fn has_better_use(&self, now: Time, id: ServerId) -> bool {
         let server = self.server(id);
         let destination = self.destination(server.destination);
@@ -135,8 +136,11 @@ impl Planner {
             return false; // or one after the other
         }
         let better = |&other: &ServerId| {
-            self.server(other).place.preference < server.place.preference
-                && self.admits(now, other) == Admission::Now
+            let found = self.server(other);
+            let is_left_out = found.connections.open == 0 && server.connections.open > 1;
+            let is_better = found.place.preference < server.place.preference
+                || (found.place.preference == server.place.preference && is_left_out);
+            is_better && self.admits(now, other) == Admission::Now
         };
         destination.servers().any(|other| better(&other))
             && self.opens_at(now, &destination.opening_rates).is_none()

@@ -374,6 +374,7 @@ impl Planner {
         let most = open.saturating_sub(itself) + server.leaving.count(now);
         let least = open.saturating_sub(connecting + itself);
         let others = if is_sure { least } else { most };
+        let known = server.ceiling.as_ref().map(|ceiling| (ceiling.limit, ceiling.probe_at));
         let ceiling = match &mut server.ceiling {
             Some(ceiling) => {
                 ceiling.refused(now, others);
@@ -385,7 +386,9 @@ impl Planner {
             ceiling.refused_late();
         }
         let (connections, until) = (ceiling.limit, ceiling.probe_at);
-        out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
+        if known != Some((connections, until)) {
+            out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
+        }
         if others == 0 {
             // Somebody else has the slots.
             self.hold(now, id, (Hold::Full, Duration::ZERO), out);

@@ -125,3 +125,20 @@ fn the_last_server_gets_everything() {
     assert!(totals.delivered >= totals.recipients() - 40, "{totals:?}");
     assert!(simulation.now() - Time::EPOCH < secs(120), "{:?}", simulation.now());
 }
+
+/// One of two equals that was not there is used again, although the other one has all the connections.
+#[test]
+fn an_equal_that_comes_back_has_its_share_again() {
+    let mut simulation = empty(65);
+    let away = ServerModel { outages: vec![seconds(0)..seconds(60)], ..steady() };
+    let servers = [(place(0), away), (place(0), steady())];
+    let destination = simulation.add_destination(limits(8), servers);
+    simulation.submit(mails(20_000));
+    let [first, _] = two(&simulation, destination);
+    simulation.run_until(at(60));
+    assert_eq!(simulation.server_tally(first).taken, 0);
+    simulation.run_until(at(120));
+    let before = simulation.server_tally(first).taken;
+    simulation.run_until(at(180));
+    assert!(simulation.server_tally(first).taken > before, "it is asked again");
+}
