@@ -123,7 +123,8 @@ pub struct NewJob {
     pub recipients: u32,
     /// Octets of content.
     pub octets: u64,
-    /// When it is given up, wherever it waits; by default [`PlannerConfig::lifetime`](super::PlannerConfig) from now.
+    /// When it is given up, wherever it waits; by default
+    /// [`PlannerConfig::lifetime`](super::PlannerConfig) from now.
     pub expires: Option<Time>,
 }
 
@@ -268,7 +269,8 @@ pub enum Use {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Action {
-    /// Open a connection. It ends with [`Planner::connection_closed`](super::Planner::connection_closed), come what may.
+    /// Open a connection. It ends with
+    /// [`Planner::connection_closed`](super::Planner::connection_closed), come what may.
     Open {
         /// Where to.
         server: ServerId,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use posthaste_session::Pipelining;
 
-use super::action::{ConnectionId, Use};
+use super::Planner;
+use super::action::{Action, ConnectionId, Record, Use};
 use super::config::PipeliningPolicy;
 use crate::time::Time;
 
@@ -112,5 +113,74 @@ impl Memory {
     /// A connection is gone; if it was trying a mode, another one may.
     pub(super) fn closed(&mut self, connection: ConnectionId) {
         self.trial = self.trial.filter(|&trial| trial != connection);
+    }
+}
+
+impl Planner {
+    /// A connection delivered a mail: perhaps it shall try the next pipelining mode.
+    pub(super) fn climb(&mut self, now: Time, id: ConnectionId, out: &mut Vec<Action>) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let memory = &mut self.servers[connection.server.index()].pipelining;
+        if let Some(mode) = memory.delivered(now, id) {
+            connection.pipelining = mode;
+            out.push(Action::SetPipelining { connection: id, mode });
+        }
+    }
+
+    /// A connection found that its server bears a pipelining mode.
+    pub fn pipelining_proven(
+        &mut self,
+        _now: Time,
+        connection: ConnectionId,
+        mode: Pipelining,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let server = found.server;
+        // The others hear of it when they pull.
+        if self.server_mut(server).pipelining.proven(mode, connection) {
+            out.push(Action::Record(Record::PipeliningLearned { server, mode }));
+        }
+    }
+
+    /// A connection found that its server bears no more than a pipelining mode, and has gone down
+    /// to that.
+    pub fn pipelining_lowered(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        mode: Pipelining,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(found) = self.connections.get_mut(connection.0) else { return };
+        found.pipelining = found.pipelining.min(mode);
+        let server = found.server;
+        let remember = self.config.pipelining_memory;
+        if self.server_mut(server).pipelining.lowered(now, mode, remember) {
+            out.push(Action::Record(Record::PipeliningLearned { server, mode }));
+        }
+    }
+
+    /// A connection could not be secured and goes on in the clear, which the settings allow. Those that are opened
+    /// in the next quarter of an hour do not try.
+    pub fn tls_broken(&mut self, now: Time, connection: ConnectionId) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let server = found.server;
+        self.server_mut(server).pipelining.tls_broken(now);
+    }
+
+    /// A mail cannot go over a connection because it is in the clear. The next one tries TLS again.
+    pub fn tls_wanted(&mut self, connection: ConnectionId) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let server = found.server;
+        self.server_mut(server).pipelining.tls_wanted();
+    }
+
+    /// A connection found that its server offers CHUNKING and does not know BDAT. Connections that are opened
+    /// later do without it.
+    pub fn bdat_refused(&mut self, now: Time, connection: ConnectionId) {
+        let Some(found) = self.connections.get(connection.0) else { return };
+        let (server, remember) = (found.server, self.config.pipelining_memory);
+        self.server_mut(server).pipelining.bdat_refused(now, remember);
     }
 }
