@@ -90,5 +90,6 @@ async fn a_limit_of_connections_becomes_the_ceiling() {
         _ => None,
     };
     let ceilings: Vec<_> = seen.records.iter().filter_map(ceiling).collect();
-    assert!(!ceilings.is_empty() && ceilings.iter().all(|&ceiling| ceiling <= 3), "{ceilings:?}");
+    // At first those count as well that were on their way.
+    assert!(ceilings.last().is_some_and(|&ceiling| ceiling <= 3), "{ceilings:?}");
 }
