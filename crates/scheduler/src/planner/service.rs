@@ -389,7 +389,7 @@ impl Planner {
         if known != Some((connections, until)) {
             out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
         }
-        if others == 0 {
+        if most == 0 || (others == 0 && connecting == 0) {
             // Somebody else has the slots.
             self.hold(now, id, (Hold::Full, Duration::ZERO), out);
         }
