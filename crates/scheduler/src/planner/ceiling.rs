@@ -18,6 +18,8 @@ pub(super) struct Ceiling {
     refused: Time,
     /// No connection is opened before: the server may still count one that was closed.
     pub(super) settles: Time,
+    /// For how long the next time, if none is ready before.
+    settling: Duration,
     /// The server greets whoever comes, and refuses the first mail.
     refuses_late: bool,
 }
@@ -28,8 +30,9 @@ impl Ceiling {
     const INTERVAL: Duration = Duration::from_secs(5);
     const SHORTEST: Duration = Duration::from_secs(1);
     const LONGEST: Duration = Duration::from_secs(60);
-    /// How long to wait for what comes and goes.
-    const SETTLING: Duration = Duration::from_millis(100);
+    /// How long to wait for what comes and goes, at first and at most.
+    const SETTLING: Duration = Duration::from_millis(50);
+    const LONGEST_SETTLING: Duration = Duration::from_secs(1);
 
     /// A server refused a connection while it bore `established` others.
     pub(super) fn new(now: Time, established: u32) -> Self {
@@ -40,6 +43,7 @@ impl Ceiling {
             interval,
             refused: now,
             settles: now,
+            settling: Self::SETTLING,
             refuses_late: false,
         }
     }
@@ -47,7 +51,13 @@ impl Ceiling {
     /// A connection was refused, and the server may have counted others that come or go: says
     /// nothing about how many it bears.
     fn refused_in_passing(&mut self, now: Time) {
-        self.settles = now + Self::SETTLING;
+        self.settles = now + self.settling;
+        self.settling = (self.settling * 2).min(Self::LONGEST_SETTLING);
+    }
+
+    /// A connection was greeted.
+    pub(super) fn greeted(&mut self) {
+        self.settling = Self::SETTLING;
     }
 
     /// A connection was refused that had been greeted.
@@ -92,28 +102,36 @@ impl Ceiling {
     }
 }
 
-/// Connections that a server may count although they are closed.
+/// How many connections a server bore at a time, not long ago: it bears as many, whatever it says while
+/// some of them come and go. Servers notice late that one is closed, and count one before it is ready.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Leaving {
+pub(super) struct Borne {
     since: Time,
-    count: u32,
+    /// The most since then.
+    most: u32,
+    /// The most in the time before that.
+    before: u32,
 }
 
-impl Leaving {
-    /// A server notices within this time that a connection is closed.
-    const NOTICED: Duration = Duration::from_secs(1);
+impl Borne {
+    /// What is longer ago than this, or twice this at most, says nothing about now.
+    const RECENT: Duration = Duration::from_millis(500);
 
-    pub(super) fn add(&mut self, now: Time) {
-        if now - self.since >= Self::NOTICED {
-            (self.since, self.count) = (now, 0);
+    /// So many are greeted, and not known to be closed.
+    pub(super) fn note(&mut self, now: Time, connections: u32) {
+        let passed = now - self.since;
+        if passed >= Self::RECENT {
+            let is_next = passed < 2 * Self::RECENT;
+            self.before = if is_next { self.most } else { 0 };
+            (self.since, self.most) = (now, 0);
         }
-        self.count = self.count.saturating_add(1);
+        self.most = self.most.max(connections);
     }
 
-    /// How many there may be, at most.
-    pub(super) fn count(&self, now: Time) -> u32 {
-        // As many may have come since then as in the time before.
-        if now - self.since >= 2 * Self::NOTICED { 0 } else { self.count }
+    /// The most of late.
+    pub(super) fn most(&mut self, now: Time, connections: u32) -> u32 {
+        self.note(now, connections);
+        self.most.max(self.before)
     }
 }
 

@@ -66,6 +66,11 @@ impl Census {
         self.open - self.connecting - self.closing
     }
 
+    /// Those that a server has greeted, as far as it is known, and may still count.
+    pub(super) fn greeted(&self) -> u32 {
+        self.open - self.connecting
+    }
+
     /// Those that send mails or will.
     pub(super) fn usable(&self) -> u32 {
         self.open - self.closing

@@ -3,7 +3,7 @@
 use posthaste_session::Pipelining;
 
 use super::action::{DestinationId, Hold, LimitId};
-use super::ceiling::{Cap, Ceiling, Leaving, SessionCap};
+use super::ceiling::{Borne, Cap, Ceiling, SessionCap};
 use super::config::{DestinationLimits, Place};
 use super::destination::Census;
 use super::gate::{Breaker, Gate};
@@ -58,10 +58,8 @@ pub(super) struct Server {
     pub(super) deferred_in_row: u32,
     /// Breaches of the protocol since the last that counted as a failure.
     pub(super) violations: u32,
-    /// Connections that were established, and are closed.
-    pub(super) leaving: Leaving,
-    /// Connections in a row that it refused for their number.
-    pub(super) refused_in_row: u32,
+    /// Connections at a time of late.
+    pub(super) borne: Borne,
     /// Mails it took. Comes around.
     pub(super) accepted: u32,
 }
@@ -111,8 +109,7 @@ impl Server {
             pipelining: Memory::new(limits.pipelining),
             deferred_in_row: 0,
             violations: 0,
-            leaving: Leaving::default(),
-            refused_in_row: 0,
+            borne: Borne::default(),
             accepted: 0,
         }
     }

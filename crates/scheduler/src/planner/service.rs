@@ -12,7 +12,6 @@ use super::action::{
 use super::ceiling::Ceiling;
 use super::config::Exhausted;
 use super::connection::{Ended, Phase};
-use super::destination::Census;
 use super::gate::Counted;
 use crate::failure::{Charge, Closed, Lesson, SLOWED, Weight};
 use crate::time::Time;
@@ -32,10 +31,13 @@ impl Planner {
         server.breaker.on_trial = false;
         server.opening.forget(now);
         server.grow(most);
-        server.refused_in_row = 0;
+        server.borne.note(now, server.connections.greeted());
         let established = server.connections.established();
-        if let Some(ceiling) = server.ceiling.as_mut().filter(|it| it.is_greeting_enough()) {
-            ceiling.works(now, established);
+        if let Some(ceiling) = &mut server.ceiling {
+            ceiling.greeted();
+            if ceiling.is_greeting_enough() {
+                ceiling.works(now, established);
+            }
         }
     }
 
@@ -250,7 +252,8 @@ impl Planner {
     /// What the end of a connection means for its server.
     pub(super) fn judge(&mut self, now: Time, id: ServerId, end: Ended, out: &mut Vec<Action>) {
         if end.was != Phase::Connecting && end.how != Closed::TooManyConnections {
-            self.server_mut(id).leaving.add(now);
+            let server = self.server_mut(id);
+            server.borne.note(now, server.connections.greeted() + 1);
         }
         let others = self.server(id).connections.established();
         let has_served = end.was != Phase::Connecting || others > 0;
@@ -365,15 +368,13 @@ impl Planner {
     /// The server has as many connections as it wants.
     fn full(&mut self, now: Time, id: ServerId, refused: Refused, out: &mut Vec<Action>) {
         let server = self.server_mut(id);
-        let itself = u32::from(matches!(refused, Refused::Mail { .. }));
-        let Census { open, connecting, .. } = server.connections;
-        // The server still counts those that are being closed, and perhaps others that it has not
-        // noticed are gone, or that it has greeted already. When it says so again, it has noticed.
-        server.refused_in_row = server.refused_in_row.saturating_add(1);
-        let is_sure = server.refused_in_row > 1;
-        let most = open.saturating_sub(itself) + server.leaving.count(now);
-        let least = open.saturating_sub(connecting + itself);
-        let others = if is_sure { least } else { most };
+        let greeted = server.connections.greeted();
+        let others = match refused {
+            Refused::Greeting => server.borne.most(now, greeted),
+            // That a connection was greeted says nothing here.
+            Refused::Mail { .. } => greeted.saturating_sub(1),
+            Refused::Connection { .. } => greeted,
+        };
         let known = server.ceiling.as_ref().map(|ceiling| (ceiling.limit, ceiling.probe_at));
         let ceiling = match &mut server.ceiling {
             Some(ceiling) => {
@@ -389,7 +390,7 @@ impl Planner {
         if known != Some((connections, until)) {
             out.push(Action::Record(Record::CeilingLearned { server: id, connections, until }));
         }
-        if most == 0 || (others == 0 && connecting == 0) {
+        if others == 0 && server.connections.connecting == 0 {
             // Somebody else has the slots.
             self.hold(now, id, (Hold::Full, Duration::ZERO), out);
         }
