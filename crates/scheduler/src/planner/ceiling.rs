@@ -229,4 +229,35 @@ mod tests {
         assert!(!ceiling.is_outdated(at(23)));
         assert!(ceiling.is_outdated(at(24)));
     }
+
+    /// Many are replaced at once: what was borne is remembered for as long as that takes.
+    #[test]
+    fn what_was_borne_a_moment_ago_is_borne() {
+        let at = |milliseconds| Time::after_epoch(Duration::from_millis(milliseconds));
+        let mut borne = Borne::default();
+        borne.note(at(10_000), 5);
+        for left in [4, 3, 2, 1] {
+            assert_eq!(borne.most(at(10_400), left), 5);
+        }
+        assert_eq!(borne.most(at(10_600), 1), 5);
+        assert_eq!(borne.most(at(11_200), 1), 1, "that is long ago");
+        assert_eq!(borne.most(at(60_000), 0), 0);
+    }
+
+    /// A refusal next to connections that come and go lowers nothing, and is waited out, longer each
+    /// time.
+    #[test]
+    fn refusals_in_passing_are_waited_out() {
+        let at = |milliseconds| Time::after_epoch(Duration::from_millis(milliseconds));
+        let mut ceiling = Ceiling::new(at(0), 5);
+        for (now, settles) in [(100, 150), (150, 250), (250, 450)] {
+            ceiling.refused(at(now), 5);
+            assert_eq!((ceiling.limit, ceiling.settles), (5, at(settles)));
+        }
+        ceiling.greeted();
+        ceiling.refused(at(500), 5);
+        assert_eq!(ceiling.settles, at(550));
+        ceiling.refused(at(600), 2);
+        assert_eq!(ceiling.limit, 2, "so many it bore");
+    }
 }

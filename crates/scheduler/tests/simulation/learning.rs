@@ -28,47 +28,40 @@ fn used(simulation: &mut Simulation, limit: u32, from: u64, to: u64) -> f64 {
     busy.as_secs_f64() / (f64::from(limit) * (to - from) as f64)
 }
 
-/// SCHED-03: five sessions where we would have twenty: hardly one connection is refused, no mail
-/// waits for it, and the five are kept busy.
+/// Mails to a server that takes five sessions, where we would have twenty: at most so many are refused,
+/// and so much of the five is used. No mail waits or pays for it.
+#[track_caller]
+fn check_limit_of_five(refusal: TooMany, mails: u32, most: u32, least: f64) {
+    let sessions = SessionLimit { refusal, ..SessionLimit::fixed(5) };
+    let mut simulation = simulation(6, limits(20), ServerModel { sessions, ..slow() }, mails);
+    simulation.run();
+    let time = simulation.now() - Time::EPOCH;
+    let server = first(&simulation);
+    let tally = simulation.server_tally(server);
+    let used = tally.busy_time.as_secs_f64() / (5.0 * time.as_secs_f64());
+    let refused = tally.refused + tally.turned_away;
+    println!("{refusal:?}: {refused} of {mails} refused, {used:.4} used in {time:?}");
+    assert!(refused <= most, "{refusal:?}: {refused} refused");
+    assert!(used >= least, "{refusal:?}: {used}");
+    assert_all_arrived_at_once(&simulation);
+}
+
+/// SCHED-03: hardly one connection in a hundred mails is refused, and the five are kept busy.
 #[test]
 fn a_limit_of_sessions_is_learned() {
-    for refusal in [TooMany::Greeting421, TooMany::Greeting554, TooMany::Mail421] {
-        let sessions = SessionLimit { refusal, ..SessionLimit::fixed(5) };
-        let mut simulation = simulation(6, limits(20), ServerModel { sessions, ..slow() }, 3000);
-        simulation.run();
-        let time = simulation.now() - Time::EPOCH;
-        let server = first(&simulation);
-        let tally = simulation.server_tally(server);
-        let used = tally.busy_time.as_secs_f64() / (5.0 * time.as_secs_f64());
-        let refused = tally.refused + tally.turned_away;
-        println!("{refusal:?}: {refused} refused, {used:.4} used in {time:?}");
-        // Who is refused only with its first mail has let others be opened in the meantime: slow
-        // start goes on to all twenty before the first reply.
-        let most = if refusal == TooMany::Mail421 { 75 } else { 30 };
-        assert!(refused <= most, "{refusal:?}: {refused} refused");
-        assert!(used >= 0.99, "{refusal:?}: {used}");
-        assert_all_arrived_at_once(&simulation);
-    }
+    check_limit_of_five(TooMany::Greeting421, 3000, 30, 0.99);
+    check_limit_of_five(TooMany::Greeting554, 3000, 30, 0.99);
+    // Who is refused only with its first mail has let others be opened in the meantime: slow start
+    // goes on to all twenty before the first reply.
+    check_limit_of_five(TooMany::Mail421, 3000, 65, 0.99);
 }
 
 /// A server that does not say what it has against one more connection.
 #[test]
 fn a_limit_of_sessions_is_learned_from_silence() {
-    for refusal in [TooMany::Drops, TooMany::Refuses, TooMany::Mail452] {
-        let sessions = SessionLimit { refusal, ..SessionLimit::fixed(5) };
-        let mut simulation = simulation(6, limits(20), ServerModel { sessions, ..slow() }, 1000);
-        simulation.run();
-        let time = simulation.now() - Time::EPOCH;
-        let server = first(&simulation);
-        let tally = simulation.server_tally(server);
-        let used = tally.busy_time.as_secs_f64() / (5.0 * time.as_secs_f64());
-        let refused = tally.refused + tally.turned_away;
-        println!("{refusal:?}: {refused} refused, {used:.4} used in {time:?}");
-        let most = if refusal == TooMany::Mail452 { 100 } else { 50 };
-        assert!(refused <= most, "{refusal:?}: {refused} refused");
-        assert!(used >= 0.9, "{refusal:?}: {used}");
-        assert_all_arrived_at_once(&simulation);
-    }
+    check_limit_of_five(TooMany::Drops, 1000, 35, 0.97);
+    check_limit_of_five(TooMany::Refuses, 1000, 35, 0.97);
+    check_limit_of_five(TooMany::Mail452, 1000, 50, 0.99);
 }
 
 /// The limit goes from 5 to 2 to 12, whether or not the server ends the sessions that are too many.
@@ -173,7 +166,7 @@ fn a_rate_is_met() {
     let totals = simulation.totals();
     assert_eq!(totals.delivered, totals.recipients(), "{totals:?}");
     assert!(simulation.now() < at(210), "the rate is used up: {:?}", simulation.now());
-    assert!(tally.turned_away * 2 <= tally.taken, "{tally:?}");
+    assert!(tally.turned_away * 20 <= tally.taken, "{tally:?}");
 }
 
 /// SCHED-06, Row 23: whoever is greylisted comes back when it was told, or when it is usual, and
