@@ -46,6 +46,7 @@ fn prometheus_can_read_it() {
         r#"posthaste_attempts_total{result="refused"} 0"#,
         delivered,
         "posthaste_mail_seconds_count 2",
+        "posthaste_held_up 0",
         r#"posthaste_connections_opened_total{result="ready"} 1"#,
         r#"posthaste_setup_seconds_count{stage="ehlo"} 1"#,
         r#"posthaste_connections{state="established"} 1"#,

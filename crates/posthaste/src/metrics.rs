@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | `posthaste_mails` | gauge | `state`: `queued`, `sending` | mails that are ready to be sent, or on their way |
 //! | `posthaste_servers` | gauge | `state`: `normal`, `probing`, `slowed`, `backing_off`, `held` | servers by how they do |
+//! | `posthaste_held_up` | gauge | | flows and destinations that a rate limit holds up |
 //! | `posthaste_connections` | gauge | `state`: `opening`, `established` | connections that there are |
 //! | `posthaste_recipients_total` | counter | `state`: `delivered`, `failed`, `deferred`, `in_doubt` | recipients by final outcome |
 //! | `posthaste_attempts_total` | counter | `result`: `accepted`, `partial`, `deferred`, `refused`, `not_sent`, `in_doubt` | attempts; `partial` where not all recipients were accepted |
@@ -75,6 +76,7 @@ const STATES: [&str; 5] = ["normal", "probing", "slowed", "backing_off", "held"]
 
 /// Counts and times what it observes. See the [module's page](crate::metrics).
 pub struct Metrics {
+    held_up: Gauge,
     mails: [Gauge; 2],
     servers: [(&'static str, Gauge); 5],
     connections: [Gauge; 2],
@@ -111,6 +113,7 @@ impl Metrics {
         let transaction = |stage| histogram!("posthaste_transaction_seconds", "stage" => stage);
         Self {
             mails: ["queued", "sending"].map(|state| gauge!("posthaste_mails", "state" => state)),
+            held_up: gauge!("posthaste_held_up"),
             servers: STATES.map(|state| (state, gauge!("posthaste_servers", "state" => state))),
             connections: ["opening", "established"]
                 .map(|state| gauge!("posthaste_connections", "state" => state)),
@@ -159,6 +162,7 @@ impl Metrics {
         let [waiting, sending] = &self.mails;
         waiting.set(f64::from(queued));
         sending.set(sum(|status| status.in_flight));
+        self.held_up.set(mailer.scheduler().held_up() as f64);
         let [opening, established] = &self.connections;
         opening.set(sum(|status| status.connecting));
         established.set(sum(|status| status.established));
@@ -303,6 +307,7 @@ fn between(times: &Histogram, from: Option<Instant>, to: Option<Instant>) {
 }
 
 fn describe() {
+    describe_gauge!("posthaste_held_up", "Flows and destinations that a rate limit holds up");
     describe_gauge!("posthaste_mails", "Mails that are ready to be sent, or on their way");
     describe_gauge!("posthaste_connections", "Connections that there are");
     describe_gauge!("posthaste_servers", "Servers by how they do");

@@ -195,6 +195,11 @@ impl Scheduler {
         self.shared.lock().planner.destination_status(destination)
     }
 
+    /// How many flows and destinations a rate limit holds up at the moment. Looks at all of them.
+    pub fn held_up(&self) -> usize {
+        self.shared.lock().planner.held_up()
+    }
+
     /// Why something is not moving, and until when.
     pub fn explain(&self, question: Question) -> Explanation {
         let state = self.shared.lock();

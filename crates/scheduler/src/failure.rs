@@ -15,9 +15,7 @@ use posthaste_session::reply::{Class, ReplyBuf, ReplyCode, Scope};
 use posthaste_session::{CloseReason, NotSent, Objection, Outcome, Refusal, Stage, Violation};
 
 pub use self::consequence::{Consequence, Reading, read};
-pub use self::lesson::{
-    Lesson, MAX_PAUSE, SLOWED, close_lesson, close_pause, connect_lesson, is_session_cap,
-};
+pub use self::lesson::{Lesson, MAX_PAUSE, SLOWED, close_lesson, close_pause, connect_lesson};
 use crate::planner::Answer;
 
 /// What one recipient's outcome means for this recipient.

@@ -64,12 +64,6 @@ pub fn close_lesson(reason: &CloseReason) -> Lesson {
     }
 }
 
-/// Whether a session ended with the words that it had its share of mails (Q65). Its share is what
-/// it had delivered.
-pub fn is_session_cap(reason: &CloseReason) -> bool {
-    close_lesson(reason) == Lesson::SessionCap
-}
-
 /// What a failed try to connect teaches.
 pub fn connect_lesson(failure: ConnectFailure) -> Lesson {
     match failure {
@@ -189,11 +183,12 @@ mod tests {
             ("421 closing transmission channel", false),
         ] {
             for stage in [Stage::Mail, Stage::Idle, Stage::Reset] {
-                assert_eq!(is_session_cap(&shutdown(stage, line)), expected, "{stage} {line}");
+                let is_cap = close_lesson(&shutdown(stage, line)) == Lesson::SessionCap;
+                assert_eq!(is_cap, expected, "{stage} {line}");
             }
         }
-        assert!(!is_session_cap(&CloseReason::Quit));
-        assert!(!is_session_cap(&CloseReason::Lost { stage: Stage::Mail }));
+        assert_eq!(close_lesson(&CloseReason::Quit), Lesson::Nothing);
+        assert_eq!(close_lesson(&CloseReason::Lost { stage: Stage::Mail }), Lesson::Nothing);
     }
 
     /// Rows 7, 8 and 15 to 17: however the session ended, the words count.

@@ -104,7 +104,7 @@ impl Planner {
         }
         let Some(key) = found.waiting.head(&self.connections) else { return false };
         let is_busy = self.connections.get(key).is_some_and(|it| !it.in_flight.is_empty());
-        !is_busy || !self.is_next_dear(server)
+        !is_busy || !self.is_next_dear(now, server)
     }
 
     fn wake_one(&mut self, now: Time, server: ServerId, out: &mut Vec<Action>) -> bool {

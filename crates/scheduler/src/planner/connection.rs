@@ -179,7 +179,7 @@ impl Planner {
         let id = connection.destination;
         let destination = &mut self.destinations[id.index()];
         destination.pulled = now;
-        if destination.queue.len() == 0 && destination.servers().len() == 1 {
+        if destination.queue.is_empty() && destination.servers().len() == 1 {
             self.timers.set(&mut destination.timer, None, Timer::Destination(id));
         }
         self.set_job_state(job, State::InFlight(ConnectionId(key)), None);

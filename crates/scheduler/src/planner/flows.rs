@@ -25,21 +25,22 @@ impl Planner {
             return None;
         }
         let destination = server.destination;
-        let cap = server.recipient_cap.at(now).unwrap_or(u32::MAX);
         // Ends: each turn starts a mail, or lets a flow or the destination wait.
         loop {
             if matches!(self.destination(destination).waits, Waits::For(_)) {
                 return None;
             }
             let flow = self.next_flow(id)?;
-            let head = self.flows.get(flow)?.head(&self.jobs)?;
-            let cost = self.jobs.get(head)?.cost();
-            let cost = Cost { recipients: cost.recipients.min(cap), ..cost };
+            let (head, cost) = self.head_for(now, id, flow)?;
             if is_busy && is_dear(cost) {
                 return None;
             }
             if !self.passes_limits(now, destination, flow, cost) {
                 continue;
+            }
+            if !self.server(id).own.is_empty() {
+                let server = self.server_mut(id);
+                server.own_turns = server.own_turns.wrapping_add(1);
             }
             self.pop_from_flow(flow, cost);
             self.take_from_server(now, id, cost);
@@ -51,7 +52,7 @@ impl Planner {
 
     /// The flow whose turn it is at a server. Mails that only it may be sent are like any others of
     /// their class; being few, they go first, but for one turn in [`OTHERS`].
-    fn next_flow(&mut self, id: ServerId) -> Option<Key> {
+    fn next_flow(&self, id: ServerId) -> Option<Key> {
         let server = self.server(id);
         let others = self.destination(server.destination).queue.next();
         let Some(own) = server.own.next() else { return others };
@@ -61,17 +62,21 @@ impl Planner {
             Ordering::Less => server.own_turns % OTHERS != OTHERS - 1,
             Ordering::Equal | Ordering::Greater => server.own_turns % OTHERS == OTHERS - 1,
         };
-        let server = self.server_mut(id);
-        server.own_turns = server.own_turns.wrapping_add(1);
         Some(if is_their_turn { other } else { own })
     }
 
+    /// The next mail of a flow, and what it costs with as many recipients as a server takes.
+    fn head_for(&self, now: Time, id: ServerId, flow: Key) -> Option<(Key, Cost)> {
+        let head = self.flows.get(flow)?.head(&self.jobs)?;
+        let cost = self.jobs.get(head)?.cost();
+        let most = self.server(id).recipient_cap.at(now).unwrap_or(u32::MAX);
+        Some((head, Cost { recipients: cost.recipients.min(most), ..cost }))
+    }
+
     /// Whether the mail whose turn is next at a server takes long.
-    pub(super) fn is_next_dear(&self, id: ServerId) -> bool {
-        let server = self.server(id);
-        let next = server.own.next().or_else(|| self.destination(server.destination).queue.next());
-        let head = next.and_then(|flow| self.flows.get(flow)?.head(&self.jobs));
-        head.and_then(|job| self.jobs.get(job)).is_some_and(|job| is_dear(job.cost()))
+    pub(super) fn is_next_dear(&self, now: Time, id: ServerId) -> bool {
+        let next = self.next_flow(id).and_then(|flow| self.head_for(now, id, flow));
+        next.is_some_and(|(_, cost)| is_dear(cost))
     }
 
     fn take_from_server(&mut self, now: Time, id: ServerId, cost: Cost) {
@@ -201,7 +206,7 @@ impl Planner {
     /// The mails that only this server may be sent go to whichever works.
     pub(super) fn release_own(&mut self, now: Time, id: ServerId) {
         let destination = self.server(id).destination;
-        if self.server(id).own.len() == 0 {
+        if self.server(id).own.is_empty() {
             return;
         }
         for flow in self.flows_of(destination) {

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 use super::action::Hold;
 use crate::backoff::{BackOff, doubled};
-use crate::failure::Weight;
+use crate::failure::{MAX_PAUSE, Weight};
 use crate::time::Time;
 
 /// The failures of a server, and the rest it gets after each.
@@ -88,8 +88,6 @@ pub(super) struct Gate {
 
 /// The longest wait that a server gets when it asks for the first time.
 const PAUSE: Duration = Duration::from_secs(60);
-/// No wish of a server keeps it closed for longer.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4 * 3600);
 
 impl Gate {
     /// Closes the gate, for twice as long as the last time, and for as long as the server asked
@@ -104,7 +102,7 @@ impl Gate {
     ) -> Option<Time> {
         let is_same = self.reason == Some(hold);
         let is_known = now < self.until && is_same;
-        let asked = asked.min(if is_same && !is_known { LONGEST_PAUSE } else { PAUSE });
+        let asked = asked.min(if is_same && !is_known { MAX_PAUSE } else { PAUSE });
         if is_known && now + asked <= self.until {
             return None;
         }

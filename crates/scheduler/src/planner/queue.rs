@@ -173,6 +173,10 @@ impl Queue {
         self.len
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The flow whose turn it is.
     pub(super) fn next(&self) -> Option<Key> {
         let ring = self.classes.iter().filter(|ring| !ring.flows.is_empty());
