@@ -161,12 +161,12 @@ impl Scheduler {
         let shared = Arc::clone(&self.shared);
         let (sender, report) = oneshot::channel();
         let waiter = Waiter::One(Single { to: to.into(), sender });
-        let cost = shared.intake.cost(&mail.content);
+        let cost = shared.intake.cost(mail.content.len());
         let mut jobs = Vec::new();
         match shared.intake.clone().enter(cost).await {
             Ok(entrance) => {
-                let tell = |job| jobs.push(job);
-                shared.submit(mail, waiter, entrance, &mut Ledgers::default(), tell);
+                entrance.pass();
+                shared.submit(mail, waiter, &mut Ledgers::default(), |job| jobs.push(job));
             }
             Err(Closed) => shared.report_drained(mail, waiter),
         }

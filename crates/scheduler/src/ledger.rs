@@ -11,9 +11,9 @@ use posthaste_session::{
     Content, Envelope, ForwardPath, Mail, Outcome, PartialRefusal, ReversePath, Stage, Unsendable,
 };
 
-use self::books::{Books, Line};
-use crate::planner::{AttemptResult, GiveUp};
-use crate::report::{Report, ReportTiming};
+use self::books::Books;
+use crate::planner::{Answer, AttemptResult, GiveUp};
+use crate::report::{RecipientReport, RecipientState, Report, ReportTiming};
 use crate::time::Time;
 
 /// What a mail in doubt means.
@@ -25,6 +25,29 @@ pub enum InDoubtPolicy {
     /// It is sent again after a while: it may be delivered twice, and is never lost. The setting
     /// of a mail transfer agent.
     Retry,
+}
+
+/// An attempt that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// When its mail was [handed out](Ledger::next_attempt).
+    pub started: Time,
+    /// When its last outcome was there.
+    pub ended: Time,
+    /// One for each of its recipients, in their order. Who has none is in doubt.
+    pub outcomes: Vec<Outcome>,
+    /// What its connection had done before.
+    pub connection: Freshness,
+}
+
+/// What the connection of an attempt had done before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing.
+    Fresh,
+    /// It had delivered other mails. What the server gives no reason for may be its limit of mails
+    /// a connection: the first time it costs nothing.
+    Used,
 }
 
 /// The books of one mail, from submission to [`Report`].
@@ -42,7 +65,7 @@ pub struct Ledger {
 
 #[derive(Debug)]
 enum State {
-    /// Nothing has happened, and nothing is asked for but delivery to one recipient.
+    /// No attempt is over, and nothing is asked for but delivery to one recipient.
     Fresh {
         forward_path: ForwardPath,
         common: Arc<Common>,
@@ -90,27 +113,23 @@ impl Ledger {
     /// The mail for the next attempt, with the first `most` recipients of those that
     /// [remain](Self::remaining), but one at least; `None` if none remains. The content is shared, not
     /// copied.
-    pub fn next_attempt(&mut self, now: Time, most: u32) -> Option<Mail> {
-        self.books().next_attempt(now, most)
+    pub fn next_attempt(&mut self, most: u32) -> Option<Mail> {
+        match &mut self.state {
+            State::Fresh { forward_path, common } => Some(common.mail_to(forward_path)),
+            State::Open(books) => books.next_attempt(most),
+        }
     }
 
-    /// Enters what became of the last [`next_attempt`](Self::next_attempt), one outcome for each of
-    /// its recipients in their order, and says what the planner has to know. A recipient without
-    /// an outcome is in doubt.
-    pub fn attempted(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
-        self.books().attempted(now, outcomes, Line::Fresh)
-    }
-
-    /// The same for an attempt over a connection that had delivered other mails before. What the
-    /// server gives no reason for may be its limit of mails a connection: the first time it costs
-    /// nothing.
-    pub fn attempted_after_others(&mut self, now: Time, outcomes: &[Outcome]) -> AttemptResult {
-        self.books().attempted(now, outcomes, Line::Used)
-    }
-
-    /// Enters that the server cannot take this mail, and says what the planner has to know.
-    pub fn unsendable(&mut self, now: Time, reason: Unsendable) -> AttemptResult {
-        self.books().unsendable(now, reason)
+    /// Enters what became of the last [`next_attempt`](Self::next_attempt), and says what the planner has to
+    /// know. What a mail was delivered with in its first attempt is not kept here:
+    /// [`into_report`](Self::into_report) gets to know it again.
+    pub fn attempted(&mut self, attempt: &Attempt) -> AttemptResult {
+        match &self.state {
+            State::Fresh { .. } if attempt.has_delivered_to_one() => {
+                AttemptResult::done(Answer::Accepted)
+            }
+            State::Fresh { .. } | State::Open(_) => self.books().attempted(attempt),
+        }
     }
 
     /// Enters that this connection cannot take this mail, but another one to the same server may:
@@ -129,11 +148,39 @@ impl Ledger {
         words: Option<(Stage, ReplyBuf)>,
     ) -> Report {
         self.books().give_up(now, cause, attempts, words);
-        self.into_report()
+        self.close()
     }
 
-    /// Closes the books. A recipient that is not settled is in doubt.
-    pub fn into_report(mut self) -> Report {
+    /// Closes the books of a mail that this server cannot take.
+    pub fn unsendable(mut self, now: Time, reason: Unsendable) -> Report {
+        self.books().unsendable(now, reason);
+        self.close()
+    }
+
+    /// Closes the books after the attempt that was the last. A recipient that is not settled is in doubt.
+    pub fn into_report(self, last: Attempt) -> Report {
+        let is_simple = last.has_delivered_to_one();
+        let Attempt { started, ended, outcomes, connection: _ } = last;
+        match (self.state, outcomes.into_iter().next()) {
+            (State::Fresh { forward_path, .. }, Some(Outcome::Delivered(reply))) if is_simple => {
+                let recipient = RecipientReport {
+                    forward_path,
+                    state: RecipientState::Delivered,
+                    cause: None,
+                    stage: Some(Stage::Final),
+                    reply: Some(reply),
+                    attempts: 1,
+                    possible_duplicates: 0,
+                };
+                let submitted = self.submitted;
+                let timing = ReportTiming { submitted, started: Some(started), ended };
+                Report { recipients: vec![recipient], trouble: None, timing }
+            }
+            (state, _) => Self { state, ..self }.close(),
+        }
+    }
+
+    fn close(mut self) -> Report {
         let submitted = self.submitted;
         let books = self.books();
         let (started, ended) = (books.started(), books.ended().unwrap_or(submitted));
@@ -143,15 +190,26 @@ impl Ledger {
 
     fn books(&mut self) -> &mut Books {
         if let State::Fresh { forward_path, common } = &self.state {
-            let envelope = Envelope::new(common.reverse_path.clone(), [forward_path.clone()]);
-            let envelope = envelope.expect("it has a recipient");
-            let mail = Mail::new(envelope, common.content.clone());
+            let mail = common.mail_to(forward_path);
             self.state = State::Open(Box::new(Books::new(mail, common.in_doubt)));
         }
         match &mut self.state {
             State::Open(books) => books,
             State::Fresh { .. } => unreachable!("it was opened above"),
         }
+    }
+}
+
+impl Attempt {
+    fn has_delivered_to_one(&self) -> bool {
+        matches!(&*self.outcomes, [Outcome::Delivered(_)])
+    }
+}
+
+impl Common {
+    fn mail_to(&self, forward_path: &ForwardPath) -> Mail {
+        let envelope = Envelope::new(self.reverse_path.clone(), [forward_path.clone()]);
+        Mail::new(envelope.expect("it has a recipient"), self.content.clone())
     }
 }
 

@@ -49,7 +49,7 @@ pub use engine::{
     Clock, DEFAULT_BATCH, DEFAULT_INTAKE, Observation, Observer, Scheduler, SchedulerConfig,
     SendAll, Submission, Ticket,
 };
-pub use ledger::{InDoubtPolicy, Ledger};
+pub use ledger::{Attempt, Freshness, InDoubtPolicy, Ledger};
 pub use planner::{
     Action, Again, Answer, AttemptResult, Cancelled, Class, ConnectionId, DestinationId,
     DestinationLimits, DestinationStatus, Ending, Exhausted, Explanation, Fault, GiveUp, Hold,

@@ -25,7 +25,7 @@ use posthaste_scheduler::{
     Ledger, LimitId, LimitScope, NewJob, Planner, PlannerConfig, Rate, Report, ServerId, TenantId,
     Time,
 };
-use posthaste_session::{CloseReason, Outcome, Stage};
+use posthaste_session::{CloseReason, Stage};
 
 pub use mails::{Closed, Interruptions, Totals};
 pub use model::{
@@ -63,8 +63,6 @@ pub struct Simulation {
     /// Steps since time went on, or a mail came.
     steps_at_once: u32,
     actions: Vec<Action>,
-    /// Room for what a server says to each recipient of a mail.
-    outcomes: Vec<Outcome>,
     /// Actions until the next crash.
     crash_after: Option<u64>,
     is_drained: bool,
@@ -163,7 +161,6 @@ impl Simulation {
             sequence: 0,
             steps_at_once: 0,
             actions: Vec::new(),
-            outcomes: Vec::new(),
             crash_after: None,
             is_drained: false,
             trace: Vec::new(),

@@ -1,10 +1,12 @@
 //! The way of a report to whoever waits for it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::intake::Share;
+use super::intake::{Cost, Share};
 use super::submission::Submission;
 use crate::report::Report;
 
@@ -27,11 +29,71 @@ pub(super) struct Single {
     pub(super) sender: oneshot::Sender<Delivery>,
 }
 
+/// A report for whoever waits for many.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// The mail's place in the stream.
+    pub(super) place: u64,
+    pub(super) report: Report,
+    /// The room that is free once somebody has taken it.
+    pub(super) cost: Option<Cost>,
+}
+
 /// The way to whoever waits for many.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) to: Submission,
-    pub(super) sender: mpsc::UnboundedSender<(u64, Delivery)>,
+    platform: Mutex<Platform>,
+}
+
+/// Where reports wait for whoever waits for them.
+#[derive(Debug, Default)]
+struct Platform {
+    arrivals: VecDeque<Arrival>,
+    waker: Option<Waker>,
+    /// Nobody will take any more.
+    is_deserted: bool,
+}
+
+impl Line {
+    pub(super) fn new(to: Submission) -> Self {
+        Self { to, platform: Mutex::default() }
+    }
+
+    /// Hands reports over, at once so that the other side is woken once. Gives back what nobody wants.
+    pub(super) fn arrive(&self, arrivals: &mut Vec<Arrival>) {
+        let mut platform = self.lock();
+        if platform.is_deserted {
+            return;
+        }
+        platform.arrivals.extend(arrivals.drain(..));
+        let waker = platform.waker.take();
+        drop(platform);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes all that has arrived, in exchange for an empty queue. Without anything, `waker` is woken when
+    /// something comes.
+    pub(super) fn collect(&self, arrivals: &mut VecDeque<Arrival>, waker: &Waker) {
+        let mut platform = self.lock();
+        std::mem::swap(&mut platform.arrivals, arrivals);
+        if arrivals.is_empty() && !platform.waker.as_ref().is_some_and(|it| it.will_wake(waker)) {
+            platform.waker = Some(waker.clone());
+        }
+    }
+
+    /// Nobody takes reports any more. Gives those that nobody took.
+    pub(super) fn desert(&self) -> VecDeque<Arrival> {
+        let mut platform = self.lock();
+        platform.is_deserted = true;
+        std::mem::take(&mut platform.arrivals)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Platform> {
+        self.platform.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Waiter {
@@ -40,14 +102,6 @@ impl Waiter {
         match self {
             Self::One(single) => single.to,
             Self::Stream(_, line) => line.to,
-        }
-    }
-
-    /// Whoever has gone away does not want to know.
-    pub(super) fn deliver(self, delivery: Delivery) {
-        match self {
-            Self::One(single) => drop(single.sender.send(delivery)),
-            Self::Stream(place, line) => drop(line.sender.send((place, delivery))),
         }
     }
 }
@@ -135,22 +189,24 @@ impl Batches {
 mod tests {
     use std::time::Duration;
 
-    use posthaste_session::{Content, Envelope, Mail, Mailbox};
+    use posthaste_session::{Content, Envelope, Mail, Mailbox, NotSent, Outcome};
 
     use super::*;
-    use crate::ledger::{InDoubtPolicy, Ledger};
+    use crate::ledger::{Attempt, Freshness, InDoubtPolicy, Ledger};
     use crate::planner::{DestinationLimits, GiveUp, Planner, PlannerConfig};
     use crate::time::Time;
 
-    fn report(names: &[&str], started: u64, ended: u64) -> Report {
+    fn report(names: &[&str], started: u64, until: u64) -> Report {
         let at = |seconds| Time::EPOCH + Duration::from_secs(seconds);
         let mailbox = |name: &str| -> Mailbox { format!("{name}@example.com").parse().unwrap() };
         let paths = names.iter().map(|name| mailbox(name));
         let envelope = Envelope::new(mailbox("from"), paths).unwrap();
         let mail = Mail::new(envelope, Content::new(&b"test\r\n"[..]).unwrap());
         let mut ledger = Ledger::new(mail, InDoubtPolicy::Report, Time::EPOCH);
-        ledger.next_attempt(at(started), u32::MAX).unwrap();
-        ledger.give_up(at(ended), GiveUp::Expired, 1, None)
+        let outcomes = vec![Outcome::NotSent(NotSent::NeverStarted); names.len()];
+        let (started, ended, connection) = (at(started), at(started), Freshness::Fresh);
+        ledger.attempted(&Attempt { started, ended, outcomes, connection });
+        ledger.give_up(at(until), GiveUp::Expired, 1, None)
     }
 
     #[test]

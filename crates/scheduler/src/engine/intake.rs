@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use posthaste_session::Content;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a mail is counted with at least, so that the number of queued mails is bounded, too.
 const MIN_COST: usize = 1024;
+
+/// What was taken is given back in so many parts: giving back each mail's own costs as much as planning it, and
+/// one large part would keep others waiting.
+const PARTS: u32 = 8;
 
 /// Room for content. Clones are the same room.
 #[derive(Clone, Debug)]
@@ -43,27 +46,50 @@ impl Intake {
         self.semaphore.acquire_many_owned(cost.0).await.map(Entrance).map_err(|_| Closed)
     }
 
-    /// Takes room if there is some and nobody waits for it.
-    pub(super) fn try_enter(&self, cost: Cost) -> Option<Entrance> {
-        Arc::clone(&self.semaphore).try_acquire_many_owned(cost.0).ok().map(Entrance)
+    /// Takes room for mails that are queued at once, if there is some and nobody waits for it.
+    pub(super) fn try_pass(&self, cost: Cost) -> bool {
+        let permit = self.semaphore.try_acquire_many(cost.0);
+        permit.map(|permit| permit.forget()).is_ok()
     }
 
-    /// How much room a mail takes.
-    pub(super) fn cost(&self, content: &Content) -> Cost {
-        let cost = content.len().div_ceil(MIN_COST).max(1);
+    /// How much room a mail with so many octets of content takes.
+    pub(super) fn cost(&self, octets: usize) -> Cost {
+        let cost = octets.div_ceil(MIN_COST).max(1);
         // A mail larger than everything that may be queued goes alone.
         Cost(u32::try_from(cost).unwrap_or(u32::MAX).min(self.permits))
     }
 
     /// The share of a mail that has [entered](Entrance::pass).
-    pub(super) fn share(&self, content: &Content) -> Share {
-        Share { semaphore: Arc::clone(&self.semaphore), cost: self.cost(content) }
+    pub(super) fn share(&self, octets: usize) -> Share {
+        Share { semaphore: Arc::clone(&self.semaphore), cost: self.cost(octets) }
+    }
+
+    /// Gives back what mails took that are done with.
+    pub(super) fn free(&self, room: Room) {
+        if room.0 > 0 {
+            self.semaphore.add_permits(room.0);
+        }
+    }
+
+    /// Whether it is time to give back so much, rather than to wait until there is more.
+    pub(super) fn is_plenty(&self, room: Room) -> bool {
+        room.0 >= (self.permits / PARTS).max(1) as usize
     }
 }
 
 /// How much room a mail takes, in permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cost(u32);
+
+/// Room of several mails, in permits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room(usize);
+
+impl std::ops::AddAssign<Cost> for Room {
+    fn add_assign(&mut self, cost: Cost) {
+        self.0 += cost.0 as usize;
+    }
+}
 
 /// Room that was taken for a mail that is about to be queued; without one, it is free again.
 #[derive(Debug)]
@@ -91,18 +117,21 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures_util::FutureExt as _;
 
-    fn content(octets: usize) -> Content {
-        Content::new("x\r\n".repeat(octets / 3)).unwrap()
-    }
+    use super::*;
 
     #[track_caller]
     fn check(intake: &Intake, octets: usize, free: usize) {
-        let content = content(octets);
-        intake.try_enter(intake.cost(&content)).unwrap().pass();
+        let cost = intake.cost(octets);
+        assert!(intake.try_pass(cost));
         assert_eq!(intake.semaphore.available_permits(), free);
-        drop(intake.share(&content));
+        drop(intake.share(octets));
+        assert_eq!(intake.semaphore.available_permits(), 4);
+        assert!(intake.try_pass(cost));
+        let mut room = Room::default();
+        room += cost;
+        intake.free(room);
         assert_eq!(intake.semaphore.available_permits(), 4);
     }
 
@@ -118,10 +147,22 @@ mod tests {
     #[test]
     fn who_does_not_come_in_takes_no_room() {
         let intake = Intake::new(MIN_COST);
-        let cost = intake.cost(&content(3));
-        let entrance = intake.try_enter(cost).unwrap();
-        assert!(intake.try_enter(cost).is_none());
+        let cost = intake.cost(3);
+        let entrance = intake.clone().enter(cost).now_or_never().unwrap().unwrap();
+        assert!(!intake.try_pass(cost));
         drop(entrance);
-        assert!(intake.try_enter(cost).is_some());
+        assert!(intake.try_pass(cost));
+    }
+
+    #[test]
+    fn room_is_given_back_in_parts() {
+        let intake = Intake::new(80 * MIN_COST);
+        let mut room = Room::default();
+        let mut mails = 0;
+        while !intake.is_plenty(room) {
+            room += intake.cost(3);
+            mails += 1;
+        }
+        assert_eq!(mails, 10);
     }
 }

@@ -1,4 +1,7 @@
 //! One connection of the engine: what its driver asks, and what becomes of the answers.
+//!
+//! Many mails may be in flight at once, so what there is to say to the planner is said together: the lock is
+//! taken once for all attempts that are over by now, and for all mails that there is room for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,21 +10,26 @@ use std::task::{Context, Poll, Waker};
 use posthaste_connection::{Command, Dispatch, Error, ErrorKind, Info};
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{
-    Chunking, CloseReason, Config, Event, Finished, NotSent, Outcome, Session, Stage, SubmitError,
-    SubmitErrorReason, TlsPolicy, TransactionId, Unsendable,
+    Chunking, CloseReason, Config, Event, Finished, Mail, NotSent, Outcome, Session, Stage,
+    SubmitError, SubmitErrorReason, TlsPolicy, TransactionId, Unsendable,
 };
 use tracing::{Instrument, Span};
 
 use super::observe::Observation;
 use super::port::{End, Orders, Port};
 use super::shared::Shared;
-use super::state::{Open, State};
+use super::state::{Done, Entry, Open, State};
 use super::trace;
 use crate::failure::{self, Closed, ConnectFailure};
-use crate::ledger::Ledger;
-use crate::planner::{AttemptResult, ConnectionId, Ending, JobId, Pull, ServerId, Use};
+use crate::ledger::{Attempt, Freshness};
+use crate::planner::{Answer, AttemptResult, ConnectionId, Ending, JobId, Pull, ServerId, Use};
 use crate::report::Trouble;
 use crate::time::Time;
+
+/// Most mails taken from the planner at once, and most octets of content, but for the last one: whoever
+/// pulls less leaves more to others that are as quick.
+const MAX_PULLED: usize = 64;
+const MAX_PULLED_OCTETS: usize = 256 * 1024;
 
 /// Opens a connection in a task of its own.
 pub(super) fn open(shared: &Arc<Shared>, open: Open) {
@@ -34,8 +42,11 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         registered: None,
         orders: Orders::default(),
         waits: false,
+        is_dismissed: false,
+        pulled: VecDeque::new(),
         submitting: None,
         in_flight: VecDeque::new(),
+        over: Vec::new(),
         info: None,
         avoids_tls: tls == Use::Never,
         has_delivered: false,
@@ -78,10 +89,16 @@ struct Lane {
     orders: Orders,
     /// The planner has nothing for this connection until it says so.
     waits: bool,
+    /// The planner wants it to end after the mails that it got.
+    is_dismissed: bool,
+    /// Mails that the driver is about to take, in this very poll but for those that it has no room for.
+    pulled: VecDeque<(Sending, Mail)>,
     /// The job whose mail was handed to the driver this moment.
-    submitting: Option<Attempt>,
-    /// What is in the session, the oldest first; two at the most.
-    in_flight: VecDeque<Attempt>,
+    submitting: Option<Sending>,
+    /// What is in the session, the oldest first.
+    in_flight: VecDeque<Sending>,
+    /// Attempts that are over, which the planner does not know yet.
+    over: Vec<Over>,
     info: Option<Info>,
     /// TLS was not even tried.
     avoids_tls: bool,
@@ -91,13 +108,29 @@ struct Lane {
     ending: Ending,
 }
 
-/// A job that was handed to the driver.
+/// A job that is this connection's.
 #[derive(Debug)]
-struct Attempt {
+struct Sending {
     job: JobId,
     /// The number of its mail.
     mail: u64,
+    started: Time,
     span: Span,
+}
+
+/// An attempt that is over.
+#[derive(Debug)]
+struct Over {
+    job: JobId,
+    started: Time,
+    outcomes: Vec<Outcome>,
+    connection: Freshness,
+}
+
+/// A job that is done with, and its last attempt.
+struct Closing {
+    entry: Entry,
+    attempt: Attempt,
 }
 
 impl Lane {
@@ -136,8 +169,8 @@ impl Lane {
         }
     }
 
-    /// The next order, without a lock where there is none.
-    fn next_order(&mut self) -> Option<Command> {
+    /// The next command, as far as it needs no mail from the planner.
+    fn next_command(&mut self, room: usize) -> Option<Command> {
         if let Some(Orders { wake, mode, end }) = self.port.take() {
             // Each order takes the waker with it.
             self.registered = None;
@@ -145,46 +178,102 @@ impl Lane {
             self.orders.mode = mode.or(self.orders.mode);
             self.orders.end = end.max(self.orders.end);
         }
-        match self.orders.end.take() {
-            Some(End::Quit) => Some(Command::Quit),
-            Some(End::Abort) => Some(Command::Abort),
-            None => self.orders.mode.take().map(Command::SetPipelining),
+        if self.orders.end == Some(End::Abort) {
+            self.orders.end = None;
+            return Some(Command::Abort);
         }
+        if let Some(mode) = self.orders.mode.take() {
+            return Some(Command::SetPipelining(mode));
+        }
+        if self.pulled.is_empty() {
+            let is_told = self.orders.end.take().is_some();
+            return (is_told || std::mem::take(&mut self.is_dismissed)).then_some(Command::Quit);
+        }
+        if room == 0 {
+            return None;
+        }
+        let (sending, mail) = self.pulled.pop_front()?;
+        self.submitting = Some(sending);
+        Some(Command::Submit(Box::new(mail)))
     }
 
-    /// Takes the next mail from the planner, if the connection is to have one.
-    fn pull(&mut self, state: &mut State, now: Time) -> Poll<Command> {
-        match state.planner.pull(now, self.connection, &mut state.actions) {
-            Pull::Quit => Poll::Ready(Command::Quit),
-            Pull::Wait => {
-                self.waits = true;
-                Poll::Pending
-            }
-            Pull::Job { job, recipients } => {
-                let Some(entry) = state.job_mut(job) else { return Poll::Pending };
-                let mail = entry.number.get();
-                self.submitting = Some(Attempt { job, mail, span: trace::attempt(mail) });
-                // A job has recipients left as long as the planner knows it.
-                let mail = entry.ledger.next_attempt(now, recipients);
-                mail.map_or(Poll::Pending, |mail| Poll::Ready(Command::Submit(Box::new(mail))))
-            }
-        }
-    }
-
-    /// Enters what an attempt came to.
-    fn enter(&self, job: JobId, attempted: impl FnOnce(&mut Ledger, Time) -> AttemptResult) {
-        let _busy = self.shared.busy();
-        let done = self.shared.plan(|state, now| {
-            let result = attempted(&mut state.job_mut(job)?.ledger, now);
-            state.planner.finished(now, self.connection, job, result, &mut state.actions);
-            match result.again {
-                Some(_) => None,
-                None => state.close(job, Ledger::into_report),
-            }
+    /// Tells the planner what is over, and takes up to so many mails.
+    fn exchange(&mut self, room: usize) {
+        let shared = Arc::clone(&self.shared);
+        let _busy = shared.busy();
+        let done = shared.plan(|state, now| {
+            let done = self.enter(state, now);
+            self.pull(state, now, room.min(MAX_PULLED));
+            done
         });
-        if let Some(done) = done {
-            self.shared.report(done);
+        shared.report(done.into_iter().map(Closing::done));
+    }
+
+    /// Enters what attempts came to. Gives the jobs that are done with.
+    fn enter(&mut self, state: &mut State, now: Time) -> Vec<Closing> {
+        let mut done = Vec::new();
+        for Over { job, started, outcomes, connection } in self.over.drain(..) {
+            let attempt = Attempt { started, ended: now, outcomes, connection };
+            let Some(entry) = state.job_mut(job) else { continue };
+            let result = entry.ledger.attempted(&attempt);
+            state.planner.finished(now, self.connection, job, result, &mut state.actions);
+            if result.again.is_none() {
+                done.extend(state.take_job(job).map(|entry| Closing { entry, attempt }));
+            }
         }
+        done
+    }
+
+    /// Takes mails from the planner, as far as the connection is to have some.
+    fn pull(&mut self, state: &mut State, now: Time, most: usize) {
+        let mut octets = 0;
+        while self.pulled.len() < most && octets < MAX_PULLED_OCTETS {
+            match state.planner.pull(now, self.connection, &mut state.actions) {
+                Pull::Quit => return self.is_dismissed = true,
+                Pull::Wait => return self.waits = true,
+                Pull::Job { job, recipients } => {
+                    let Some(Entry { ledger, number, .. }) = state.job_mut(job) else { return };
+                    // A job has recipients left as long as the planner knows it.
+                    let Some(mail) = ledger.next_attempt(recipients) else { return };
+                    let span = trace::attempt(number.get());
+                    octets += mail.content.len();
+                    let sending = Sending { job, mail: number.get(), started: now, span };
+                    self.pulled.push_back((sending, mail));
+                }
+            }
+        }
+    }
+
+    /// Notes that an attempt is over.
+    fn end_attempt(&mut self, Sending { job, started, .. }: Sending, outcomes: Vec<Outcome>) {
+        let connection = if self.has_delivered { Freshness::Used } else { Freshness::Fresh };
+        self.has_delivered |= outcomes.iter().any(Outcome::is_delivered);
+        self.over.push(Over { job, started, outcomes, connection });
+    }
+
+    /// Notes that nothing of this mail was sent.
+    fn give_back(&mut self, sending: Sending, mail: &Mail) {
+        let recipients = mail.envelope.forward_paths().len();
+        self.end_attempt(sending, vec![Outcome::NotSent(NotSent::NeverStarted); recipients]);
+    }
+
+    /// The server cannot be given this mail.
+    fn unsendable(&mut self, job: JobId, reason: Unsendable) {
+        let (shared, connection) = (Arc::clone(&self.shared), self.connection);
+        let _busy = shared.busy();
+        let is_the_connections = self.lacks(reason);
+        let done = shared.plan(|state, now| {
+            if is_the_connections {
+                state.planner.tls_wanted(connection);
+                let result = state.job_mut(job)?.ledger.unsendable_here(now);
+                state.planner.finished(now, connection, job, result, &mut state.actions);
+                return None;
+            }
+            let result = AttemptResult::done(Answer::Nothing);
+            state.planner.finished(now, connection, job, result, &mut state.actions);
+            state.close(job, |ledger| ledger.unsendable(now, reason))
+        });
+        shared.report(done);
     }
 
     /// Whether a mail cannot be sent because of this very connection: TLS was given up on it, or on
@@ -194,34 +283,35 @@ impl Lane {
         reason == Unsendable::RequireTls && (is_given_up || self.avoids_tls)
     }
 
-    fn finished(&mut self, finished: &Finished) {
-        let Some(Attempt { job, mail, span }) = self.in_flight.pop_front() else { return };
-        trace::attempted(&span, finished);
-        let observation = Observation::Attempted(self.server, self.connection, finished, mail);
+    fn finished(&mut self, finished: Finished) {
+        let Some(sending) = self.in_flight.pop_front() else { return };
+        trace::attempted(&sending.span, &finished);
+        let observation =
+            Observation::Attempted(self.server, self.connection, &finished, sending.mail);
         self.shared.observe(observation);
-        let outcomes = &finished.outcomes;
-        if self.has_delivered {
-            self.enter(job, |ledger, now| ledger.attempted_after_others(now, outcomes));
-        } else {
-            self.enter(job, |ledger, now| ledger.attempted(now, outcomes));
-        }
-        let is_delivered = |outcome: &Outcome| matches!(outcome, Outcome::Delivered(_));
-        self.has_delivered |= outcomes.iter().any(is_delivered);
+        self.end_attempt(sending, finished.outcomes);
+    }
+}
+
+impl Closing {
+    /// The report is made without the lock.
+    fn done(self) -> Done {
+        let Self { entry, attempt } = self;
+        Done::new(entry, |ledger| ledger.into_report(attempt))
     }
 }
 
 impl Dispatch for Lane {
     fn poll_command(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Command> {
         loop {
-            if let Some(order) = self.next_order() {
-                return Poll::Ready(order);
+            if let Some(command) = self.next_command(room) {
+                return Poll::Ready(command);
             }
-            if self.is_ready && room > 0 && !self.waits {
-                let shared = Arc::clone(&self.shared);
-                let command = shared.plan(|state, now| self.pull(state, now));
-                if command.is_ready() {
-                    return command;
-                }
+            let room =
+                if self.is_ready && !self.waits && self.pulled.is_empty() { room } else { 0 };
+            if room > 0 || !self.over.is_empty() {
+                self.exchange(room);
+                continue;
             }
             if self.registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 return Poll::Pending;
@@ -233,22 +323,11 @@ impl Dispatch for Lane {
     }
 
     fn handle_submitted(&mut self, result: Result<TransactionId, SubmitError>) {
-        let Some(attempt) = self.submitting.take() else { return };
-        let job = attempt.job;
+        let Some(sending) = self.submitting.take() else { return };
         match result.map_err(|error| (error.reason, error.mail)) {
-            Ok(_) => self.in_flight.push_back(attempt),
-            Err((SubmitErrorReason::Unsendable(reason), _)) if self.lacks(reason) => {
-                self.shared.plan(|state, _| state.planner.tls_wanted(self.connection));
-                self.enter(job, Ledger::unsendable_here);
-            }
-            Err((SubmitErrorReason::Unsendable(reason), _)) => {
-                self.enter(job, |ledger, now| ledger.unsendable(now, reason));
-            }
-            Err((SubmitErrorReason::NoRoom, mail)) => {
-                let recipients = mail.envelope.forward_paths().len();
-                let outcomes = vec![Outcome::NotSent(NotSent::NeverStarted); recipients];
-                self.enter(job, |ledger, now| ledger.attempted(now, &outcomes));
-            }
+            Ok(_) => self.in_flight.push_back(sending),
+            Err((SubmitErrorReason::Unsendable(reason), _)) => self.unsendable(sending.job, reason),
+            Err((SubmitErrorReason::NoRoom, mail)) => self.give_back(sending, &mail),
         }
     }
 
@@ -269,7 +348,7 @@ impl Dispatch for Lane {
                     state.planner.connection_ready(now, connection, &mut state.actions);
                 });
             }
-            Event::Finished(finished) => self.finished(&finished),
+            Event::Finished(finished) => self.finished(*finished),
             Event::PipeliningProven(mode) => shared.plan(|state, now| {
                 state.planner.pipelining_proven(now, connection, mode, &mut state.actions);
             }),
@@ -283,7 +362,12 @@ impl Dispatch for Lane {
             Event::TokenRefused(words) => {
                 shared.observe(Observation::TokenRefused(self.server, connection, &words));
             }
-            Event::Closed(reason) => self.closed = Some(reason),
+            Event::Closed(reason) => {
+                while let Some((sending, mail)) = self.pulled.pop_front() {
+                    self.give_back(sending, &mail);
+                }
+                self.closed = Some(reason);
+            }
             _ => {}
         }
     }
@@ -300,11 +384,18 @@ impl Dispatch for Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
+        while let Some((sending, mail)) = self.pulled.pop_front() {
+            self.give_back(sending, &mail);
+        }
         let shared = Arc::clone(&self.shared);
-        shared.plan(|state, now| {
+        let _busy = shared.busy();
+        let done = shared.plan(|state, now| {
+            let done = self.enter(state, now);
             state.remove_port(self.connection);
             state.planner.connection_closed(now, self.connection, self.ending, &mut state.actions);
+            done
         });
+        shared.report(done.into_iter().map(Closing::done));
     }
 }
 

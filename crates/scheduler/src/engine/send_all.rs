@@ -1,5 +1,6 @@
 //! A stream of mails in, a stream of reports out.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,17 +8,16 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
 use posthaste_session::Mail;
-use tokio::sync::mpsc;
 
-use super::delivery::{Delivery, Line, Waiter};
-use super::intake::{Closed, Entrance};
+use super::delivery::{Arrival, Line, Waiter};
+use super::intake::{Closed, Entrance, Room};
 use super::shared::Shared;
 use super::submission::Submission;
 use crate::ledger::Ledgers;
 use crate::report::Report;
 
-/// Most mails taken from the stream in one poll, so that reports are not kept waiting by a source that
-/// never pauses.
+/// Most mails taken from the stream and queued at once: so many that the lock is paid for, so few that whoever
+/// else wants it does not wait for long.
 const BATCH: usize = 64;
 
 /// Sends every mail of a stream; see [`Scheduler::send_all`](super::Scheduler::send_all).
@@ -38,7 +38,14 @@ pub struct SendAll<S> {
     mails: Option<Pin<Box<S>>>,
     /// A mail that waits for its share of the intake.
     waiting: Option<Waiting>,
-    reports: mpsc::UnboundedReceiver<(u64, Delivery)>,
+    /// There may be a mail that can be taken at once.
+    has_more: bool,
+    /// What has room and is about to be queued; empty between polls.
+    batch: Vec<Mail>,
+    /// Reports that were collected and not taken yet.
+    arrivals: VecDeque<Arrival>,
+    /// Room of reports that were taken, and that is to be given back.
+    room: Room,
     next_place: u64,
     unreported: u64,
     /// There is a shutdown, so that mails need no room any more.
@@ -52,43 +59,65 @@ struct Waiting {
 
 impl<S> SendAll<S> {
     pub(super) fn new(shared: Arc<Shared>, to: Submission, mails: S) -> Self {
-        let (sender, reports) = mpsc::unbounded_channel();
         Self {
             shared,
-            line: Arc::new(Line { to, sender }),
+            line: Arc::new(Line::new(to)),
             ledgers: Ledgers::default(),
             mails: Some(Box::pin(mails)),
             waiting: None,
-            reports,
+            has_more: true,
+            batch: Vec::new(),
+            arrivals: VecDeque::new(),
+            room: Room::default(),
             next_place: 0,
             unreported: 0,
             is_late: false,
         }
     }
 
-    fn submit(&mut self, mail: Mail, entrance: Result<Entrance, Closed>) {
-        let waiter = Waiter::Stream(self.next_place, Arc::clone(&self.line));
+    /// The place of the next mail, which will have a report.
+    fn next_place(&mut self) -> u64 {
+        let place = self.next_place;
         self.next_place += 1;
         self.unreported += 1;
-        match entrance {
-            Ok(entrance) => {
-                self.shared.submit(mail, waiter, entrance, &mut self.ledgers, |_| ());
-            }
-            Err(Closed) => {
-                self.is_late = true;
-                self.shared.report_drained(mail, waiter);
-            }
-        }
+        place
+    }
+
+    /// Queues one mail, for however many.
+    fn submit(&mut self, mail: Mail) {
+        let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
+        self.shared.submit(mail, waiter, &mut self.ledgers, |_| ());
+    }
+
+    /// Queues what has been taken.
+    fn submit_batch(&mut self) {
+        let (first, count) = (self.next_place, self.batch.len() as u64);
+        self.next_place += count;
+        self.unreported += count;
+        self.shared.submit_all(&mut self.batch, first, &self.line, &mut self.ledgers);
+    }
+
+    fn give_back_room(&mut self) {
+        self.shared.intake.free(std::mem::take(&mut self.room));
     }
 }
 
 impl<S: Stream<Item = Mail>> SendAll<S> {
-    /// Takes one mail. `Ready` when there may be another one.
+    /// Takes mails as far as there is room. `Ready` when there may be more.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(waiting) = &mut self.waiting {
             let entrance = ready!(waiting.entrance.as_mut().poll(cx));
-            if let Some(Waiting { mail, .. }) = self.waiting.take() {
-                self.submit(mail, entrance);
+            let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
+            match entrance {
+                Ok(entrance) => {
+                    entrance.pass();
+                    self.submit(mail);
+                }
+                Err(Closed) => {
+                    self.is_late = true;
+                    let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
+                    self.shared.report_drained(mail, waiter);
+                }
             }
             return Poll::Ready(());
         }
@@ -96,25 +125,33 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
         if self.is_late && self.unreported > 0 {
             return Poll::Pending;
         }
-        let Some(mails) = &mut self.mails else { return Poll::Pending };
-        match mails.as_mut().poll_next(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(None) => {
+        let result = self.poll_batch(cx);
+        self.submit_batch();
+        result
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.batch.len() < BATCH {
+            let Some(mails) = &mut self.mails else { return Poll::Pending };
+            let Some(mail) = ready!(mails.as_mut().poll_next(cx)) else {
                 self.mails = None;
-                Poll::Pending
+                return Poll::Pending;
+            };
+            let intake = &self.shared.intake;
+            let cost = intake.cost(mail.content.len());
+            if !intake.try_pass(cost) {
+                let entrance = Box::pin(intake.clone().enter(cost));
+                self.waiting = Some(Waiting { mail, entrance });
+                return Poll::Ready(());
             }
-            Poll::Ready(Some(mail)) => {
-                let intake = &self.shared.intake;
-                let cost = intake.cost(&mail.content);
-                if let Some(entrance) = intake.try_enter(cost) {
-                    self.submit(mail, Ok(entrance));
-                } else {
-                    let entrance = Box::pin(intake.clone().enter(cost));
-                    self.waiting = Some(Waiting { mail, entrance });
-                }
-                Poll::Ready(())
+            if self.shared.is_for_many(&mail) {
+                self.submit_batch();
+                self.submit(mail);
+                return Poll::Ready(());
             }
+            self.batch.push(mail);
         }
+        Poll::Ready(())
     }
 }
 
@@ -123,25 +160,33 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let mut taken = 0;
-        while taken < BATCH && this.poll_take(cx).is_ready() {
-            taken += 1;
+        let is_due = this.arrivals.is_empty() || this.shared.intake.is_plenty(this.room);
+        if is_due || this.has_more {
+            this.give_back_room();
+            this.has_more = this.poll_take(cx).is_ready();
+            if this.arrivals.is_empty() {
+                this.line.collect(&mut this.arrivals, cx.waker());
+            }
         }
-        if taken == BATCH {
+        if let Some(Arrival { place, report, cost }) = this.arrivals.pop_front() {
+            this.unreported -= 1;
+            if let Some(cost) = cost {
+                this.room += cost;
+            }
+            return Poll::Ready(Some((place, report)));
+        }
+        if this.has_more {
             cx.waker().wake_by_ref();
         }
-        match this.reports.poll_recv(cx) {
-            Poll::Ready(Some((place, (report, _share)))) => {
-                this.unreported -= 1;
-                Poll::Ready(Some((place, report)))
-            }
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending
-                if this.mails.is_none() && this.waiting.is_none() && this.unreported == 0 =>
-            {
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        let is_over = this.mails.is_none() && this.waiting.is_none() && this.unreported == 0;
+        if is_over { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl<S> Drop for SendAll<S> {
+    fn drop(&mut self) {
+        let left = self.line.desert();
+        self.shared.free(left.into_iter().chain(self.arrivals.drain(..)));
+        self.give_back_room();
     }
 }

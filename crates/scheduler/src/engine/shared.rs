@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::{Due, Precision, Watch};
-use super::delivery::{Addressee, Waiter};
-use super::intake::{Entrance, Intake};
+use super::delivery::{Addressee, Arrival, Line, Waiter};
+use super::intake::{Intake, Room};
 use super::observe::{Observation, Observer};
 use super::state::{Done, Entry, Left, State};
 use super::submission::Submission;
@@ -108,9 +108,7 @@ impl Shared {
             trace::record(&record);
             self.observe(Observation::Record(record));
         }
-        for done in done {
-            self.report(done);
-        }
+        self.report(done);
     }
 
     pub(super) fn observe(&self, observation: Observation<'_>) {
@@ -119,13 +117,48 @@ impl Shared {
         }
     }
 
-    /// Hands out the report of a mail, if this was its last job.
-    pub(super) fn report(&self, done: Done) {
-        let Done { report, addressee, number, content } = done;
-        let Some((waiter, report)) = addressee.complete(report) else { return };
-        let Submission { class, tenant, .. } = waiter.to();
-        self.observe(Observation::Reported { mail: number.get(), class, tenant, report: &report });
-        waiter.deliver((report, content.map(|content| self.intake.share(&content))));
+    /// Hands out the reports of those mails of which these were the last jobs.
+    pub(super) fn report(&self, done: impl IntoIterator<Item = Done>) {
+        let mut for_line: Option<Arc<Line>> = None;
+        let mut arrivals = Vec::new();
+        for Done { report, addressee, number, octets } in done {
+            let Some((waiter, report)) = addressee.complete(report) else { continue };
+            let Submission { class, tenant, .. } = waiter.to();
+            let mail = number.get();
+            self.observe(Observation::Reported { mail, class, tenant, report: &report });
+            match waiter {
+                // Whoever has gone away does not want to know.
+                Waiter::One(single) => {
+                    let share = octets.map(|octets| self.intake.share(octets));
+                    drop(single.sender.send((report, share)));
+                }
+                Waiter::Stream(place, line) => {
+                    if for_line.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &line)) {
+                        self.hand_over(for_line.take(), &mut arrivals);
+                    }
+                    let cost = octets.map(|octets| self.intake.cost(octets));
+                    arrivals.push(Arrival { place, report, cost });
+                    for_line = Some(line);
+                }
+            }
+        }
+        self.hand_over(for_line, &mut arrivals);
+    }
+
+    fn hand_over(&self, line: Option<Arc<Line>>, arrivals: &mut Vec<Arrival>) {
+        let Some(line) = line else { return };
+        line.arrive(arrivals);
+        // What nobody wants takes no room either.
+        self.free(arrivals.drain(..));
+    }
+
+    /// Gives back the room of reports that nobody will take.
+    pub(super) fn free(&self, arrivals: impl IntoIterator<Item = Arrival>) {
+        let mut room = Room::default();
+        for cost in arrivals.into_iter().filter_map(|arrival| arrival.cost) {
+            room += cost;
+        }
+        self.intake.free(room);
     }
 
     /// Queues a mail that has room, in as many jobs as it has batches of recipients, and tells which they are.
@@ -133,56 +166,85 @@ impl Shared {
         self: &Arc<Self>,
         mail: Mail,
         waiter: Waiter,
-        entrance: Entrance,
         ledgers: &mut Ledgers,
         mut tell: impl FnMut(JobId),
     ) {
-        entrance.pass();
         let Some(mails) = self.batches(&mail) else {
-            tell(self.queue(mail, waiter.into(), None, ledgers));
+            tell(
+                self.plan(|state, now| self.queue(state, now, mail, waiter.into(), None, ledgers)),
+            );
             return;
         };
         let number = Some(self.lock().next_number());
         let addressees = Addressee::batches(waiter, mails.len());
         for (mail, addressee) in mails.into_iter().zip(addressees) {
-            tell(self.queue(mail, addressee, number, ledgers));
+            tell(self.plan(|state, now| self.queue(state, now, mail, addressee, number, ledgers)));
         }
     }
 
-    /// A mail for the many as several for a few; `None` if it has few recipients, or if all of them are to have
-    /// it or nobody.
+    /// Queues mails of a stream that have room, the first of which has this place, all under one lock. None of
+    /// them is [for many](Self::is_for_many).
+    pub(super) fn submit_all(
+        self: &Arc<Self>,
+        mails: &mut Vec<Mail>,
+        mut place: u64,
+        line: &Arc<Line>,
+        ledgers: &mut Ledgers,
+    ) {
+        let mut mails = mails.drain(..);
+        while !mails.as_slice().is_empty() {
+            self.plan(|state, now| {
+                for mail in mails.by_ref() {
+                    let addressee = Addressee::Stream(place, Arc::clone(line));
+                    place += 1;
+                    self.queue(state, now, mail, addressee, None, ledgers);
+                    if !state.actions.is_empty() {
+                        // One may be to give this job up, whose place the next one would get.
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Whether a mail goes in batches: it has many recipients, and need not be for all of them or nobody.
+    pub(super) fn is_for_many(&self, mail: &Mail) -> bool {
+        let recipients = mail.envelope.forward_paths().len();
+        recipients > self.batch && mail.partial_refusal != PartialRefusal::AllOrNothing
+    }
+
+    /// A mail [for many](Self::is_for_many) as several for a few.
     fn batches(&self, mail: &Mail) -> Option<Vec<Mail>> {
-        let Mail { envelope, content, partial_refusal } = mail;
-        let recipients = envelope.forward_paths().len();
-        if recipients <= self.batch || *partial_refusal == PartialRefusal::AllOrNothing {
+        if !self.is_for_many(mail) {
             return None;
         }
-        let places: Vec<u32> = (0..).take(recipients).collect();
+        let Mail { envelope, content, .. } = mail;
+        let places: Vec<u32> = (0..).take(envelope.forward_paths().len()).collect();
         let envelopes = places.chunks(self.batch).filter_map(|places| envelope.subset(places));
         Some(envelopes.map(|envelope| Mail::new(envelope, content.clone())).collect())
     }
 
     /// Queues a job, of a mail with this number, or of a new one.
     fn queue(
-        self: &Arc<Self>,
+        &self,
+        state: &mut State,
+        now: Time,
         mail: Mail,
         addressee: Addressee,
         number: Option<NonZeroU64>,
         ledgers: &mut Ledgers,
     ) -> JobId {
-        self.plan(|state, now| {
-            let number = number.unwrap_or_else(|| state.next_number());
-            let Submission { destination, class, tenant, lifetime } = addressee.to();
-            let expires = lifetime.map(|lifetime| now + lifetime);
-            let recipients = mail.envelope.forward_paths().len();
-            let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
-            let octets = mail.content.len() as u64;
-            let job = NewJob { destination, class, tenant, recipients, octets, expires };
-            let ledger = ledgers.open(mail, self.in_doubt, now);
-            let job = state.planner.submit(now, job, &mut state.actions);
-            state.add_job(job, Entry { ledger, addressee, number });
-            job
-        })
+        let number = number.unwrap_or_else(|| state.next_number());
+        let Submission { destination, class, tenant, lifetime } = addressee.to();
+        let expires = lifetime.map(|lifetime| now + lifetime);
+        let recipients = mail.envelope.forward_paths().len();
+        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+        let octets = mail.content.len() as u64;
+        let job = NewJob { destination, class, tenant, recipients, octets, expires };
+        let ledger = ledgers.open(mail, self.in_doubt, now);
+        let job = state.planner.submit(now, job, &mut state.actions);
+        state.add_job(job, Entry { ledger, addressee, number });
+        job
     }
 
     /// Gives the jobs up that are not being sent; those that are have their last attempt.
@@ -196,9 +258,7 @@ impl Shared {
                     }
                     Cancelled::InFlight(_) | Cancelled::Unknown => None,
                 });
-            if let Some(done) = done {
-                self.report(done);
-            }
+            self.report(done);
         }
     }
 
@@ -208,7 +268,7 @@ impl Shared {
         let ledger = Ledger::new(mail, self.in_doubt, now);
         let report = ledger.give_up(now, GiveUp::Drained, 0, None);
         let (addressee, number) = (waiter.into(), self.lock().next_number());
-        self.report(Done { report, addressee, number, content: None });
+        self.report([Done { report, addressee, number, octets: None }]);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use posthaste_connection::Connector;
 use posthaste_session::reply::ReplyBuf;
-use posthaste_session::{Content, Pipelining, Stage};
+use posthaste_session::{Pipelining, Stage};
 
 use super::delivery::Addressee;
 use super::pages::Pages;
@@ -62,8 +62,17 @@ pub(super) struct Done {
     pub(super) report: Report,
     pub(super) addressee: Addressee,
     pub(super) number: NonZeroU64,
-    /// What gives room in the intake again; `None` if it never had any.
-    pub(super) content: Option<Content>,
+    /// What gives room in the intake again: so many octets of content; `None` if it never had any.
+    pub(super) octets: Option<usize>,
+}
+
+impl Done {
+    /// Closes the books of a job.
+    pub(super) fn new(entry: Entry, report: impl FnOnce(Ledger) -> Report) -> Self {
+        let Entry { ledger, addressee, number } = entry;
+        let octets = Some(ledger.content().len());
+        Self { report: report(ledger), addressee, number, octets }
+    }
 }
 
 /// A connection that is to be opened.
@@ -116,15 +125,18 @@ impl State {
         self.jobs.get_mut(job.index())
     }
 
-    /// Closes the books of a job that the planner has forgotten.
+    /// Takes out a job that the planner has forgotten.
+    pub(super) fn take_job(&mut self, job: JobId) -> Option<Entry> {
+        self.jobs.take(job.index())
+    }
+
+    /// Closes its books, too.
     pub(super) fn close(
         &mut self,
         job: JobId,
         report: impl FnOnce(Ledger) -> Report,
     ) -> Option<Done> {
-        let Entry { ledger, addressee, number } = self.jobs.take(job.index())?;
-        let content = Some(ledger.content().clone());
-        Some(Done { report: report(ledger), addressee, number, content })
+        Some(Done::new(self.take_job(job)?, report))
     }
 
     pub(super) fn remove_port(&mut self, connection: ConnectionId) {

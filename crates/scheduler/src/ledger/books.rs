@@ -5,7 +5,7 @@ use std::time::Duration;
 use posthaste_session::reply::ReplyBuf;
 use posthaste_session::{Mail, NotSent, Outcome, PartialRefusal, Refusal, Stage, Unsendable};
 
-use super::InDoubtPolicy;
+use super::{Attempt, Freshness, InDoubtPolicy};
 use crate::failure::{self, Charge, Greylisting, Judgement, Lesson, Verdict};
 use crate::planner::{Again, Answer, AttemptResult, GiveUp};
 use crate::report::{Cause, RecipientReport, RecipientState};
@@ -37,15 +37,6 @@ pub(super) struct Books {
     deferral: Option<Again>,
     started: Option<Time>,
     ended: Option<Time>,
-}
-
-/// What the connection of an attempt had done before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    /// Nothing.
-    Fresh,
-    /// It had delivered other mails.
-    Used,
 }
 
 /// One recipient.
@@ -97,7 +88,7 @@ impl Books {
         self.ended
     }
 
-    pub(super) fn next_attempt(&mut self, now: Time, most: u32) -> Option<Mail> {
+    pub(super) fn next_attempt(&mut self, most: u32) -> Option<Mail> {
         let most = match self.mail.partial_refusal {
             PartialRefusal::DeliverToRest => most.max(1) as usize,
             PartialRefusal::AllOrNothing => usize::MAX,
@@ -106,7 +97,6 @@ impl Books {
         if self.trying == 0 {
             return None;
         }
-        self.started.get_or_insert(now);
         let mut mail = self.mail.clone();
         if self.trying < self.entries.len() {
             mail.envelope = self.mail.envelope.subset(self.remaining.get(..self.trying)?)?;
@@ -114,12 +104,9 @@ impl Books {
         Some(mail)
     }
 
-    pub(super) fn attempted(
-        &mut self,
-        now: Time,
-        outcomes: &[Outcome],
-        line: Line,
-    ) -> AttemptResult {
+    pub(super) fn attempted(&mut self, attempt: &Attempt) -> AttemptResult {
+        let Attempt { started, ended, outcomes, connection } = attempt;
+        self.started.get_or_insert(*started);
         let is_for_good = |outcome| failure::judge(outcome).verdict == Verdict::Failed;
         let context = Context {
             anybody_fits: outcomes.iter().any(fits),
@@ -137,7 +124,7 @@ impl Books {
             let Some(entry) = self.entries.get_mut(at as usize) else { continue };
             entry.hear(outcome);
             let mut judgement = failure::judge(outcome);
-            if line == Line::Used
+            if *connection == Freshness::Used
                 && !entry.was_one_too_many
                 && judgement.lesson == Lesson::PerhapsSessionCap
                 && judgement.verdict == Verdict::Again(Charge::Counted)
@@ -172,7 +159,7 @@ impl Books {
             self.remaining.sort_unstable();
             again = self.deferral.take();
         }
-        self.ended = Some(now);
+        self.ended = Some(*ended);
         let taken = outcomes.iter().filter(|outcome| fits(outcome)).count();
         let is_cap = lesson == Lesson::RecipientCap && taken > 0;
         let recipient_cap = is_cap.then(|| u32::try_from(taken).unwrap_or(u32::MAX));
@@ -184,9 +171,8 @@ impl Books {
         u32::try_from(self.remaining.len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn unsendable(&mut self, now: Time, reason: Unsendable) -> AttemptResult {
+    pub(super) fn unsendable(&mut self, now: Time, reason: Unsendable) {
         self.settle_rest(now, RecipientState::Failed, Cause::Unsendable(reason));
-        AttemptResult::done(Answer::Nothing)
     }
 
     pub(super) fn unsendable_here(&mut self, now: Time) -> AttemptResult {

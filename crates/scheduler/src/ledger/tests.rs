@@ -50,11 +50,21 @@ fn attempt(ledger: &mut Ledger, to: &[&str], outcomes: &[Outcome]) -> AttemptRes
 /// One attempt with so many recipients at the most.
 #[track_caller]
 fn attempt_of(most: u32, ledger: &mut Ledger, to: &[&str], outcomes: &[Outcome]) -> AttemptResult {
-    let mail = ledger.next_attempt(Time::EPOCH, most).unwrap();
+    let mail = ledger.next_attempt(most).unwrap();
     let paths: Vec<_> = mail.envelope.forward_paths().iter().map(|path| path.as_str()).collect();
     let expected: Vec<_> = to.iter().map(|name| format!("{name}@example.com")).collect();
     assert_eq!(paths, expected);
-    ledger.attempted(Time::EPOCH, outcomes)
+    ledger.attempted(&over(outcomes, Freshness::Fresh))
+}
+
+/// An attempt that is over.
+fn over(outcomes: &[Outcome], connection: Freshness) -> Attempt {
+    Attempt { started: Time::EPOCH, ended: Time::EPOCH, outcomes: outcomes.to_vec(), connection }
+}
+
+/// What is said of a mail after its last attempt.
+fn closed(ledger: Ledger) -> Report {
+    ledger.into_report(over(&[], Freshness::Fresh))
 }
 
 fn charge(result: AttemptResult) -> Option<Charge> {
@@ -82,9 +92,9 @@ fn only_recipients_that_are_left_are_tried_again() {
     let outcomes = [refused("450 4.2.1 busy"), delivered()];
     assert_eq!(charge(attempt(&mut ledger, &["b", "d"], &outcomes)), Some(Charge::Counted));
     assert_eq!(charge(attempt(&mut ledger, &["b"], &[Outcome::InDoubt])), None);
-    assert_eq!(ledger.next_attempt(Time::EPOCH, u32::MAX), None);
+    assert_eq!(ledger.next_attempt(u32::MAX), None);
 
-    let report = ledger.into_report();
+    let report = closed(ledger);
     assert_eq!(states(&report), [(Delivered, 1), (InDoubt, 3), (Failed, 1), (Delivered, 2)]);
 }
 
@@ -122,8 +132,8 @@ fn the_servers_words_about_the_session_are_reported() {
 fn a_recipient_without_outcome_is_in_doubt() {
     let mut forgotten = ledger(&["a", "b"]);
     attempt(&mut forgotten, &["a", "b"], &[delivered()]);
-    assert_eq!(states(&forgotten.into_report()), [(Delivered, 1), (InDoubt, 1)]);
-    assert_eq!(states(&ledger(&["a"]).into_report()), [(InDoubt, 0)]);
+    assert_eq!(states(&closed(forgotten)), [(Delivered, 1), (InDoubt, 1)]);
+    assert_eq!(states(&closed(ledger(&["a"]))), [(InDoubt, 0)]);
 }
 
 #[test]
@@ -136,7 +146,7 @@ fn all_or_nothing_ends_with_the_first_refusal_for_good() {
     assert_eq!(charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)), Some(Charge::Counted));
     let outcomes = [nobody(), refused("450 4.2.1 busy"), refused("550 5.1.1 no")];
     assert_eq!(charge(attempt(&mut ledger, &["a", "b", "c"], &outcomes)), None);
-    let report = ledger.into_report();
+    let report = closed(ledger);
     let causes: Vec<_> = report.recipients.iter().map(|recipient| recipient.cause).collect();
     let others = Some(Cause::AllOrNothing);
     assert_eq!(causes, [others, others, Some(Cause::Refused)]);
@@ -168,7 +178,7 @@ fn only_those_who_are_deferred_pay_and_wait() {
     );
     assert_eq!(charge(attempt(&mut ledger, &["d"], &[busy()])), Some(Charge::Counted));
     assert_eq!(charge(attempt(&mut ledger, &["a", "d"], &[delivered(), delivered()])), None);
-    let report = ledger.into_report();
+    let report = closed(ledger);
     let attempts: Vec<_> = report.recipients.iter().map(|it| it.attempts).collect();
     assert_eq!(attempts, [2, 1, 1, 2]);
 }
@@ -243,7 +253,7 @@ fn an_attempt_is_bounded() {
     let result = attempt_of(2, &mut ledger, &["b"], &[delivered()]);
     assert_eq!(charge(result), None);
     let expected = [(Delivered, 1), (Delivered, 2), (Failed, 1), (Delivered, 1), (Delivered, 1)];
-    assert_eq!(states(&ledger.into_report()), expected);
+    assert_eq!(states(&closed(ledger)), expected);
 }
 
 /// ... unless nobody may have the mail before all others.
@@ -314,9 +324,8 @@ fn what_an_attempt_says_about_the_server() {
 
 #[test]
 fn an_unsendable_mail_fails_with_the_reason() {
-    let mut ledger = ledger(&["a"]);
-    assert_eq!(ledger.unsendable(Time::EPOCH, Unsendable::EightBit).again, None);
-    let cause = ledger.into_report().recipients[0].cause;
+    let report = ledger(&["a"]).unsendable(Time::EPOCH, Unsendable::EightBit);
+    let cause = report.recipients[0].cause;
     assert_eq!(cause, Some(Cause::Unsendable(Unsendable::EightBit)));
 }
 
@@ -328,5 +337,21 @@ fn what_one_connection_cannot_take_is_tried_on_another() {
     let again = ledger.unsendable_here(Time::EPOCH).again;
     assert_eq!(again.map(|again| again.charge), Some(Charge::Counted));
     assert_eq!(attempt(&mut ledger, &["b"], &[delivered()]).again, None);
-    assert_eq!(states(&ledger.into_report()), [(Delivered, 1), (Delivered, 3)]);
+    assert_eq!(states(&closed(ledger)), [(Delivered, 1), (Delivered, 3)]);
+}
+
+/// What its first attempt delivered is reported without having been kept.
+#[test]
+fn a_mail_that_is_delivered_at_once() {
+    let at = |seconds| Time::EPOCH + Duration::from_secs(seconds);
+    let (started, ended, outcomes) = (at(2), at(3), vec![delivered()]);
+    let last = Attempt { started, ended, outcomes, connection: Freshness::Used };
+    let mut one = ledger(&["a"]);
+    assert!(one.next_attempt(1).is_some());
+    assert_eq!(one.attempted(&last), AttemptResult::done(Answer::Accepted));
+    let report = one.into_report(last);
+    assert_eq!(states(&report), [(Delivered, 1)]);
+    assert_eq!(report.recipients[0].reply, Some(reply("250 2.0.0 ok")));
+    assert_eq!(report.timing.queued(), Duration::from_secs(2));
+    assert_eq!(report.timing.total(), Duration::from_secs(3));
 }

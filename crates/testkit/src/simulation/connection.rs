@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use posthaste_scheduler::{ConnectionId, JobId, Time};
-use posthaste_session::{Pipelining, Stage};
+use posthaste_scheduler::{Attempt, ConnectionId, Freshness, JobId, Time};
+use posthaste_session::{Outcome, Pipelining, Stage};
 
 use super::mails::Fault;
 
@@ -45,6 +45,14 @@ pub(super) struct Sending {
     pub(super) job: JobId,
     /// To so many of the recipients that it has left, the first ones.
     pub(super) recipients: usize,
+    pub(super) started: Time,
+}
+
+impl Sending {
+    /// The attempt, now that it is over.
+    pub(super) fn over(self, now: Time, outcomes: Vec<Outcome>, connection: Freshness) -> Attempt {
+        Attempt { started: self.started, ended: now, outcomes, connection }
+    }
 }
 
 /// A mail that was not let begin.

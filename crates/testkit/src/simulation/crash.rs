@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use posthaste_scheduler::{NewJob, Planner};
+use posthaste_scheduler::{Freshness, NewJob, Planner};
 use posthaste_session::{NotSent, Outcome, Stage};
 
 use super::connection::{Connections, Phase, Sending};
@@ -72,9 +72,9 @@ impl Simulation {
         let outcomes = vec![outcome.clone(); sending.recipients];
         let open = self.mails.find(sending.job);
         open.hear(&outcomes, Fault::Own, taken);
-        let result = open.ledger.attempted(self.now, &outcomes);
-        if result.again.is_none() {
-            self.close(sending.job, |ledger| ledger.into_report());
+        let attempt = sending.over(self.now, outcomes, Freshness::Fresh);
+        if open.ledger.attempted(&attempt).again.is_none() {
+            self.close(sending.job, |ledger| ledger.into_report(attempt));
         }
     }
 

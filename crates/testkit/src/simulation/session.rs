@@ -1,7 +1,7 @@
 //! What the engine does with connections, done with a model in their place.
 
 use posthaste_scheduler::failure::{self, Charge, ConnectFailure};
-use posthaste_scheduler::{AttemptResult, ConnectionId, Ending, JobId, Pull};
+use posthaste_scheduler::{ConnectionId, Ending, Freshness, JobId, Pull};
 use posthaste_session::{CloseReason, NotSent, Outcome, Pipelining, Stage};
 
 use super::connection::{Connection, Phase, Rebuff, Sending};
@@ -96,11 +96,11 @@ impl Simulation {
         assert!(is_due, "a mail waits as long as it has to: {open:?} at {:?}", self.now);
         open.place = Place::Goes(id);
         let recipients = open.ledger.remaining().len().min(most.max(1) as usize);
-        let mail = open.ledger.next_attempt(self.now, most);
+        let mail = open.ledger.next_attempt(most);
         assert!(mail.is_some(), "a job has somebody to send to");
         let server = &self.servers[connection.server];
         self.witness.admitted(self.now, server, &open.new, recipients);
-        connection.mails.push_back(Sending { job, recipients });
+        connection.mails.push_back(Sending { job, recipients, started: self.now });
         self.tally.attempts += 1;
         if connection.mails.len() == 1 {
             self.start(id);
@@ -198,8 +198,7 @@ impl Simulation {
         let Some(first) = connection.mails.pop_front() else { return };
         let (mode, proven, server) = (connection.pipelining, connection.proven, connection.server);
         let was_served = connection.rebuff.take().is_none();
-        let mut outcomes = std::mem::take(&mut self.outcomes);
-        outcomes.clear();
+        let mut outcomes = Vec::with_capacity(first.recipients);
         let fault = match said {
             Said::No(line, fault) => {
                 outcomes.resize(first.recipients, refused(Stage::Mail, line));
@@ -214,8 +213,7 @@ impl Simulation {
         if was_served {
             self.servers[server].end(self.now);
         }
-        self.finish(id, first.job, &outcomes, fault, false);
-        self.outcomes = outcomes;
+        self.finish(id, first, outcomes, fault, false);
         if accepts {
             self.servers[server].took();
             let Some(connection) = self.connections.get_mut(id) else { return };
@@ -255,20 +253,20 @@ impl Simulation {
     fn finish(
         &mut self,
         id: ConnectionId,
-        job: JobId,
-        outcomes: &[Outcome],
+        sending: Sending,
+        outcomes: Vec<Outcome>,
         fault: Fault,
         taken_in_doubt: bool,
     ) {
+        let job = sending.job;
         let open = self.mails.find(job);
-        open.hear(outcomes, fault, taken_in_doubt);
+        open.hear(&outcomes, fault, taken_in_doubt);
         let is_delivered = outcomes.iter().any(|it| matches!(it, Outcome::Delivered(_)));
         let taken = self.connections.get(id).map_or(0, |found| found.taken);
-        let result: AttemptResult = if taken > u32::from(is_delivered) {
-            open.ledger.attempted_after_others(self.now, outcomes)
-        } else {
-            open.ledger.attempted(self.now, outcomes)
-        };
+        let connection =
+            if taken > u32::from(is_delivered) { Freshness::Used } else { Freshness::Fresh };
+        let attempt = sending.over(self.now, outcomes, connection);
+        let result = open.ledger.attempted(&attempt);
         // What does not count says nothing new about that.
         if let Some(again) = result.again.filter(|again| again.charge == Charge::Counted) {
             open.is_bound = again.same_server;
@@ -276,7 +274,7 @@ impl Simulation {
         open.place = Place::Waits { due: self.now };
         self.call(|planner, now, out| planner.finished(now, id, job, result, out));
         if result.again.is_none() {
-            self.close(job, |ledger| ledger.into_report());
+            self.close(job, |ledger| ledger.into_report(attempt));
         }
     }
 
@@ -309,7 +307,7 @@ impl Simulation {
             let taken = in_doubt && self.rng.bool();
             let outcomes = vec![outcome; sending.recipients];
             let fault = if is_turned_away { Fault::Servers } else { Fault::Own };
-            self.finish(id, sending.job, &outcomes, fault, taken);
+            self.finish(id, sending, outcomes, fault, taken);
         }
         let ending = Ending {
             how: failure::closed(reason),
