@@ -34,6 +34,8 @@ use report::BenchReport;
 const CONNECTIONS: u32 = 20;
 /// Mails on their way for each connection: two in its session, and two that are ready when those are done.
 const MAILS_PER_CONNECTION: usize = 4;
+/// Most reports looked at at once, so that signals and the display are not kept waiting.
+const CHUNK: usize = 256;
 /// How long a reply may take where nothing else is asked for.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it runs where nothing else is asked for.
@@ -221,8 +223,8 @@ async fn drive(
     let mut stop = Stop::new(time);
     let mut elapsed = Duration::ZERO;
     let end = load.end();
-    let mut reports = mailer.send_all(load);
-    let mut done = 0;
+    let mut chunks = mailer.send_all(load).ready_chunks(CHUNK);
+    let mut done = 0_u64;
     // A server that does not answer would keep its mails waiting for ever.
     let (mut grace, mut is_cut_off) = (None, false);
     let mut rates = Rates::default();
@@ -244,13 +246,13 @@ async fn drive(
                 is_cut_off = true;
                 mailer.shutdown_within(Duration::ZERO).await;
             }
-            next = reports.next() => {
-                let Some((_, report)) = next else { break };
-                if measure.report(&report) == Serving::No {
+            next = chunks.next() => {
+                let Some(chunk) = next else { break };
+                if measure.reports(chunk.iter().map(|(_, report)| report)) == Serving::No {
                     end.set();
                     grace = Some(tokio::time::Instant::now());
                 }
-                done += 1;
+                done += chunk.len() as u64;
                 elapsed = started.elapsed();
             }
             _ = ticks.tick() => {

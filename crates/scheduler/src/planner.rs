@@ -61,11 +61,11 @@ pub use status::{DestinationStatus, ServerState, ServerStatus};
 use self::connection::Connection;
 use self::crowd::Crowd;
 use self::destination::{Census, Destination};
-use self::job::Job;
+use self::job::{InTurn, Job};
 use self::limit::Limit;
 use self::queue::{Flow, FlowName};
 use self::server::Server;
-use self::slots::{Key, Slots};
+use self::slots::{Key, List, Slots};
 use self::timers::Timers;
 use crate::time::Time;
 
@@ -86,9 +86,13 @@ pub struct Planner {
     flows: Slots<Flow>,
     /// Only looked up in, never walked through: its order depends on more than the seed.
     flow_names: HashMap<FlowName, Key>,
+    /// The flow that was looked up last, since mails mostly come in rows.
+    last_flow: Option<(FlowName, Key)>,
     connections: Slots<Connection>,
     crowd: Crowd,
     timers: Timers<Timer>,
+    /// Jobs whose expiry needs no timer.
+    expiring: List<InTurn>,
     drain: Option<Time>,
     drain_timer: timers::TimerSlot,
 }
@@ -125,9 +129,11 @@ impl Planner {
             jobs: Slots::new(),
             flows: Slots::new(),
             flow_names: HashMap::new(),
+            last_flow: None,
             connections: Slots::new(),
             crowd: Crowd::default(),
             timers: Timers::new(),
+            expiring: List::default(),
             drain: None,
             drain_timer: timers::TimerSlot::default(),
         }
@@ -167,6 +173,7 @@ impl Planner {
 
     /// Does what is due.
     pub fn advance(&mut self, now: Time, out: &mut Vec<Action>) {
+        self.expire(now, out);
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Drain => {
@@ -186,7 +193,7 @@ impl Planner {
 
     /// When [`advance`](Self::advance) has something to do; `None` if only a call can change that.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.earliest()
+        self.timers.earliest().into_iter().chain(self.next_expiry()).min()
     }
 
     /// How many mails are queued, waiting or being sent.

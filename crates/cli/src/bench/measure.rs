@@ -112,26 +112,36 @@ impl Measure {
         self.taken.lock().map(|taken| taken.clone()).unwrap_or_default()
     }
 
-    /// A mail is done with.
-    pub(super) fn report(&self, report: &Report) -> Serving {
+    /// Mails are done with.
+    pub(super) fn reports<'a>(&self, reports: impl Iterator<Item = &'a Report>) -> Serving {
         let Ok(mut taken) = self.taken.lock() else { return Serving::Yes };
-        taken.response.take(report.timing.total());
-        taken.stages.wait.take(report.timing.queued());
+        let mut serving = Serving::Yes;
+        for report in reports {
+            if taken.report(report) == Serving::No {
+                serving = Serving::No;
+            }
+        }
+        serving
+    }
+}
+
+impl Taken {
+    fn report(&mut self, report: &Report) -> Serving {
+        self.response.take(report.timing.total());
+        self.stages.wait.take(report.timing.queued());
         for recipient in &report.recipients {
-            taken.count(recipient);
+            self.count(recipient);
         }
         match report.recipients.first().and_then(|recipient| recipient.cause) {
             Some(Cause::GivenUp(GiveUp::Authentication | GiveUp::Requirement)) => {
-                taken.is_denied = true;
+                self.is_denied = true;
                 Serving::No
             }
             Some(Cause::GivenUp(GiveUp::ServerExhausted | GiveUp::Unwelcome)) => Serving::No,
             _ => Serving::Yes,
         }
     }
-}
 
-impl Taken {
     fn count(&mut self, recipient: &RecipientReport) {
         let counts = &mut self.counts;
         counts.offered += 1;

@@ -8,7 +8,7 @@ use super::action::{
     Action, ConnectionId, DestinationId, Ending, GiveUp, JobId, Pull, Record, ServerId,
 };
 use super::destination::Census;
-use super::job::{Blame, State};
+use super::job::{Alarm, Blame, State};
 use super::server::Admission;
 use super::slots::{End, Key, Linked, Links, List};
 use super::timers::TimerSlot;
@@ -182,7 +182,7 @@ impl Planner {
         if destination.queue.is_empty() && destination.servers().len() == 1 {
             self.timers.set(&mut destination.timer, None, Timer::Destination(id));
         }
-        self.set_job_state(job, State::InFlight(ConnectionId(key)), None);
+        self.set_job_state(job, State::InFlight(ConnectionId(key)), Alarm::Never);
     }
 
     pub(super) fn wait(&mut self, now: Time, key: Key) {
@@ -309,6 +309,9 @@ impl Planner {
     /// Changes the phase, and everything that counts connections by phase.
     pub(super) fn set_phase(&mut self, key: Key, phase: Phase) {
         let Some(connection) = self.connections.get_mut(key) else { return };
+        if (connection.phase, phase) == (Phase::Busy, Phase::Busy) {
+            return; // as with every mail but the first
+        }
         let was = std::mem::replace(&mut connection.phase, phase);
         let idle = connection.in_flight.is_empty();
         let (server, destination) = (connection.server, connection.destination);

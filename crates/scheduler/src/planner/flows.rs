@@ -126,7 +126,7 @@ impl Planner {
     /// Takes a job out of its flow.
     pub(super) fn remove_from_flow(&mut self, key: Key) {
         let Some(name) = self.jobs.get(key).map(|job| job.flow()) else { return };
-        let Some(&id) = self.flow_names.get(&name) else { return };
+        let Some(id) = self.find_flow(name) else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
         let queue = queue_of(&mut self.destinations, &mut self.servers, name);
         queue.remove((id, flow), key, &mut self.jobs);
@@ -145,8 +145,19 @@ impl Planner {
         queue.change(id, flow, |flow| flow.waits = waits);
     }
 
+    fn find_flow(&mut self, name: FlowName) -> Option<Key> {
+        if let Some((last, key)) = self.last_flow
+            && last == name
+        {
+            return Some(key);
+        }
+        let key = self.flow_names.get(&name).copied()?;
+        self.last_flow = Some((name, key));
+        Some(key)
+    }
+
     fn flow_named(&mut self, name: FlowName) -> Key {
-        if let Some(&key) = self.flow_names.get(&name) {
+        if let Some(key) = self.find_flow(name) {
             return key;
         }
         let tenant = &self.tenants[name.tenant.index()];
@@ -190,6 +201,7 @@ impl Planner {
         self.destinations[name.destination.index()].flows.remove(key, &mut self.flows);
         self.flows.remove(key);
         self.flow_names.remove(&name);
+        self.last_flow = None;
     }
 
     /// All flows of a destination.

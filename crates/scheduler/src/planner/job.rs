@@ -42,12 +42,37 @@ pub(super) struct Job {
     pub(super) is_again: bool,
     timer: TimerSlot,
     links: Links,
+    /// It is on the list of those that expire in turn.
+    expires_in_turn: bool,
+    expiry_links: Links,
 }
 
 impl Linked for Job {
     fn links(&mut self) -> &mut Links {
         &mut self.links
     }
+}
+
+/// The kind of the list of jobs that expire in turn.
+///
+/// Most mails have the same time to live, so the one that came first expires first. They need no timers, only
+/// to be in order: arming one for each mail and disarming it moments later would cost more than all the rest of
+/// its planning. Whoever expires before the last on the list has a timer.
+#[derive(Debug)]
+pub(super) enum InTurn {}
+
+impl Linked<InTurn> for Job {
+    fn links(&mut self) -> &mut Links {
+        &mut self.expiry_links
+    }
+}
+
+/// What a job is to be looked at for, if nobody comes for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alarm {
+    Never,
+    Expiry,
+    At(Time),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +146,8 @@ impl Planner {
             is_again: false,
             timer: TimerSlot::default(),
             links: Links::default(),
+            expires_in_turn: false,
+            expiry_links: Links::default(),
         });
         self.enqueue(now, key, End::Tail, out);
         self.balance(now, destination, out);
@@ -243,7 +270,7 @@ impl Planner {
             return;
         }
         self.push_to_flow(now, key, end);
-        self.set_job_state(key, State::Ready, Some(expires));
+        self.set_job_state(key, State::Ready, Alarm::Expiry);
     }
 
     /// Why no mail for a destination is worth keeping.
@@ -307,7 +334,7 @@ impl Planner {
             self.give_up(key, cause, out);
             return;
         }
-        self.set_job_state(key, State::Waits(until), Some(until));
+        self.set_job_state(key, State::Waits(until), Alarm::At(until));
         out.push(Action::Record(Record::Deferred { job: JobId(key), attempts, until }));
     }
 
@@ -382,7 +409,7 @@ impl Planner {
         match state {
             State::Ready => self.give_up(key, GiveUp::Expired, out),
             State::Apart | State::Waits(_) => {
-                self.set_job_state(key, State::Apart, None);
+                self.set_job_state(key, State::Apart, Alarm::Never);
                 self.enqueue(now, key, End::Tail, out);
             }
             State::InFlight(_) => {}
@@ -423,7 +450,7 @@ impl Planner {
             }
             State::Apart | State::Waits(_) => {}
         }
-        self.set_job_state(key, State::Apart, None);
+        self.set_job_state(key, State::Apart, Alarm::Never);
     }
 
     fn forget_job(&mut self, key: Key) {
@@ -432,10 +459,39 @@ impl Planner {
     }
 
     /// To be called after the lists are as the state says.
-    pub(super) fn set_job_state(&mut self, key: Key, state: State, timer: Option<Time>) {
+    pub(super) fn set_job_state(&mut self, key: Key, state: State, alarm: Alarm) {
+        let last = self.expiring.tail(&self.jobs).filter(|&last| last != key);
+        let last = last.and_then(|last| self.jobs.get(last)).map(|last| last.expires);
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.state = state;
-        self.timers.set(&mut job.timer, timer, Timer::Job(key));
+        let in_turn = alarm == Alarm::Expiry
+            && (job.expires_in_turn || last.is_none_or(|last| last <= job.expires));
+        let at = match alarm {
+            Alarm::Never => None,
+            Alarm::Expiry => (!in_turn).then_some(job.expires),
+            Alarm::At(at) => Some(at),
+        };
+        self.timers.set(&mut job.timer, at, Timer::Job(key));
+        match (std::mem::replace(&mut job.expires_in_turn, in_turn), in_turn) {
+            (false, true) => self.expiring.push(End::Tail, key, &mut self.jobs),
+            (true, false) => self.expiring.remove(key, &mut self.jobs),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// When the first of those expires that do so in turn.
+    pub(super) fn next_expiry(&self) -> Option<Time> {
+        let first = self.jobs.get(self.expiring.head(&self.jobs)?)?;
+        Some(first.expires).filter(|&at| at < Time::NEVER)
+    }
+
+    /// Gives those up that have expired in turn.
+    pub(super) fn expire(&mut self, now: Time, out: &mut Vec<Action>) {
+        while self.next_expiry().is_some_and(|at| at <= now)
+            && let Some(key) = self.expiring.head(&self.jobs)
+        {
+            self.job_is_due(now, key, out);
+        }
     }
 }
 

@@ -64,7 +64,8 @@ impl Planner {
 
     /// Whether the next deadline is that of a rate limit, so that it matters to be on time.
     pub fn next_deadline_is_exact(&self) -> bool {
-        matches!(self.timers.whose(), Some(Timer::Limit(_)))
+        let is_first = self.timers.earliest() == self.next_deadline();
+        is_first && matches!(self.timers.whose(), Some(Timer::Limit(_)))
     }
 
     /// Flows of a tenant that had no limits yet.
