@@ -1,1 +1,5 @@
-//! Nothing to link: this package owns only bench targets.
+//! What several benches need.
+
+#![forbid(unsafe_code)]
+
+pub mod bare;
