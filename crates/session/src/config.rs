@@ -29,6 +29,8 @@ pub struct Config {
     pub xclient: Option<Xclient>,
     /// How far ahead of the replies commands are sent.
     pub pipelining: Pipelining,
+    /// How many mails may be ahead of the replies in [`Pipelining::Stream`].
+    pub window: Window,
     /// How long each reply may take.
     pub timeouts: Timeouts,
     /// Bounds of the server's replies.
@@ -56,6 +58,7 @@ impl Config {
             server: None,
             xclient: None,
             pipelining: Pipelining::default(),
+            window: Window::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             line_ends: LineEnds::default(),
@@ -188,6 +191,17 @@ pub enum Pipelining {
     Envelope,
     /// The next mail's envelope behind the content of the one before: 1 round trip a mail.
     Cross,
+    /// Mail after mail, each with its content in one BDAT, a [`Window`] of them ahead of the replies: less than 1 round
+    /// trip a mail.
+    ///
+    /// For a server that is known to bear it: one that does not discard the octets of a refused BDAT runs them as
+    /// commands. If the connection breaks, every mail of the window may be in doubt. It is `Cross` where the server does
+    /// not offer CHUNKING, with [`Chunking::Off`] and in LMTP.
+    ///
+    /// A mail that is [for all or nobody](crate::PartialRefusal::AllOrNothing), has more than 1 MiB or more than 100
+    /// recipients waits for the replies to its own envelope before its content goes out, and nothing goes behind
+    /// that before it is answered.
+    Stream,
 }
 
 impl Pipelining {
@@ -196,6 +210,7 @@ impl Pipelining {
         match self {
             Self::Off | Self::Envelope => Self::Off,
             Self::Cross => Self::Envelope,
+            Self::Stream => Self::Cross,
         }
     }
 
@@ -205,6 +220,7 @@ impl Pipelining {
             Self::Off => "off",
             Self::Envelope => "envelope",
             Self::Cross => "cross",
+            Self::Stream => "stream",
         }
     }
 }
@@ -213,6 +229,69 @@ impl fmt::Display for Pipelining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// How much may be ahead of the replies in [`Pipelining::Stream`]: it is what may be in doubt if the connection breaks.
+///
+/// A session begins with one mail, and comes to as many as are allowed while few of them are refused; see
+/// [`Session::window`](crate::Session::window).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    mails: u32,
+    octets: usize,
+}
+
+impl Window {
+    /// Most mails of any window. Thousands of replies may be due for them, and more than that keeps no link busier.
+    pub const MAX_MAILS: u32 = 1024;
+    /// Most octets of any window: a second of a link of 500 Mbit/s.
+    pub const MAX_OCTETS: usize = 64 * 1024 * 1024;
+
+    /// A window of so many mails with so many octets of content.
+    ///
+    /// The octets are exceeded by a part of one mail, so that there is room for one of any size.
+    ///
+    /// # Errors
+    ///
+    /// When either is 0, or more than [`Self::MAX_MAILS`] or [`Self::MAX_OCTETS`].
+    pub fn new(mails: u32, octets: usize) -> Result<Self, WindowError> {
+        if !(1..=Self::MAX_MAILS).contains(&mails) {
+            return Err(WindowError::Mails);
+        }
+        if !(1..=Self::MAX_OCTETS).contains(&octets) {
+            return Err(WindowError::Octets);
+        }
+        Ok(Self { mails, octets })
+    }
+
+    /// Most mails without an outcome.
+    pub fn mails(&self) -> u32 {
+        self.mails
+    }
+
+    /// Octets of their content up to which another mail is taken.
+    pub fn octets(&self) -> usize {
+        self.octets
+    }
+}
+
+impl Default for Window {
+    /// 64 mails with 1 MiB: from 16 mails a write on the rate does not grow on a fast link, and 4 times that covers the
+    /// replies that are on their way.
+    fn default() -> Self {
+        Self { mails: 64, octets: 1024 * 1024 }
+    }
+}
+
+/// Why there is no such window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WindowError {
+    /// The number of mails.
+    #[error("expected 1 to {} mails", Window::MAX_MAILS)]
+    Mails,
+    /// The octets of their content.
+    #[error("expected 1 to {} octets", Window::MAX_OCTETS)]
+    Octets,
 }
 
 /// How long each reply may take, from the moment it is the next one due (RFC 5321 section 4.5.3.2).
@@ -305,7 +384,7 @@ impl FromStr for Pipelining {
     type Err = UnknownMode;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Off, Self::Envelope, Self::Cross]
+        [Self::Off, Self::Envelope, Self::Cross, Self::Stream]
             .into_iter()
             .find(|m| m.as_str() == text)
             .ok_or(UnknownMode)
@@ -314,5 +393,5 @@ impl FromStr for Pipelining {
 
 /// The text names no pipelining mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected off, envelope or cross")]
+#[error("expected off, envelope, cross or stream")]
 pub struct UnknownMode;

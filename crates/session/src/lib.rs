@@ -31,7 +31,7 @@ pub use address::{ForwardPath, MAX_LOCAL_PART, MAX_PATH, Mailbox, ReversePath};
 pub use address_error::AddressError;
 pub use config::{
     Chunking, Config, Entropy, LineEnds, Pipelining, Protocol, ServerName, Timeouts, TlsPolicy,
-    UnknownChunking, UnknownMode,
+    UnknownChunking, UnknownMode, Window, WindowError,
 };
 pub use content::{Content, ContentError, MAX_LINE};
 pub use credentials::{Credentials, CredentialsError, InitialResponse, PlaintextAuth};

@@ -184,7 +184,7 @@ impl Session {
         let mut session = Self {
             untold: Untold::new(config.xclient.as_ref()),
             framer: Framer::new(config.limits),
-            transfer: Transfer::new(config.pipelining),
+            transfer: Transfer::new(&config),
             config,
             phase: Phase::Greeting,
             partial: Vec::new(),
@@ -246,15 +246,34 @@ impl Session {
     pub fn room(&self) -> usize {
         match self.phase {
             Phase::Ready if !self.quits => {
-                let mode = match self.config.chunking {
+                let mode = match (self.pipelining(), self.config.chunking) {
+                    (Pipelining::Stream, _) => Pipelining::Stream,
                     // Nothing goes behind a last chunk, so a second mail would only wait here.
-                    Chunking::Always if self.extensions.chunking() => Pipelining::Envelope,
-                    _ => self.pipelining(),
+                    (_, Chunking::Always) if self.extensions.chunking() => Pipelining::Envelope,
+                    (mode, _) => mode,
                 };
                 self.transfer.room(mode, self.extensions.limits())
             }
             _ => 0,
         }
+    }
+
+    /// How many octets of content there is room for, should there be [`room`](Self::room) for a mail: the last one may
+    /// have more. Without bound but in [`Pipelining::Stream`].
+    pub fn room_octets(&self) -> usize {
+        match self.pipelining() {
+            Pipelining::Stream => self.transfer.octets_left(),
+            Pipelining::Off | Pipelining::Envelope | Pipelining::Cross => usize::MAX,
+        }
+    }
+
+    /// How many mails may be ahead of the replies in [`Pipelining::Stream`] now.
+    ///
+    /// 1 until the server has taken a mail in this mode, then 8. Twice as many with each window of mails of which none
+    /// was refused, up to [`Config::window`]; half as many where more than a quarter was, because servers count refusals
+    /// and hang up.
+    pub fn window(&self) -> usize {
+        self.transfer.window()
     }
 
     /// How many submitted mails have no outcome yet.
@@ -382,9 +401,14 @@ impl Session {
         &self.setup_timing
     }
 
-    /// The mode in use: what was asked for, as far as the server offers PIPELINING and has borne it.
+    /// The mode in use: what was asked for, as far as the server offers PIPELINING, for `stream` CHUNKING too, and has
+    /// borne it.
     pub fn pipelining(&self) -> Pipelining {
-        if self.extensions.pipelining() { self.transfer.mode() } else { Pipelining::Off }
+        match self.transfer.mode() {
+            _ if !self.extensions.pipelining() => Pipelining::Off,
+            Pipelining::Stream if !self.may_stream() => Pipelining::Cross,
+            mode => mode,
+        }
     }
 
     /// Whether the connection is encrypted.
@@ -456,10 +480,8 @@ impl Session {
             // A time too long for the clock is no limit.
             let timeout = self.config.timeouts.of(stage);
             let deadline = now.checked_add(timeout);
-            let deadline = match self.transfer.content_deadline() {
-                Some(end) if stage == Stage::Content => deadline.map(|deadline| deadline.min(end)),
-                _ => deadline,
-            };
+            let end = (stage == Stage::Content).then(|| self.content_deadline()).flatten();
+            let deadline = deadline.map(|deadline| end.map_or(deadline, |end| deadline.min(end)));
             self.deadline = deadline.filter(|_| awaits);
         }
     }

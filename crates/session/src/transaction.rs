@@ -30,8 +30,8 @@ pub(crate) struct Transaction {
     mail_end: Option<u64>,
     /// Position where the content ends, with all that goes with it.
     content_end: Option<u64>,
-    /// When the content must be out, however steadily it goes.
-    content_deadline: Option<Instant>,
+    /// Octets that had to go out when the content began, to its end.
+    content_backlog: u64,
     refusal: Option<Refusal>,
     recipients: Vec<Recipient>,
     /// The recipient whom the next reply to RCPT is about.
@@ -64,6 +64,8 @@ enum Recipient {
     Withheld,
     Accepted,
     Refused(Refusal),
+    /// The server went instead of taking this one.
+    TurnedAway,
     /// Has a positive final reply of its own, as in LMTP.
     Delivered(ReplyBuf),
 }
@@ -102,7 +104,7 @@ impl Transaction {
             chunk_start: 0,
             mail_end: None,
             content_end: None,
-            content_deadline: None,
+            content_backlog: 0,
             refusal: None,
             recipients,
             cursor: 0,
@@ -135,10 +137,10 @@ impl Transaction {
         self.timing.mail = Some(now);
     }
 
-    /// Content is about to go out, and must be out by `deadline`.
-    pub(crate) fn content_begins(&mut self, now: Instant, deadline: Option<Instant>) {
+    /// Content is about to go out; `backlog` octets are queued to its end.
+    pub(crate) fn content_begins(&mut self, now: Instant, backlog: u64) {
         self.timing.data = Some(now);
-        self.content_deadline = deadline;
+        self.content_backlog = backlog;
     }
 
     /// All of the content is queued.
@@ -146,17 +148,18 @@ impl Transaction {
         self.content_end = Some(end);
     }
 
-    pub(crate) fn content_deadline(&self) -> Option<Instant> {
-        self.content_deadline
+    /// When the content began, and the octets that had to go out from then on to its end.
+    pub(crate) fn content_begun(&self) -> Option<(Instant, u64)> {
+        Some((self.timing.data?, self.content_backlog))
     }
 
     pub(crate) fn content_end(&self) -> Option<u64> {
         self.content_end
     }
 
-    /// Takes note that the content is out. True the first time.
-    pub(crate) fn content_written(&mut self, now: Instant) -> bool {
-        self.timing.content.replace(now).is_none()
+    /// Takes note that the content is out.
+    pub(crate) fn content_written(&mut self, now: Instant) {
+        self.timing.content = Some(now);
     }
 
     /// The whole mail is refused: by MAIL, DATA or the final reply.
@@ -193,6 +196,18 @@ impl Transaction {
     /// not this one.
     pub(crate) fn has_stray_recipient(&self) -> bool {
         self.has_stray_recipient
+    }
+
+    /// The server goes instead of taking the recipient whose turn it is.
+    pub(crate) fn turn_away(&mut self) {
+        self.answer(Recipient::TurnedAway);
+    }
+
+    /// The same instead of taking any.
+    pub(crate) fn turn_all_away(&mut self) {
+        while !self.all_rcpts_answered() {
+            self.turn_away();
+        }
     }
 
     fn answer(&mut self, recipient: Recipient) {
@@ -250,15 +265,15 @@ impl Transaction {
     pub(crate) fn finish(mut self, now: Instant, reply: Option<ReplyBuf>) -> Finished {
         self.timing.finished = Some(now);
         let refusal = self.refusal.take();
+        let not_sent = if self.starts_over { NotSent::Pipelining } else { NotSent::AllOrNothing };
         let outcome = |recipient| match (recipient, &refusal, &reply) {
             (Recipient::Refused(refusal), _, _) => Outcome::Refused(refusal),
             (Recipient::Delivered(reply), _, _) => Outcome::Delivered(reply),
             (Recipient::Withheld, _, _) => Outcome::NotSent(NotSent::Limit),
+            (Recipient::TurnedAway, _, _) => Outcome::NotSent(NotSent::Pipelining),
             (_, Some(refusal), _) => Outcome::Refused(refusal.clone()),
             (Recipient::Accepted, None, Some(reply)) => Outcome::Delivered(reply.clone()),
-            (Recipient::Accepted | Recipient::Pending, None, _) => {
-                Outcome::NotSent(NotSent::AllOrNothing)
-            }
+            (Recipient::Accepted | Recipient::Pending, None, _) => Outcome::NotSent(not_sent),
         };
         let outcomes = self.recipients.into_iter().map(outcome).collect();
         Finished { id: self.id, mail: self.mail, outcomes, timing: self.timing }
@@ -277,7 +292,7 @@ impl Transaction {
         };
         // What was refused may have been meant for another mail of the flight.
         let refusals_count =
-            !(matches!(cut, Cut::OutOfStep(_)) && self.flight == Pipelining::Cross);
+            !(matches!(cut, Cut::OutOfStep(_)) && self.flight >= Pipelining::Cross);
         let may_be_accepted = was_handed_over && cut != Cut::Objected;
         let refusal = self.refusal.take().filter(|_| refusals_count);
         let outcome = |recipient| match (recipient, &refusal) {
@@ -286,7 +301,9 @@ impl Transaction {
             (Recipient::Withheld, _) => Outcome::NotSent(NotSent::Limit),
             (_, Some(refusal)) => Outcome::Refused(refusal.clone()),
             // Of one whose refusal does not count, nobody knows whether it was one.
-            (Recipient::Accepted | Recipient::Refused(_), None) if may_be_accepted => {
+            (Recipient::Accepted | Recipient::Pending | Recipient::Refused(_), None)
+                if may_be_accepted =>
+            {
                 Outcome::InDoubt
             }
             (_, None) => Outcome::NotSent(not_sent),

@@ -6,6 +6,8 @@
 mod check;
 mod receive;
 mod send;
+mod stream;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,15 +15,19 @@ use std::time::Instant;
 use posthaste_reply::Limits9422;
 
 use crate::budget::{Budget, Share};
-use crate::config::Pipelining;
+use crate::config::{Config, Pipelining};
 use crate::mail::Mail;
 use crate::outcome::TransactionId;
 use crate::stage::Stage;
 use crate::transaction::{Next, Transaction};
 
+use window::Opening;
+
 /// Most replies awaited at once. At 60 octets a command this is half of a usual socket buffer; more in
 /// flight gains nothing, and real servers look at their input only every hundred recipients or so.
 const MAX_GROUP: usize = 512;
+/// The same in `stream`: four replies for each mail of the largest [`Window`](crate::Window).
+const MAX_STREAM: usize = 4 * crate::Window::MAX_MAILS as usize;
 /// Octets of one chunk. Large, since each costs a reply and servers count many small ones as abuse; and small
 /// enough that a server that has heard enough can say so before all of a large mail is sent.
 const CHUNK_SIZE: usize = 1024 * 1024;
@@ -45,6 +51,12 @@ pub(crate) struct Transfer {
     /// [`MAX_GROUP`] was reached, and half of it has to be answered first.
     is_group_full: bool,
     budget: Budget,
+    /// How many mails `stream` may have ahead of the replies.
+    opening: Opening,
+    /// Octets of content of the mails without an outcome.
+    octets: usize,
+    /// Index of the first transaction whose content is not known to be out.
+    unwritten: usize,
     next_id: u64,
 }
 
@@ -71,15 +83,17 @@ enum To {
     Chunk,
     /// The last chunk, and with it the end of content.
     LastChunk,
+    /// The only chunk of a content that was sent behind its envelope, ahead of the replies.
+    Streamed,
     /// A dot alone, sent because DATA was accepted for nobody.
     LoneDot,
     Reset,
 }
 
 impl Transfer {
-    pub(crate) fn new(mode: Pipelining) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
-            mode,
+            mode: config.pipelining,
             proven: Pipelining::Off,
             expected: VecDeque::new(),
             transactions: VecDeque::new(),
@@ -87,6 +101,9 @@ impl Transfer {
             needs_reset: false,
             is_group_full: false,
             budget: Budget::default(),
+            opening: Opening::new(config.window),
+            octets: 0,
+            unwritten: 0,
             next_id: 0,
         }
     }
@@ -109,10 +126,25 @@ impl Transfer {
         let most = match mode {
             Pipelining::Off | Pipelining::Envelope => 1,
             Pipelining::Cross => 2,
+            Pipelining::Stream if self.octets_left() == 0 => 0,
+            Pipelining::Stream => self.opening.mails(),
         };
-        let unsent = self.transactions.iter().filter(|waiting| waiting.next == Next::Mail).count();
+        let has_begun = |transaction: &Transaction| transaction.next != Next::Mail;
+        let begun =
+            self.sending + usize::from(self.transactions.get(self.sending).is_some_and(has_begun));
+        let unsent = self.transactions.len().saturating_sub(begun);
         let left = self.budget.mails_left(limits).saturating_sub(unsent);
-        left.min(most - self.transactions.len().min(most))
+        left.min(most.saturating_sub(self.transactions.len()))
+    }
+
+    /// Octets of content up to which `stream` takes another mail.
+    pub(crate) fn octets_left(&self) -> usize {
+        self.opening.octets().saturating_sub(self.octets)
+    }
+
+    /// How many mails `stream` may have ahead of the replies now.
+    pub(crate) fn window(&self) -> usize {
+        self.opening.mails()
     }
 
     /// What the server's limits leave to others of this mail's recipients.
@@ -124,6 +156,7 @@ impl Transfer {
         self.budget.enter(domains);
         let id = TransactionId(self.next_id);
         self.next_id += 1;
+        self.octets += mail.content.len();
         self.transactions.push_back(Transaction::new(id, mail, &withheld));
         id
     }
@@ -133,34 +166,36 @@ impl Transfer {
         self.budget.mails_left(limits) == 0
     }
 
-    /// When the content that is on its way must be out at the latest.
-    pub(crate) fn content_deadline(&self) -> Option<Instant> {
-        self.transactions.front()?.content_deadline()
-    }
-
     pub(crate) fn stage(&self, written: u64) -> Stage {
         let Some(expected) = self.expected.front() else { return Stage::Idle };
         match expected.to {
             To::Mail => Stage::Mail,
             To::Rcpt => Stage::Rcpt,
             To::Data => Stage::Data,
-            To::Content | To::LastChunk if expected.end > written => Stage::Content,
+            To::Content | To::LastChunk | To::Streamed if expected.end > written => Stage::Content,
             To::Chunk => Stage::Content,
-            To::Content | To::LastChunk | To::LoneDot => Stage::Final,
+            To::Content | To::LastChunk | To::Streamed | To::LoneDot => Stage::Final,
             To::Reset => Stage::Reset,
         }
     }
 
     /// Takes note of octets written. True when that postpones the deadline: content has made progress.
     pub(crate) fn handle_progress(&mut self, now: Instant, written: u64) -> bool {
-        let Some(Expected { to: To::Content | To::Chunk | To::LastChunk, .. }) =
-            self.expected.front()
-        else {
-            return false;
-        };
-        let Some(transaction) = self.transactions.front_mut() else { return false };
-        let is_written = transaction.content_end().is_some_and(|end| end <= written);
-        !is_written || transaction.content_written(now)
+        let mut is_news = false;
+        while let Some(transaction) = self.transactions.get_mut(self.unwritten)
+            && transaction.content_end().is_some_and(|end| end <= written)
+        {
+            transaction.content_written(now);
+            is_news |= self.unwritten == 0;
+            self.unwritten += 1;
+        }
+        match self.expected.front() {
+            Some(Expected { to: To::Content | To::LastChunk | To::Streamed, end, .. }) => {
+                *end > written || is_news
+            }
+            Some(Expected { to: To::Chunk, .. }) => true,
+            _ => false,
+        }
     }
 
     fn expect(&mut self, to: To, end: u64) {
@@ -180,7 +215,11 @@ impl Transfer {
 
     /// The mode in which the next command would go out.
     fn flight_of_next(&self) -> Pipelining {
+        let before = self.sending.checked_sub(1).and_then(|before| self.transactions.get(before));
         match self.expected.front() {
+            _ if before.is_some_and(|before| before.flight == Pipelining::Stream) => {
+                Pipelining::Stream
+            }
             None => Pipelining::Off,
             Some(Expected { to: To::Content | To::LoneDot, .. }) => Pipelining::Cross,
             Some(_) => Pipelining::Envelope,
@@ -194,27 +233,34 @@ impl Transfer {
 
     /// Whether the next command has to wait for replies.
     fn must_wait(&mut self, mode: Pipelining, next: Next) -> bool {
+        let outstanding = self.expected.len();
+        let most = if mode == Pipelining::Stream { MAX_STREAM } else { MAX_GROUP };
+        self.is_group_full = outstanding >= most || self.is_group_full && outstanding > most / 2;
+        let Some(back) = self.expected.back() else { return false };
+        // The last chunk ends a group, or the octets of a refused one could run as the commands that follow.
+        if matches!(back.to, To::Chunk | To::LastChunk) {
+            let is_far_ahead = mode == Pipelining::Off || outstanding >= MAX_CHUNKS_AHEAD;
+            return !matches!(next, Next::Chunk(_)) || is_far_ahead;
+        }
+        // So does DATA (RFC 2920 section 3.1).
+        if self.is_group_full || back.to == To::Data {
+            return true;
+        }
+        if mode == Pipelining::Stream {
+            return false;
+        }
         // A mail that starts over goes out before the next one, once its first try is answered. Behind one that is
         // refused, the replies still to come tell whether the server has a transaction open.
         if self.transactions.front().is_some_and(|front| front.starts_over || front.is_refused()) {
             return true;
         }
-        let outstanding = self.expected.len();
-        self.is_group_full =
-            outstanding >= MAX_GROUP || self.is_group_full && outstanding > MAX_GROUP / 2;
         let behind_content =
             self.expected.front().is_some_and(|e| matches!(e.to, To::Content | To::LoneDot));
-        // DATA ends a group (RFC 2920 section 3.1).
-        let behind_data = self.expected.back().is_some_and(|e| e.to == To::Data);
-        // So does the last chunk, or the octets of a refused one could run as the commands that follow.
-        if self.expected.back().is_some_and(|e| matches!(e.to, To::Chunk | To::LastChunk)) {
-            let is_far_ahead = mode == Pipelining::Off || outstanding >= MAX_CHUNKS_AHEAD;
-            return !matches!(next, Next::Chunk(_)) || is_far_ahead;
-        }
         match mode {
             Pipelining::Off => outstanding > 0,
-            Pipelining::Envelope => self.is_group_full || behind_data || behind_content,
-            Pipelining::Cross => self.is_group_full || behind_data,
+            Pipelining::Envelope => behind_content || back.to == To::Streamed,
+            Pipelining::Cross => back.to == To::Streamed,
+            Pipelining::Stream => false,
         }
     }
 }

@@ -521,6 +521,7 @@ transcripts!(
     parameters,
     pipelining,
     steps,
+    stream,
     tls,
     transaction,
     xclient

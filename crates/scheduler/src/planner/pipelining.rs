@@ -59,7 +59,9 @@ impl Memory {
         self.trial = Some(by);
         Some(match self.mode {
             Pipelining::Off => Pipelining::Envelope,
-            Pipelining::Envelope | Pipelining::Cross => Pipelining::Cross,
+            Pipelining::Envelope => Pipelining::Cross,
+            // Only where it was asked for, or that would be the target.
+            Pipelining::Cross | Pipelining::Stream => Pipelining::Stream,
         })
     }
 

@@ -16,7 +16,6 @@ impl Session {
     /// The receive cursor: one reply, which answers the oldest command without one.
     pub(crate) fn handle_transfer_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let stage = self.transfer.stage(self.transmit.written());
-        let flight = self.transfer.flight();
         let Some(&expected) = self.transfer.expected.front() else {
             return self.handle_unsolicited(now, reply);
         };
@@ -27,31 +26,37 @@ impl Session {
         if expected.end > written {
             return self.handle_early(now, stage, expected, reply);
         }
-        if let Some(objection) = self.objection(expected.to, flight, reply) {
-            return self.handle_objection(now, stage, objection);
+        if let Some(objection) = self.objection(expected.to, reply) {
+            return self.handle_objection(now, stage, expected.to, objection);
         }
+        self.take_reply(now, expected.to, reply);
+    }
+
+    /// The reply answers the oldest command without one.
+    fn take_reply(&mut self, now: Instant, to: To, reply: Reply<'_>) {
         self.transfer.expected.pop_front();
-        if expected.to != To::Reset
+        if to != To::Reset
             && let Some(transaction) = self.transfer.transactions.front_mut()
         {
             transaction.outstanding -= 1;
         }
-        match expected.to {
+        match to {
             To::Mail => self.handle_mail_reply(now, reply),
             To::Rcpt => self.handle_rcpt_reply(now, reply),
-            To::Data => self.handle_data_reply(now, flight, reply),
+            To::Data => self.handle_data_reply(now, reply),
             To::Content => self.handle_final_reply(now, reply),
             To::Chunk => self.handle_chunk_reply(now, reply),
             To::LastChunk => self.handle_last_chunk_reply(now, reply),
-            To::LoneDot => self.handle_lone_dot_reply(now, stage, reply),
-            To::Reset => self.handle_reset_reply(now, stage, reply),
+            To::Streamed => self.handle_streamed_reply(now, reply),
+            To::LoneDot => self.handle_lone_dot_reply(now, reply),
+            To::Reset => self.handle_reset_reply(now, reply),
         }
     }
 
     /// Whether nobody's mail was taken does not matter, as long as the server is done with it.
-    fn handle_lone_dot_reply(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+    fn handle_lone_dot_reply(&mut self, now: Instant, reply: Reply<'_>) {
         match reply.code().severity() {
-            Severity::PositiveIntermediate => self.unexpected(now, stage, reply),
+            Severity::PositiveIntermediate => self.unexpected(now, Stage::Final, reply),
             Severity::PositiveCompletion
             | Severity::TransientNegative
             | Severity::PermanentNegative => self.finish_transactions(now, None),
@@ -60,7 +65,8 @@ impl Session {
 
     /// Without RSET no transaction can follow (RFC 5321 section 4.1.1.5). A refusal is the server's right all
     /// the same: some take few RSETs on one connection, however well they take mails.
-    fn handle_reset_reply(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+    fn handle_reset_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let stage = Stage::Reset;
         match reply.code().severity() {
             _ if reply.code() == ReplyCode::OK => {}
             Severity::TransientNegative | Severity::PermanentNegative => {
@@ -88,10 +94,18 @@ impl Session {
     /// The server goes down. Only 421 speaks of the mail, and only where its end was written: 221 is a goodbye that
     /// leaves open what became of it (RFC 5321 section 3.8).
     fn handle_farewell(&mut self, now: Instant, stage: Stage, expected: Expected, reply: ReplyBuf) {
-        let is_final = matches!(expected.to, To::Content | To::LastChunk)
-            && expected.end <= self.transmit.written();
-        if is_final && reply.code() == ReplyCode::NOT_AVAILABLE {
-            self.refuse_at_the_end(stage, reply.clone());
+        let is_written = expected.end <= self.transmit.written();
+        if is_written && reply.code() == ReplyCode::NOT_AVAILABLE {
+            let front = self.transfer.transactions.front_mut();
+            match (expected.to, front) {
+                (To::Content | To::LastChunk, _) => self.refuse_at_the_end(stage, reply.clone()),
+                (To::Streamed, Some(front)) if front.has_accepted() && !front.is_refused() => {
+                    front.refuse(stage, reply.clone())
+                }
+                (To::Mail, Some(front)) => front.turn_all_away(),
+                (To::Rcpt, Some(front)) => front.turn_away(),
+                _ => {}
+            }
         }
         self.close(now, CloseReason::Shutdown { stage, reply });
     }
@@ -100,6 +114,10 @@ impl Session {
     /// server that has heard enough; everything else answers nothing.
     fn handle_early(&mut self, now: Instant, stage: Stage, expected: Expected, reply: Reply<'_>) {
         let has_begun = expected.begins <= self.transmit.written();
+        if expected.to == To::Streamed && has_begun && reply.code().is_negative() {
+            // The server discards the rest, and what follows is answered.
+            return self.take_reply(now, expected.to, reply);
+        }
         if stage != Stage::Content || !has_begun || !reply.code().is_negative() {
             self.lower(self.pipelining(), Objection::Surplus);
             return self
@@ -130,7 +148,11 @@ impl Session {
     }
 
     /// Whether the reply speaks against the mode rather than against the mail.
-    fn objection(&self, to: To, flight: Pipelining, reply: Reply<'_>) -> Option<Objection> {
+    fn objection(&self, to: To, reply: Reply<'_>) -> Option<Objection> {
+        if !reply.code().is_negative() {
+            return None;
+        }
+        let flight = self.transfer.flight();
         let front = self.transfer.transactions.front()?;
         // In LMTP that is about one recipient, and the others may have the mail.
         let is_for_one =
@@ -140,7 +162,7 @@ impl Session {
         }
         let is_pipelined = front.flight > Pipelining::Off;
         match reply.code().value() {
-            503 if to == To::Mail && front.flight == Pipelining::Cross => {
+            503 if to == To::Mail && front.flight >= Pipelining::Cross => {
                 Some(Objection::BadSequence)
             }
             503 if to == To::Rcpt && is_pipelined => Some(Objection::BadSequence),
@@ -155,23 +177,37 @@ impl Session {
     }
 
     /// The mode goes down, and no mail suffers.
-    fn handle_objection(&mut self, now: Instant, stage: Stage, objection: Objection) {
+    fn handle_objection(&mut self, now: Instant, stage: Stage, to: To, objection: Objection) {
         self.lower(self.transfer.flight(), objection);
-        if (stage, objection) != (Stage::Mail, Objection::BadSequence) {
+        let Some(front) = self.transfer.transactions.front_mut() else { return };
+        let is_streamed = front.flight == Pipelining::Stream;
+        let is_answer = match to {
+            To::Mail => objection == Objection::BadSequence,
+            To::Rcpt => objection == Objection::BadSequence && is_streamed,
+            _ => false,
+        };
+        if is_streamed {
+            match to {
+                To::Mail | To::Streamed => front.starts_over = true,
+                To::Rcpt => front.turn_away(),
+                To::Data | To::Content | To::Chunk | To::LastChunk | To::LoneDot | To::Reset => {}
+            }
+        }
+        if !is_answer {
             return self.close(now, CloseReason::Objected { stage, objection });
         }
         // The flight is answered in count, so the two sides are in step: take the rest, then begin this mail anew.
+        front.outstanding -= 1;
+        front.starts_over |= to == To::Mail;
         self.transfer.expected.pop_front();
-        if let Some(transaction) = self.transfer.transactions.front_mut() {
-            transaction.outstanding -= 1;
-            transaction.starts_over = true;
-        }
         self.finish_transactions(now, None);
     }
 
     fn handle_mail_reply(&mut self, now: Instant, reply: Reply<'_>) {
         match reply.code().severity() {
             // With a new transaction begun, what was open before is not any more.
+            // In `stream` RSET goes ahead of the replies.
+            Severity::PositiveCompletion if self.pipelining() == Pipelining::Stream => {}
             Severity::PositiveCompletion => self.transfer.needs_reset = false,
             Severity::PositiveIntermediate => self.unexpected(now, Stage::Mail, reply),
             Severity::TransientNegative | Severity::PermanentNegative => {
@@ -197,7 +233,8 @@ impl Session {
         }
     }
 
-    fn handle_data_reply(&mut self, now: Instant, flight: Pipelining, reply: Reply<'_>) {
+    fn handle_data_reply(&mut self, now: Instant, reply: Reply<'_>) {
+        let flight = self.transfer.flight();
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
         let (accepted, starts_over) = (transaction.has_accepted(), transaction.starts_over);
         match reply.code().severity() {
@@ -242,9 +279,8 @@ impl Session {
             Protocol::Smtp => 1,
             Protocol::Lmtp => transaction.accepted(),
         };
-        let deadline = self.content_deadline(now, octets);
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
-        transaction.content_begins(now, deadline);
+        transaction.content_begins(now, octets as u64);
         transaction.content_queued(end);
         transaction.outstanding += replies;
         for _ in 0..replies {
@@ -353,11 +389,12 @@ impl Session {
 
     /// A server that does not know BDAT after all takes what follows for commands, so nothing more is said on this
     /// connection. There still is DATA on another one, but for binary content.
-    fn leave_without_bdat(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
+    pub(super) fn leave_without_bdat(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
         if transaction.mail.content.is_binary() {
             transaction.refuse(stage, stored(reply));
         }
+        transaction.starts_over = true;
         self.emit(Event::ChunkingRefused(stored(reply)));
         self.close(now, CloseReason::Objected { stage, objection: Objection::Chunking });
     }
@@ -391,13 +428,16 @@ impl Session {
             return;
         };
         transfer.sending = transfer.sending.saturating_sub(1);
-        if front.starts_over {
+        transfer.unwritten = transfer.unwritten.saturating_sub(1);
+        // What is behind a streamed mail is on its way, so that this one is handed back.
+        if front.starts_over && front.flight < Pipelining::Stream {
             transfer.needs_reset |= front.has_stray_recipient();
             transfer.transactions.push_front(front.start_over());
             transfer.sending = 0;
             return;
         }
         transfer.needs_reset |= front.has_stray_recipient();
+        transfer.octets = transfer.octets.saturating_sub(front.mail.content.len());
         let finished = front.finish(now, reply);
         self.emit(Event::Finished(Box::new(finished)));
     }
@@ -406,11 +446,14 @@ impl Session {
     pub(super) fn prove(&mut self, flight: Pipelining) {
         if flight > self.transfer.proven {
             self.transfer.proven = flight;
+            if flight == Pipelining::Stream {
+                self.transfer.opening.prove();
+            }
             self.emit(Event::PipeliningProven(flight));
         }
     }
 
-    fn lower(&mut self, from: Pipelining, objection: Objection) {
+    pub(super) fn lower(&mut self, from: Pipelining, objection: Objection) {
         let to = from.lower();
         if from > to && self.transfer.mode > to {
             self.transfer.mode = to;
@@ -426,8 +469,10 @@ impl Session {
         let transactions = std::mem::take(&mut self.transfer.transactions);
         for (place, transaction) in transactions.into_iter().enumerate() {
             let cut = match reason {
-                CloseReason::Objected { .. } => Cut::Objected,
                 _ if transaction.starts_over => Cut::Objected,
+                // Of what is behind in `stream` the server may have taken any.
+                _ if place > 0 && transaction.flight == Pipelining::Stream => Cut::Behind,
+                CloseReason::Objected { .. } => Cut::Objected,
                 _ if place > 0 => Cut::Behind,
                 CloseReason::Violation { .. } => Cut::OutOfStep(stage),
                 _ => Cut::Lost(stage),
@@ -446,7 +491,7 @@ impl Session {
             return;
         }
         match reason {
-            CloseReason::Lost { .. } if flight == Pipelining::Cross => {
+            CloseReason::Lost { .. } if flight >= Pipelining::Cross => {
                 self.lower(flight, Objection::Close)
             }
             CloseReason::Timeout { .. } => self.lower(flight, Objection::Stall),

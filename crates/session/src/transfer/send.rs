@@ -50,6 +50,7 @@ impl Session {
             return true;
         }
         match next {
+            Next::Mail if mode == Pipelining::Stream => self.begin_streamed(now),
             Next::Mail => self.send_mail(now),
             Next::Rcpt(index) => self.send_rcpt(index),
             Next::Data => self.send_data(now),
@@ -58,7 +59,7 @@ impl Session {
         }
     }
 
-    fn send_mail(&mut self, now: Instant) -> bool {
+    pub(super) fn send_mail(&mut self, now: Instant) -> bool {
         let end = self.send(To::Mail, |out, mail, extensions| {
             let Mail { envelope, content, .. } = mail;
             let needs_smtputf8 = envelope.needs_smtputf8() || content.header_needs_smtputf8();
@@ -85,7 +86,7 @@ impl Session {
         true
     }
 
-    fn send_rcpt(&mut self, index: usize) -> bool {
+    pub(super) fn send_rcpt(&mut self, index: usize) -> bool {
         self.send(To::Rcpt, |out, Mail { envelope, .. }, extensions| {
             if let Some(forward_path) = envelope.forward_paths().get(index) {
                 let options = envelope.recipient_options(index);
@@ -118,9 +119,9 @@ impl Session {
         }
         if uses_bdat {
             let flight = transaction.flight;
-            let deadline = self.content_deadline(now, transaction.mail.content.len());
+            let octets = transaction.mail.content.len() as u64;
             if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
-                transaction.content_begins(now, deadline);
+                transaction.content_begins(now, octets);
                 transaction.next = Next::Chunk(0);
             }
             self.prove(flight);
@@ -174,18 +175,19 @@ impl Session {
     /// Whether this mail's content goes by BDAT.
     fn uses_bdat(&self, mail: &Mail) -> bool {
         let wants = mail.content.is_binary() || self.config.chunking == Chunking::Always;
-        wants && self.extensions.chunking()
+        wants && self.extensions.chunking() || self.pipelining() == Pipelining::Stream
     }
 
-    /// When so many octets of content must be out, however steadily they go.
-    pub(super) fn content_deadline(&self, now: Instant, octets: usize) -> Option<Instant> {
+    /// When the content that is on its way must be out at the latest, however steadily it goes.
+    pub(crate) fn content_deadline(&self) -> Option<Instant> {
+        let (begun, octets) = self.transfer.transactions.front()?.content_begun()?;
         let Timeouts { content, min_rate, .. } = self.config.timeouts;
-        let time = Duration::from_secs(octets as u64 / u64::from(min_rate?.get()));
-        now.checked_add(content.saturating_add(time))
+        let time = Duration::from_secs(octets / u64::from(min_rate?.get()));
+        begun.checked_add(content.saturating_add(time))
     }
 
     /// The send cursor moves on to the next transaction.
-    fn sent_all(&mut self) {
+    pub(super) fn sent_all(&mut self) {
         let transfer = &mut self.transfer;
         if let Some(transaction) = transfer.transactions.get_mut(transfer.sending) {
             transaction.next = Next::Done;

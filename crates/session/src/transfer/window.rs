@@ -1,0 +1,102 @@
+//! How many mails `stream` may have ahead of the replies.
+
+use crate::config::Window;
+
+/// Mails until the server has taken a chunk: what it does not bear costs one mail a round trip, and leaves none in doubt.
+const FIRST: u32 = 1;
+/// Mails from then on. Should all of them be refused, that is 16 errors, a refused envelope costing one for RCPT and one for
+/// BDAT: less than the 20 in a row at which Postfix hangs up (`smtpd_hard_error_limit`).
+const PROVEN: u32 = 8;
+/// One mail in so many may be refused: ten refusals in a row, which is what Postfix hangs up at, are unlikely then.
+const REFUSED_SHARE: u32 = 4;
+
+/// The present width of the window: doubled with each window of mails of which none was refused, halved where more than a
+/// quarter was.
+#[derive(Debug)]
+pub(super) struct Opening {
+    window: Window,
+    mails: u32,
+    answered: u32,
+    refused: u32,
+}
+
+impl Opening {
+    pub(super) fn new(window: Window) -> Self {
+        Self { window, mails: FIRST, answered: 0, refused: 0 }
+    }
+
+    pub(super) fn mails(&self) -> usize {
+        self.mails as usize
+    }
+
+    pub(super) fn octets(&self) -> usize {
+        self.window.octets()
+    }
+
+    /// The server bears the mode.
+    pub(super) fn prove(&mut self) {
+        self.resize(self.mails.max(PROVEN));
+    }
+
+    /// A mail was taken.
+    pub(super) fn taken(&mut self) {
+        self.answered += 1;
+        if self.answered < self.mails {
+            return;
+        }
+        let is_clean = self.refused == 0;
+        self.resize(if is_clean { self.mails.saturating_mul(2) } else { self.mails });
+    }
+
+    /// A mail was refused.
+    pub(super) fn refused(&mut self) {
+        self.answered += 1;
+        self.refused += 1;
+        if self.refused.saturating_mul(REFUSED_SHARE) > self.mails {
+            self.resize(self.mails / 2);
+        } else if self.answered >= self.mails {
+            self.resize(self.mails);
+        }
+    }
+
+    fn resize(&mut self, mails: u32) {
+        self.mails = mails.clamp(1, self.window.mails());
+        (self.answered, self.refused) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The widths after each answer: `+` taken, `-` refused.
+    #[track_caller]
+    fn check(most: u32, answers: &str, expected: &[u32]) {
+        let mut opening = Opening::new(Window::new(most, 1).unwrap());
+        let mut widths = Vec::new();
+        for answer in answers.chars() {
+            match answer {
+                '!' => opening.prove(),
+                '+' => opening.taken(),
+                _ => opening.refused(),
+            }
+            widths.push(opening.mails);
+        }
+        assert_eq!(widths, expected, "{answers}");
+    }
+
+    #[test]
+    fn it_opens_with_what_is_taken_and_closes_with_what_is_refused() {
+        check(64, "--", &[1, 1]);
+        check(64, "-!", &[1, 8]);
+        check(4, "!", &[4]);
+        check(1, "!++", &[1, 1, 1]);
+        check(64, "!++++++++", &[8, 8, 8, 8, 8, 8, 8, 8, 16]);
+        check(9, "!++++++++", &[8, 8, 8, 8, 8, 8, 8, 8, 9]);
+        // A quarter keeps it, more narrows it at once.
+        check(64, "!--++++++", &[8, 8, 8, 8, 8, 8, 8, 8, 8]);
+        check(64, "!---", &[8, 8, 8, 4]);
+        check(64, "!------", &[8, 8, 8, 4, 4, 2, 1]);
+        check(64, "!------++", &[8, 8, 8, 4, 4, 2, 1, 2, 2]);
+    }
+}
