@@ -67,7 +67,7 @@ fn check_consistent(report: &Value) {
 
 #[test]
 fn so_many_mails() {
-    for mode in ["auto", "off", "envelope", "cross"] {
+    for mode in ["auto", "off", "envelope", "cross", "stream"] {
         let mut scene = Scene::with_sink(&[]);
         let report = bench(&scene, &["-n", "500", "-c", "3", "--pipeline", mode], 0);
         assert_eq!(report["counts"]["accepted"], 500, "{mode}");

@@ -138,7 +138,7 @@ fn check_flags(command: &str, expected: &str) {
 #[test]
 fn the_flags_of_each_command() {
     let server = "tls insecure cacert cert key tls-name user password-env password-file \
-                  password-cmd auth auth-plaintext ehlo xclient pipeline chunking ignore \
+                  password-cmd auth auth-plaintext ehlo xclient pipeline window window-bytes chunking ignore \
                   dangerous-any-name dangerous-any-certificate connections per-conn bind ipv4 \
                   ipv6 socks5 proxy-protocol connect-timeout command-timeout data-timeout final-timeout";
     let send = "from to subject text html attach inline cc bcc reply-to header jsonl rows template \

@@ -17,11 +17,13 @@ mod error;
 mod password;
 mod target;
 mod values;
+mod window;
 mod xclient;
 
 pub(crate) use error::ServerError;
 pub(crate) use target::{Target, without_password};
 use values::{keyword, mechanism, pipelining, proxy_header, tls_name, tls_policy};
+use window::WindowArgs;
 
 use crate::summary::Proof;
 use crate::units::{duration, positive};
@@ -89,9 +91,13 @@ pub(crate) struct ServerArgs {
     /// PROTO=SMTP|ESMTP, HELO=…, LOGIN=…, DESTADDR=… or DESTPORT=…
     #[arg(long, value_name = "ATTRIBUTE=VALUE", value_parser = xclient::attribute)]
     xclient: Vec<xclient::Attribute>,
-    /// How far ahead of the replies to send: auto, off, envelope or cross
+    /// How far ahead of the replies to send: auto (as far as the server bears, up to cross), off,
+    /// envelope, cross or stream (many mails, by BDAT: for a server that is known to bear it; should
+    /// the connection break, all of them may be in doubt)
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = pipelining)]
     pipeline: PipeliningPolicy,
+    #[command(flatten)]
+    window: WindowArgs,
     /// Which command carries content: auto (DATA, or BDAT for binary content), off (DATA) or always
     /// (BDAT)
     #[arg(long, value_name = "MODE", default_value = "auto")]
@@ -189,6 +195,7 @@ impl ServerArgs {
             .timeouts(self.timeouts(timeouts))
             .dial(self.dial(url)?)
             .pipelining(self.pipeline)
+            .window(self.window.window(self.pipeline)?)
             .chunking(self.chunking)
             .ignored_keywords(self.ignore.iter().cloned())
             .max_connections(self.connections(connections));

@@ -45,6 +45,8 @@ pub(crate) enum ServerError {
     PasswordCommand(String, #[source] io::Error),
     #[error("{0:?} failed instead of printing a password")]
     PasswordCommandFailed(String),
+    #[error("--window and --window-bytes need --pipeline stream")]
+    Window,
     #[error("--bind {0} cannot be used")]
     Bind(IpAddr, #[source] io::Error),
     #[error("{flag} leaves no way to {host}")]
@@ -76,6 +78,7 @@ impl ServerError {
             | Self::SinkOptions(_)
             | Self::NoUser
             | Self::NoPassword(_)
+            | Self::Window
             | Self::Bind(..)
             | Self::Family { .. }
             | Self::TlsName(_) => Exit::Usage,

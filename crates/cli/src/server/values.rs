@@ -32,7 +32,7 @@ pub(super) fn pipelining(text: &str) -> Result<PipeliningPolicy, &'static str> {
         "auto" => Ok(PipeliningPolicy::Auto),
         mode => match mode.parse::<Pipelining>() {
             Ok(mode) => Ok(PipeliningPolicy::Fixed(mode)),
-            Err(_) => Err("expected auto, off, envelope or cross"),
+            Err(_) => Err("expected auto, off, envelope, cross or stream"),
         },
     }
 }

@@ -12,7 +12,9 @@ use posthaste_scheduler::{
     BackOff, DestinationLimits, Exhausted, LimitScope, Observer, PipeliningPolicy, Place, Rate,
     RetryPolicy, Scheduler, SchedulerConfig,
 };
-use posthaste_session::{Chunking, ClientName, Config, Credentials, Timeouts, TlsPolicy, Xclient};
+use posthaste_session::{
+    Chunking, ClientName, Config, Credentials, Timeouts, TlsPolicy, Window, Xclient,
+};
 
 use super::{Mailer, SetupError};
 use crate::events::{self, EventSender, Events};
@@ -39,6 +41,7 @@ pub struct MailerBuilder {
     xclient: Option<Xclient>,
     timeouts: Timeouts,
     chunking: Chunking,
+    window: Window,
     ignored_keywords: Vec<String>,
     transcript: bool,
     dial: DialSettings,
@@ -64,6 +67,7 @@ impl MailerBuilder {
             xclient: None,
             timeouts: Timeouts::default(),
             chunking: Chunking::default(),
+            window: Window::default(),
             ignored_keywords: Vec::new(),
             transcript: false,
             dial: DialSettings::default(),
@@ -146,6 +150,14 @@ impl MailerBuilder {
     /// Which command carries content. Default: DATA, and BDAT for binary content.
     pub fn chunking(mut self, chunking: Chunking) -> Self {
         self.chunking = chunking;
+        self
+    }
+
+    /// How much may be ahead of the replies on each connection in
+    /// [`Pipelining::Stream`](posthaste_session::Pipelining::Stream), which is what may be in doubt
+    /// if it breaks. Default: 64 mails with 1 MiB.
+    pub fn window(mut self, window: Window) -> Self {
+        self.window = window;
         self
     }
 
@@ -302,6 +314,7 @@ impl MailerBuilder {
         config.credentials = credentials;
         config.timeouts = self.timeouts;
         config.chunking = self.chunking;
+        config.window = self.window;
         config.xclient = self.xclient;
         config.ignored_keywords = self.ignored_keywords;
         config.transcript = self.transcript;
