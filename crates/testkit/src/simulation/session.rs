@@ -125,7 +125,7 @@ impl Simulation {
                 let round_trips = match connection.pipelining {
                     Pipelining::Off => 4,
                     Pipelining::Envelope => 2,
-                    Pipelining::Cross => 1,
+                    Pipelining::Cross | Pipelining::Stream => 1,
                 };
                 let service = server.model.service.draw(&mut self.rng);
                 let slowed = service.mul_f64(server.begin(self.now));
