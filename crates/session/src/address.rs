@@ -66,6 +66,11 @@ impl Mailbox {
         self.0.as_str()
     }
 
+    /// The same as octets, which costs less.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
     /// The local-part as written, quotes included.
     pub fn local_part(&self) -> &str {
         self.parts().0
@@ -83,7 +88,7 @@ impl Mailbox {
 
     /// Whether a server must support SMTPUTF8 to take this mailbox (RFC 6531 section 3.4).
     pub fn needs_smtputf8(&self) -> bool {
-        !self.as_str().is_ascii()
+        !self.as_bytes().is_ascii()
     }
 }
 
@@ -140,6 +145,13 @@ impl ReversePath {
             Self::Mailbox(mailbox) => mailbox.as_str(),
         }
     }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Null => b"",
+            Self::Mailbox(mailbox) => mailbox.as_bytes(),
+        }
+    }
 }
 
 impl FromStr for ReversePath {
@@ -181,6 +193,13 @@ impl ForwardPath {
         match self {
             Self::Postmaster => "Postmaster",
             Self::Mailbox(mailbox) => mailbox.as_str(),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Postmaster => b"Postmaster",
+            Self::Mailbox(mailbox) => mailbox.as_bytes(),
         }
     }
 }

@@ -189,8 +189,8 @@ impl Envelope {
 
     /// Whether any address can only be sent to a server that offers SMTPUTF8.
     pub fn needs_smtputf8(&self) -> bool {
-        let reverse_path = std::iter::once(self.reverse_path.as_str());
-        !reverse_path.chain(self.forward_paths().iter().map(ForwardPath::as_str)).all(str::is_ascii)
+        let is_ascii = |path: &ForwardPath| path.as_bytes().is_ascii();
+        !(self.reverse_path.as_bytes().is_ascii() && self.forward_paths().iter().all(is_ascii))
     }
 }
 

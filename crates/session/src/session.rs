@@ -445,6 +445,11 @@ impl Session {
         if reply.has_bare_lf() && self.config.line_ends == LineEnds::Crlf {
             return self.violate(now, Violation::BareLf);
         }
+        self.rearm = true;
+        if matches!(self.phase, Phase::Ready) && !self.config.transcript && self.scrubber.is_empty()
+        {
+            return self.handle_transfer_reply(now, reply);
+        }
         let scrubbed = self.scrubber.scrub_reply(reply);
         let safe = match scrubbed.as_deref().map_or(Ok(reply), Reply::parse) {
             Ok(safe) => safe,
@@ -461,7 +466,6 @@ impl Session {
         let is_challenge =
             matches!(self.phase, Phase::Auth(_)) && reply.code() == ReplyCode::CONTINUE_AUTH;
         let reply = if is_challenge { reply } else { safe };
-        self.rearm = true;
         if matches!(self.phase, Phase::Ready) {
             self.handle_transfer_reply(now, reply);
         } else {
@@ -494,15 +498,17 @@ impl Session {
     pub(crate) fn command(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
         let before = self.transmit.queued();
         let end = self.transmit.push_command(write);
-        self.record_command(end - before);
+        self.record_commands(end - before);
         end
     }
 
-    /// Puts the last command, which has so many octets, into the transcript.
-    pub(crate) fn record_command(&mut self, octets: u64) {
+    /// Puts the last commands, which have so many octets, into the transcript.
+    pub(crate) fn record_commands(&mut self, octets: u64) {
         if self.config.transcript {
-            let line = self.transmit.last_command(octets).trim_ascii_end();
-            self.record(Speaker::Client, line.escape_ascii().to_string());
+            let lines = self.transmit.last_commands(octets).split_inclusive(|&o| o == b'\n');
+            let texts: Vec<_> =
+                lines.map(|line| line.trim_ascii_end().escape_ascii().to_string()).collect();
+            texts.into_iter().for_each(|text| self.record(Speaker::Client, text));
         }
     }
 

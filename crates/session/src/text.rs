@@ -21,11 +21,16 @@ pub(crate) enum Text {
 impl Text {
     pub(crate) fn as_str(&self) -> &str {
         match self {
-            Self::Inline { len, octets } => {
-                let octets = octets.get(..usize::from(*len)).unwrap_or_default();
-                std::str::from_utf8(octets).unwrap_or_default()
-            }
+            Self::Inline { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
             Self::Shared(text) => text,
+        }
+    }
+
+    /// The octets of it, which need no check.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, octets } => octets.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Shared(text) => text.as_bytes(),
         }
     }
 }
@@ -45,7 +50,7 @@ impl From<&str> for Text {
 
 impl PartialEq for Text {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
+        self.as_bytes() == other.as_bytes()
     }
 }
 

@@ -137,6 +137,13 @@ impl Transaction {
         self.timing.mail = Some(now);
     }
 
+    /// All of the mail is queued, and so many replies are to come.
+    pub(crate) fn streamed(&mut self, replies: usize) {
+        self.outstanding = replies;
+        self.flight = Pipelining::Stream;
+        self.next = Next::Done;
+    }
+
     /// Content is about to go out; `backlog` octets are queued to its end.
     pub(crate) fn content_begins(&mut self, now: Instant, backlog: u64) {
         self.timing.data = Some(now);

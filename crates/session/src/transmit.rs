@@ -46,7 +46,7 @@ impl Transmit {
     }
 
     /// The last `octets` octets of commands, which must not have been written yet.
-    pub(crate) fn last_command(&self, octets: u64) -> &[u8] {
+    pub(crate) fn last_commands(&self, octets: u64) -> &[u8] {
         let octets = usize::try_from(octets).unwrap_or(usize::MAX);
         let start = self.commands.len().saturating_sub(octets);
         &self.commands[start..]

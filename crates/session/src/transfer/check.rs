@@ -22,8 +22,8 @@ impl Session {
         if let Some(limit) = limit.filter(|&limit| octets > limit) {
             return Err(Unsendable::TooLarge { octets, limit });
         }
-        let needs_smtputf8 = mail.envelope.needs_smtputf8() || mail.content.header_needs_smtputf8();
-        if needs_smtputf8 && !extensions.smtputf8() {
+        let lacks_smtputf8 = !extensions.smtputf8();
+        if lacks_smtputf8 && needs_smtputf8(mail) {
             return Err(Unsendable::SmtpUtf8);
         }
         if mail.content.is_binary() {
@@ -66,6 +66,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether an address or the header section is internationalised.
+pub(super) fn needs_smtputf8(mail: &Mail) -> bool {
+    mail.content.header_needs_smtputf8() || mail.envelope.needs_smtputf8()
 }
 
 /// Whether every command stays as short as the server may demand. Only parameters can make one longer.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use posthaste_reply::Extensions;
 
+use super::check::needs_smtputf8;
 use super::{CHUNK_SIZE, To};
 use crate::command::{self, Body, MailParameters};
 use crate::config::{Chunking, Pipelining, Protocol, Timeouts};
@@ -44,14 +45,17 @@ impl Session {
         if transfer.must_wait(mode, next) || next == Next::Mail && is_spent {
             return false;
         }
+        if mode == Pipelining::Stream && next == Next::Mail && self.streams_next() {
+            return self.send_streamed(now);
+        }
+        let transfer = &mut self.transfer;
         if transfer.needs_reset && next == Next::Mail {
             transfer.needs_reset = false;
             self.send(To::Reset, |out, _, _| out.extend_from_slice(command::RSET));
             return true;
         }
         match next {
-            Next::Mail if mode == Pipelining::Stream => self.begin_streamed(now),
-            Next::Mail => self.send_mail(now),
+            Next::Mail => self.send_mail(now, mode),
             Next::Rcpt(index) => self.send_rcpt(index),
             Next::Data => self.send_data(now),
             Next::Chunk(start) => self.send_chunk(start),
@@ -59,25 +63,10 @@ impl Session {
         }
     }
 
-    pub(super) fn send_mail(&mut self, now: Instant) -> bool {
-        let end = self.send(To::Mail, |out, mail, extensions| {
-            let Mail { envelope, content, .. } = mail;
-            let needs_smtputf8 = envelope.needs_smtputf8() || content.header_needs_smtputf8();
-            let body = match content.has_8bit() {
-                true if content.is_binary() => Body::Binary,
-                // SMTPUTF8 implies 8BITMIME (RFC 6531 section 3.1).
-                true if extensions.eight_bit_mime() || extensions.smtputf8() => Body::EightBit,
-                _ => Body::Plain,
-            };
-            let parameters = MailParameters {
-                size: extensions.size().map(|_| content.len()),
-                body,
-                smtputf8: needs_smtputf8 && extensions.smtputf8(),
-            };
-            let options = envelope.options();
-            command::mail(out, envelope.reverse_path(), parameters, options, extensions);
-        });
+    fn send_mail(&mut self, now: Instant, mode: Pipelining) -> bool {
+        let end = self.send(To::Mail, write_mail);
         self.transfer.budget.mail_sent();
+        self.transfer.needs_reset |= mode == Pipelining::Stream;
         let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) else {
             return false;
         };
@@ -86,13 +75,8 @@ impl Session {
         true
     }
 
-    pub(super) fn send_rcpt(&mut self, index: usize) -> bool {
-        self.send(To::Rcpt, |out, Mail { envelope, .. }, extensions| {
-            if let Some(forward_path) = envelope.forward_paths().get(index) {
-                let options = envelope.recipient_options(index);
-                command::rcpt(out, forward_path, options, extensions);
-            }
-        });
+    fn send_rcpt(&mut self, index: usize) -> bool {
+        self.send(To::Rcpt, |out, mail, extensions| write_rcpt(out, mail, extensions, index));
         let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) else {
             return false;
         };
@@ -209,8 +193,33 @@ impl Session {
         let before = self.transmit.queued();
         let extensions = &self.extensions;
         let end = self.transmit.push_command(|out| write(out, &transaction.mail, extensions));
-        self.record_command(end - before);
+        self.record_commands(end - before);
         self.transfer.expect(to, end);
         end
+    }
+}
+
+/// The MAIL command for a mail, with the parameters that the server offers.
+pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions) {
+    let Mail { envelope, content, .. } = mail;
+    let body = match content.has_8bit() {
+        true if content.is_binary() => Body::Binary,
+        // SMTPUTF8 implies 8BITMIME (RFC 6531 section 3.1).
+        true if extensions.eight_bit_mime() || extensions.smtputf8() => Body::EightBit,
+        _ => Body::Plain,
+    };
+    let parameters = MailParameters {
+        size: extensions.size().map(|_| content.len()),
+        body,
+        smtputf8: extensions.smtputf8() && needs_smtputf8(mail),
+    };
+    command::mail(out, envelope.reverse_path(), parameters, envelope.options(), extensions);
+}
+
+/// The RCPT command for the recipient at a place.
+pub(super) fn write_rcpt(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions, place: usize) {
+    let Mail { envelope, .. } = mail;
+    if let Some(forward_path) = envelope.forward_paths().get(place) {
+        command::rcpt(out, forward_path, envelope.recipient_options(place), extensions);
     }
 }

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use posthaste_reply::{Reply, Severity};
 
-use super::{CHUNK_SIZE, To};
+use super::send::{write_mail, write_rcpt};
+use super::{CHUNK_SIZE, Expected, To};
 use crate::command;
 use crate::config::{Chunking, Pipelining, Protocol};
 use crate::event::Objection;
 use crate::mail::{Mail, PartialRefusal};
 use crate::session::{Session, stored};
 use crate::stage::Stage;
-use crate::transaction::Next;
 
 /// Most recipients of a mail that goes out in one flight: as many as every server has to take (RFC 5321 section
 /// 4.5.3.1.8). With more, refusals are likely, and the content would go out for nothing.
@@ -25,48 +25,62 @@ impl Session {
             && self.config.protocol == Protocol::Smtp
     }
 
-    /// Whether this mail goes out as a whole: what it does not depend on any of its replies.
-    pub(super) fn streams(&self, mail: &Mail) -> bool {
-        mail.partial_refusal == PartialRefusal::DeliverToRest
-            && mail.content.len() <= CHUNK_SIZE
-            && mail.envelope.forward_paths().len() <= MAX_RECIPIENTS
-    }
-
-    /// Begins the next mail. One that streams is queued to the end of its content.
-    pub(super) fn begin_streamed(&mut self, now: Instant) -> bool {
-        self.send_mail(now);
-        // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
-        self.transfer.needs_reset = true;
+    /// Whether the next mail goes out as a whole: what it does not depend on any of its replies.
+    pub(super) fn streams_next(&self) -> bool {
         let transaction = self.transfer.transactions.get(self.transfer.sending);
-        if transaction.is_some_and(|transaction| self.streams(&transaction.mail)) {
-            self.send_rest(now);
-        }
-        true
+        transaction.is_some_and(|transaction| {
+            let Mail { envelope, content, partial_refusal } = &transaction.mail;
+            *partial_refusal == PartialRefusal::DeliverToRest
+                && content.len() <= CHUNK_SIZE
+                && envelope.forward_paths().len() <= MAX_RECIPIENTS
+        })
     }
 
-    fn send_rest(&mut self, now: Instant) {
-        while let Some(transaction) = self.transfer.transactions.get(self.transfer.sending)
-            && let Next::Rcpt(index) = transaction.next
-        {
-            self.send_rcpt(index);
-        }
-        let Some(transaction) = self.transfer.transactions.get(self.transfer.sending) else {
-            return;
+    /// Queues the next mail, from RSET to the end of its content.
+    pub(super) fn send_streamed(&mut self, now: Instant) -> bool {
+        self.rearm |= self.transfer.expected.is_empty();
+        let Self { transfer, transmit, extensions, .. } = self;
+        let Some(transaction) = transfer.transactions.get_mut(transfer.sending) else {
+            return false;
         };
+        // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
+        let resets = std::mem::replace(&mut transfer.needs_reset, true);
+        let start = transmit.queued();
+        let mail_end = transmit.push_command(|out| {
+            if resets {
+                out.extend_from_slice(command::RSET);
+            }
+            write_mail(out, &transaction.mail, extensions);
+        });
+        if resets {
+            let end = start + command::RSET.len() as u64;
+            transfer.expected.push_back(Expected { to: To::Reset, begins: 0, end });
+        }
+        transfer.expected.push_back(Expected { to: To::Mail, begins: 0, end: mail_end });
+        let mut recipients = 0;
+        let mut next = transaction.next_recipient(0);
+        while let Some(place) = next {
+            let mail = &transaction.mail;
+            let end = transmit.push_command(|out| write_rcpt(out, mail, extensions, place));
+            transfer.expected.push_back(Expected { to: To::Rcpt, begins: 0, end });
+            recipients += 1;
+            next = transaction.next_recipient(place + 1);
+        }
         let content = transaction.mail.content.clone();
         let octets = content.len();
-        let begins = self.command(|out| command::bdat(out, octets, true));
+        let begins = transmit.push_command(|out| command::bdat(out, octets, true));
+        let end = transmit.push_part(content, 0..octets);
+        transfer.expected.push_back(Expected { to: To::Streamed, begins, end });
+        // MAIL and BDAT are answered, too.
+        transaction.streamed(recipients + 2);
+        transaction.mail_queued(now, mail_end);
+        transaction.content_begins(now, end - transmit.written());
+        transaction.content_queued(end);
+        transfer.sending += 1;
+        transfer.budget.mail_sent();
+        self.record_commands(begins - start);
         self.record_content(octets);
-        let end = self.transmit.push_part(content, 0..octets);
-        self.transfer.expect_part(To::Streamed, begins, end);
-        let backlog = end - self.transmit.written();
-        if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
-            transaction.outstanding += 1;
-            transaction.flight = Pipelining::Stream;
-            transaction.content_begins(now, backlog);
-            transaction.content_queued(end);
-        }
-        self.sent_all();
+        true
     }
 
     /// The reply to the content of a mail whose envelope may have been refused.
