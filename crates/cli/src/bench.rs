@@ -32,8 +32,8 @@ use report::BenchReport;
 
 /// Connections where nothing else is asked for.
 const CONNECTIONS: u32 = 20;
-/// Mails on their way for each connection: two in its session, and two that are ready when those are done.
-const MAILS_PER_CONNECTION: usize = 4;
+/// Mails on their way for each that a session may have: it, and one that is ready when it is done.
+const MAILS_PER_PLACE: usize = 2;
 /// Most reports looked at at once, so that signals and the display are not kept waiting.
 const CHUNK: usize = 256;
 /// How long a reply may take where nothing else is asked for.
@@ -191,7 +191,8 @@ fn mailer(
             ..PlannerConfig::default()
         },
         intake: connections
-            .saturating_mul(MAILS_PER_CONNECTION)
+            .saturating_mul(MAILS_PER_PLACE)
+            .saturating_mul(args.server_args.depth().max(2))
             .saturating_mul(args.size.max(1024)),
         seed: args.seed,
         ..SchedulerConfig::default()

@@ -10,7 +10,9 @@ use posthaste::connection::{
 };
 use posthaste::scheduler::PipeliningPolicy;
 use posthaste::session::reply::Mechanism;
-use posthaste::session::{Chunking, ClientName, Credentials, PlaintextAuth, Timeouts, TlsPolicy};
+use posthaste::session::{
+    Chunking, ClientName, Credentials, Pipelining, PlaintextAuth, Timeouts, TlsPolicy,
+};
 use posthaste::{MailerBuilder, ServerUrl};
 
 mod error;
@@ -159,6 +161,15 @@ impl ServerArgs {
     /// The most connections open at once.
     pub(crate) fn connections(&self, default: u32) -> u32 {
         self.connections.unwrap_or(default)
+    }
+
+    /// How many mails one connection may have in its session at once.
+    pub(crate) fn depth(&self) -> usize {
+        match self.pipeline {
+            PipeliningPolicy::Fixed(Pipelining::Off | Pipelining::Envelope) => 1,
+            PipeliningPolicy::Auto | PipeliningPolicy::Fixed(Pipelining::Cross) => 2,
+            PipeliningPolicy::Fixed(Pipelining::Stream) => self.window.mails() as usize,
+        }
     }
 
     /// Whether the server is reached by way of a proxy.

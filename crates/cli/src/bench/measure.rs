@@ -83,7 +83,10 @@ impl Default for Times {
 
 impl Times {
     fn take(&mut self, time: Duration) {
-        self.0.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST).max(1));
+        // Longer ones count as the longest, which is far below what does not fit.
+        let micros =
+            time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into());
+        self.0.saturating_record(micros.clamp(1, LONGEST));
     }
 
     fn take_between(&mut self, from: Option<Instant>, to: Option<Instant>) {

@@ -27,9 +27,13 @@ impl WindowArgs {
         if !streams && (self.window.is_some() || self.window_bytes.is_some()) {
             return Err(ServerError::Window);
         }
-        let mails = self.window.unwrap_or(default.mails());
+        let mails = self.mails();
         let octets = self.window_bytes.unwrap_or(default.octets());
         Ok(Window::new(mails, octets).unwrap_or(default))
+    }
+
+    pub(super) fn mails(&self) -> u32 {
+        self.window.unwrap_or(Window::default().mails())
     }
 }
 
