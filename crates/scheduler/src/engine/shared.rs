@@ -170,15 +170,13 @@ impl Shared {
         mut tell: impl FnMut(JobId),
     ) {
         let Some(mails) = self.batches(&mail) else {
-            tell(
-                self.plan(|state, now| self.queue(state, now, mail, waiter.into(), None, ledgers)),
-            );
+            tell(self.queue(mail, waiter.into(), None, ledgers));
             return;
         };
         let number = Some(self.lock().next_number());
         let addressees = Addressee::batches(waiter, mails.len());
         for (mail, addressee) in mails.into_iter().zip(addressees) {
-            tell(self.plan(|state, now| self.queue(state, now, mail, addressee, number, ledgers)));
+            tell(self.queue(mail, addressee, number, ledgers));
         }
     }
 
@@ -197,12 +195,13 @@ impl Shared {
                 for mail in mails.by_ref() {
                     let addressee = Addressee::Stream(place, Arc::clone(line));
                     place += 1;
-                    self.queue(state, now, mail, addressee, None, ledgers);
+                    self.enter(state, now, mail, addressee, None, ledgers);
                     if !state.actions.is_empty() {
                         // One may be to give this job up, whose place the next one would get.
                         break;
                     }
                 }
+                state.planner.submitted(now, line.to.destination, &mut state.actions);
             });
         }
     }
@@ -226,6 +225,22 @@ impl Shared {
 
     /// Queues a job, of a mail with this number, or of a new one.
     fn queue(
+        self: &Arc<Self>,
+        mail: Mail,
+        addressee: Addressee,
+        number: Option<NonZeroU64>,
+        ledgers: &mut Ledgers,
+    ) -> JobId {
+        let destination = addressee.to().destination;
+        self.plan(|state, now| {
+            let job = self.enter(state, now, mail, addressee, number, ledgers);
+            state.planner.submitted(now, destination, &mut state.actions);
+            job
+        })
+    }
+
+    /// The same under the lock, before connections hear of it.
+    fn enter(
         &self,
         state: &mut State,
         now: Time,
@@ -242,7 +257,7 @@ impl Shared {
         let octets = mail.content.len() as u64;
         let job = NewJob { destination, class, tenant, recipients, octets, expires };
         let ledger = ledgers.open(mail, self.in_doubt, now);
-        let job = state.planner.submit(now, job, &mut state.actions);
+        let job = state.planner.submit_more(now, job, &mut state.actions);
         state.add_job(job, Entry { ledger, addressee, number });
         job
     }

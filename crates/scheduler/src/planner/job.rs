@@ -125,6 +125,19 @@ impl Planner {
     /// When the destination is not one of this planner. A tenant that is not one of it counts as
     /// [`TenantId::DEFAULT`].
     pub fn submit(&mut self, now: Time, job: NewJob, out: &mut Vec<Action>) -> JobId {
+        let destination = job.destination;
+        let job = self.submit_more(now, job, out);
+        self.submitted(now, destination, out);
+        job
+    }
+
+    /// The same for one of several mails. Connections hear of them when [`submitted`](Self::submitted) is called,
+    /// which has to follow the last one.
+    ///
+    /// # Panics
+    ///
+    /// As [`submit`](Self::submit).
+    pub fn submit_more(&mut self, now: Time, job: NewJob, out: &mut Vec<Action>) -> JobId {
         let NewJob { destination, class, tenant, recipients, octets, expires } = job;
         assert!(destination.index() < self.destinations.len(), "no such destination");
         let is_known = tenant.index() < self.tenants.len();
@@ -150,8 +163,12 @@ impl Planner {
             expiry_links: Links::default(),
         });
         self.enqueue(now, key, End::Tail, out);
-        self.balance(now, destination, out);
         JobId(key)
+    }
+
+    /// Mails were [submitted](Self::submit_more) to a destination.
+    pub fn submitted(&mut self, now: Time, destination: DestinationId, out: &mut Vec<Action>) {
+        self.balance(now, destination, out);
     }
 
     /// Forgets a job, or lets the attempt in which it is be its last.

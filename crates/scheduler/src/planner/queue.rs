@@ -129,10 +129,43 @@ struct Ring {
     pass: u64,
     /// Where the flow was that was served last.
     now: u64,
-    flows: BTreeSet<(u64, Key)>,
+    flows: Turns,
     /// Flows without mails that have had more than the others. They are kept until these have
     /// caught up: whoever comes back at once shall not start anew.
     resting: BTreeSet<(u64, Key)>,
+}
+
+/// Flows by where they are in virtual time. The first one is kept apart: it is the one that changes, and mostly the
+/// only one.
+#[derive(Debug, Default)]
+struct Turns {
+    first: Option<(u64, Key)>,
+    others: BTreeSet<(u64, Key)>,
+}
+
+impl Turns {
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn insert(&mut self, turn: (u64, Key)) {
+        match self.first {
+            Some(first) if first < turn => drop(self.others.insert(turn)),
+            first => {
+                self.others.extend(first);
+                self.first = Some(turn);
+            }
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, turn: (u64, Key)) -> bool {
+        if self.first == Some(turn) {
+            self.first = self.others.pop_first();
+            return true;
+        }
+        self.others.remove(&turn)
+    }
 }
 
 /// Costs are multiplied by it before they are divided by weights.
@@ -182,7 +215,7 @@ impl Queue {
         let ring = self.classes.iter().filter(|ring| !ring.flows.is_empty());
         // Of equals the most urgent, which comes first.
         let ring = ring.min_by_key(|ring| ring.pass)?;
-        ring.flows.first().map(|&(_, flow)| flow)
+        ring.flows.first.map(|(_, flow)| flow)
     }
 
     /// A flow is about to be changed. To be followed by [`put_back`](Self::put_back).
@@ -190,7 +223,7 @@ impl Queue {
         self.runnable -= flow.runnable();
         self.len -= flow.len();
         let ring = &mut self.classes[flow.name.class as usize];
-        if !ring.flows.remove(&(flow.pass, key)) {
+        if !ring.flows.remove((flow.pass, key)) {
             ring.resting.remove(&(flow.pass, key));
         }
     }
