@@ -96,7 +96,8 @@ pub struct Flights {
 impl Flights {
     /// The flights of one connection; `run` tells those of several apart.
     pub fn new(load: Load, run: usize) -> Self {
-        let mut flights = Self { way: load.way, octets: Vec::new(), numbers: Vec::new(), next: 0 };
+        let mut flights =
+            Self { way: load.way, octets: Vec::new(), numbers: Vec::new(), next: FIRST };
         for _ in 0..load.flight() {
             match load.way {
                 Way::Bdat => {
@@ -216,5 +217,8 @@ const ENVELOPE: &str = "MAIL FROM:<a@posthaste.example>\r\nRCPT TO:<b@posthaste.
 const LINE: &str =
     "All work and no play makes Jack a dull boy, said the postman, and rang twice.\r\n";
 
-/// Digits of a mail's number: all of the same length, so that they can be written in place.
+/// Digits of a mail's number: always as many, so that they can be written in place.
 const DIGITS: usize = 10;
+
+/// The lowest number that needs so many: zeros in front are no part of a number.
+const FIRST: u64 = 1_000_000_000;

@@ -39,7 +39,9 @@ pub struct Config {
     pub seed: u64,
     /// Where mails go.
     pub store: StoreKind,
-    /// Whether to count mails that a recipient got before, by Message-ID.
+    /// Whether to count mails that a recipient got before, by Message-ID, and
+    /// [what else](crate::MessageIds) Message-IDs tell. Takes no more than 570 MB; ten million mails
+    /// that are numbered in their Message-IDs take 5 MB.
     pub count_duplicates: bool,
     /// Whether to look into content for what strict servers object to. Off, the octets of a chunk
     /// are counted and not looked at.

@@ -1,12 +1,12 @@
 //! Limits that all sessions of a sink share, and that may change while they run.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::Limits;
-use crate::server::address_hash;
+use crate::server::{address_hash, lock};
 
 /// The shared state behind [`Limits`], but for the size, which is offered and stays.
 #[derive(Debug)]
@@ -119,11 +119,6 @@ impl Setting {
     fn value(&self) -> Option<u64> {
         Some(self.0.load(Relaxed)).filter(|value| *value != Self::NONE)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    // What a panicking session left is whole: each change is one call.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Pairs a greylist remembers; further ones are let through. A million recipients, 48 MB.

@@ -139,23 +139,6 @@ impl Envelope {
     }
 }
 
-/// The value of the Message-ID field in the header of `content`, without surrounding blanks.
-pub(crate) fn message_id(content: &[u8]) -> Option<&[u8]> {
-    const NAME: &[u8] = b"message-id:";
-    let mut rest = content;
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let line = rest[..end].trim_ascii_end();
-        if line.is_empty() {
-            return None;
-        }
-        if line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME) {
-            return Some(line[NAME.len()..].trim_ascii()).filter(|id| !id.is_empty());
-        }
-        rest = &rest[end + 1..];
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,20 +181,6 @@ mod tests {
             assert_eq!(parameters, ["", "NOTIFY=NEVER"]);
             assert_eq!(envelope.recipients().collect::<Vec<_>>(), ["c@d", "e@f"]);
             assert_eq!(envelope.len(), 2);
-        }
-    }
-
-    #[test]
-    fn a_message_id_is_found_in_the_header_only() {
-        for (content, expected) in [
-            ("Message-ID: <1@x>\r\n\r\nbody", Some("<1@x>")),
-            ("Subject: a\r\nMESSAGE-ID:<2@x> \r\n\r\n", Some("<2@x>")),
-            ("Subject: a\r\n\r\nMessage-ID: <3@x>\r\n", None),
-            ("Message-ID: \r\n\r\n", None),
-            ("Message-ID: <4@x>", None),
-            ("", None),
-        ] {
-            assert_eq!(message_id(content.as_bytes()), expected.map(str::as_bytes), "{content:?}");
         }
     }
 }

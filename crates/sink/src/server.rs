@@ -1,19 +1,21 @@
 //! What all sessions of a sink share: its configuration, counters, limits and mails.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use twox_hash::XxHash3_64;
 
 use crate::config::{Config, Limits, Protocol};
 use crate::fault::engine::Faults;
 use crate::hello::Hello;
 use crate::limits::LimitState;
 use crate::mail::Mail;
+use crate::seen::Seen;
 use crate::session::auth::Keyring;
 use crate::stats::{Counters, Stats, Tally, Violation};
-use crate::store::{Duplicates, Store};
+use crate::store::Store;
 
 /// The server that [`Session`](crate::Session)s belong to: no sockets, no clock, no task. The
 /// listener has one, a simulation makes its own.
@@ -26,7 +28,7 @@ pub struct Server {
     /// For each user of the configuration, in that order.
     pub(crate) keyrings: Vec<Keyring>,
     pub(crate) store: Store,
-    pub(crate) duplicates: Option<Duplicates>,
+    pub(crate) seen: Option<Seen>,
     plain: Hello,
     inside_tls: Hello,
     nothing: Hello,
@@ -47,7 +49,7 @@ impl Server {
             limits: LimitState::new(&config.limits),
             keyrings: config.users.iter().map(|user| Keyring::new(user, config.seed)).collect(),
             store: Store::open(&config.store)?,
-            duplicates: config.count_duplicates.then(Duplicates::default),
+            seen: config.count_duplicates.then(Seen::default),
             plain: Hello::new(&config, config.keywords(false)),
             inside_tls: Hello::new(&config, config.keywords(true)),
             nothing: Hello::new(&config, Vec::new()),
@@ -119,7 +121,19 @@ impl Server {
 
 /// A hash of an address without regard to case, the same in each run.
 pub(crate) fn address_hash(address: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    address.bytes().for_each(|b| b.to_ascii_lowercase().hash(&mut hasher));
-    hasher.finish()
+    let mut buffer = [0; USUAL_ADDRESS];
+    let Some(lower) = buffer.get_mut(..address.len()) else {
+        return XxHash3_64::oneshot(address.to_ascii_lowercase().as_bytes());
+    };
+    lower.copy_from_slice(address.as_bytes());
+    lower.make_ascii_lowercase();
+    XxHash3_64::oneshot(lower)
 }
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What a panicking session left is whole: each change is one call.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Octets of an address that is brought to lower case without an allocation.
+const USUAL_ADDRESS: usize = 128;

@@ -17,6 +17,7 @@ use crate::hello::Hello;
 use crate::mail::OnBehalfOf;
 use crate::proxy_protocol::ProxyHeader;
 use crate::reply::{self, Enhanced};
+use crate::seen::Arrivals;
 use crate::server::Server;
 use crate::stats::{Refusal, Tally, Violation};
 use answer::Step;
@@ -86,6 +87,7 @@ pub struct Session {
     /// The client will say no more.
     input_ended: bool,
     faults: SessionFaults,
+    arrivals: Arrivals,
     tally: Tally,
 }
 
@@ -173,6 +175,7 @@ impl Session {
             held: Vec::new(),
             input_ended: false,
             faults: server.faults.session(seed),
+            arrivals: Arrivals::default(),
             tally: Tally::default(),
             server,
         };
@@ -430,6 +433,9 @@ impl Session {
 
     /// Adds what was counted to the sink's counters.
     fn settle(&mut self) {
+        if let Some(seen) = &self.server.seen {
+            self.arrivals.enter(seen, &mut self.tally);
+        }
         self.server.counters.add(&mut self.tally);
     }
 }

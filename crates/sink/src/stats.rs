@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::command::Verb;
+use crate::message_id::MessageId;
 
 /// A snapshot of everything a sink has counted. Serializes to the JSON of `posthaste sink --stats`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -24,12 +25,57 @@ pub struct Stats {
     /// Recipients that got a mail with a Message-ID they already had a mail with. Counted only when
     /// the sink was told to.
     pub duplicates: u64,
+    /// What else Message-IDs tell. Counted only together with `duplicates`.
+    pub message_ids: MessageIds,
     /// How often each limit refused something, by its name, and each fault rule applied, by its text.
     pub refusals: BTreeMap<String, u64>,
     /// What a strict server would have objected to, by name.
     pub violations: BTreeMap<&'static str, u64>,
     /// Commands by verb.
     pub commands: BTreeMap<&'static str, u64>,
+}
+
+/// What the Message-IDs of mails tell: whether a client's mails came all, and in order.
+///
+/// ```
+/// use posthaste_sink::MessageIds;
+///
+/// let sent = MessageIds::digest_of(["<run.1@client.example>", "<run.2@client.example>"]);
+/// // The order of the mails, and who got which from which connection, makes no difference.
+/// let same = MessageIds::digest_of(["<run.2@client.example>", "<run.1@client.example>"]);
+/// assert_eq!(sent, same);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MessageIds {
+    /// Mails that have one.
+    pub mails: u64,
+    /// The sum, modulo 2^64, of the hashes of all their Message-IDs with their angle brackets: XXH3
+    /// with 64 bits and seed 0. In JSON, 16 hexadecimal digits.
+    #[serde(serialize_with = "hexadecimal")]
+    pub digest: u64,
+    /// Mails whose number is lower than that of the mail before on the same connection, where the
+    /// Message-IDs differ in nothing else: 17 in `<run.17@client.example>`. A mail that a client sends
+    /// a second time counts here, too.
+    pub out_of_order: u64,
+    /// Recipients not looked at for duplicates, since there was no room to remember them: where it is 0,
+    /// no duplicate was missed.
+    pub unchecked: u64,
+}
+
+impl MessageIds {
+    /// The [`digest`](Self::digest) that a sink has after mails with these Message-IDs.
+    pub fn digest_of<I>(ids: I) -> u64
+    where
+        I: IntoIterator<Item: AsRef<[u8]>>,
+    {
+        let digests = ids.into_iter().map(|id| MessageId::new(id.as_ref()).digest);
+        digests.fold(0, u64::wrapping_add)
+    }
+}
+
+fn hexadecimal<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:016x}"))
 }
 
 /// Connections of a sink.
@@ -203,6 +249,10 @@ pub(crate) struct Tally {
     recipients: u32,
     bytes: u64,
     duplicates: u32,
+    ids: u32,
+    digest: u64,
+    out_of_order: u32,
+    unchecked: u32,
     commands: [u32; Verb::ALL.len()],
     violations: [u32; Violation::ALL.len()],
     refusals: [u32; Refusal::ALL.len()],
@@ -218,6 +268,16 @@ impl Tally {
 
     pub(crate) fn duplicates(&mut self, count: u32) {
         self.duplicates += count;
+    }
+
+    pub(crate) fn message_id(&mut self, digest: u64, is_out_of_order: bool) {
+        self.ids += 1;
+        self.digest = self.digest.wrapping_add(digest);
+        self.out_of_order += u32::from(is_out_of_order);
+    }
+
+    pub(crate) fn unchecked(&mut self, count: u32) {
+        self.unchecked += count;
     }
 
     pub(crate) fn command(&mut self, verb: Verb) {
@@ -246,6 +306,10 @@ pub(crate) struct Counters {
     recipients: AtomicU64,
     bytes: AtomicU64,
     duplicates: AtomicU64,
+    ids: AtomicU64,
+    digest: AtomicU64,
+    out_of_order: AtomicU64,
+    unchecked: AtomicU64,
     opened: AtomicU64,
     open: AtomicU64,
     open_max: AtomicU64,
@@ -265,6 +329,10 @@ impl Counters {
         add(&self.recipients, tally.recipients.into());
         add(&self.bytes, tally.bytes);
         add(&self.duplicates, tally.duplicates.into());
+        add(&self.ids, tally.ids.into());
+        add(&self.digest, tally.digest);
+        add(&self.out_of_order, tally.out_of_order.into());
+        add(&self.unchecked, tally.unchecked.into());
         let pairs = (self.commands.iter().zip(&tally.commands))
             .chain(self.violations.iter().zip(&tally.violations))
             .chain(self.refusals.iter().zip(&tally.refusals));
@@ -317,6 +385,12 @@ impl Counters {
                 open_max: load(&self.open_max),
             },
             duplicates: load(&self.duplicates),
+            message_ids: MessageIds {
+                mails: load(&self.ids),
+                digest: load(&self.digest),
+                out_of_order: load(&self.out_of_order),
+                unchecked: load(&self.unchecked),
+            },
             refusals: named(Refusal::ALL.map(|r| r.as_str().to_owned()), &self.refusals),
             violations: named(Violation::ALL.map(Violation::as_str), &self.violations),
             commands: named(Verb::ALL.map(Verb::as_str), &self.commands),

@@ -2,16 +2,14 @@
 
 mod files;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
-use crate::mail::{Envelope, Mail, message_id};
-use crate::server::address_hash;
+use crate::mail::Mail;
+use crate::server::lock;
 use files::{JsonLines, Maildir, Mbox};
 
 /// Where accepted mails go, as `--store` names it.
@@ -123,44 +121,6 @@ impl Store {
     }
 }
 
-/// The pairs of Message-ID and recipient that were accepted, as hashes.
-#[derive(Debug, Default)]
-pub(crate) struct Duplicates {
-    /// Split by hash, so that sessions on several cores seldom wait for one another.
-    shards: [Mutex<HashSet<u64>>; SHARDS],
-}
-
-impl Duplicates {
-    /// Counts the recipients who got this mail before. A mail without Message-ID has no duplicates.
-    pub(crate) fn count(&self, envelope: &Envelope, content: &[u8]) -> u32 {
-        let Some(id) = message_id(content) else { return 0 };
-        let mut hasher = DefaultHasher::new();
-        id.hash(&mut hasher);
-        let mut duplicates = 0;
-        for recipient in envelope.recipients() {
-            let mut hasher = hasher.clone();
-            address_hash(recipient).hash(&mut hasher);
-            // With 64 bits, a hundred million mails have a false duplicate once in 4 000 runs.
-            let hash = hasher.finish();
-            if !lock(&self.shards[hash as usize % SHARDS]).insert(hash) {
-                duplicates += 1;
-            }
-        }
-        duplicates
-    }
-
-    /// How much of a mail's content has to be kept to find its Message-ID.
-    pub(crate) const HEADER: usize = 64 << 10;
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What a panicking session left is whole: each change is one call.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Several times the cores a sink runs on.
-const SHARDS: usize = 16;
-
 /// A test that keeps more than this in memory wants a file.
 const MAX_MAILS_IN_MEMORY: usize = 1 << 20;
 
@@ -177,22 +137,5 @@ mod tests {
         for text in ["", "nowhere", "maildir", "mbox:", "count:x"] {
             assert!(text.parse::<StoreKind>().is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn duplicates_are_by_message_id_and_recipient() {
-        let duplicates = Duplicates::default();
-        let count = |id: &str, recipients: &[&str]| {
-            let mut envelope = Envelope::default();
-            envelope.begin("a@x", "");
-            recipients.iter().for_each(|recipient| envelope.push(recipient, ""));
-            duplicates.count(&envelope, format!("Message-ID: {id}\r\n\r\n").as_bytes())
-        };
-        assert_eq!(count("<1>", &["b@y", "c@y"]), 0);
-        assert_eq!(count("<2>", &["b@y", "c@y"]), 0);
-        assert_eq!(count("<1>", &["c@y", "d@y"]), 1);
-        assert_eq!(count("<1>", &["B@y", "b@y"]), 2);
-        assert_eq!(count("", &["b@y"]), 0);
-        assert_eq!(count("", &["b@y"]), 0);
     }
 }

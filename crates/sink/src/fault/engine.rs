@@ -1,13 +1,13 @@
 //! Which rule applies, and how often it did.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{FaultRule, Scope};
 use crate::mail::Envelope;
-use crate::server::address_hash;
+use crate::server::{address_hash, lock};
 use crate::stage::Stage;
 
 /// The rules of a sink, and what all its sessions count for them.
@@ -131,7 +131,7 @@ impl Counted {
 
     /// How often this address was counted before; `None` if there are too many to count.
     fn count_address(&self, address: &str) -> Option<u64> {
-        let mut seen = self.seen_by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen_by_address);
         let key = address_hash(address);
         if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&key) {
             return None;

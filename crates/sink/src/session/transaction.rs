@@ -9,11 +9,11 @@ use crate::config::RefusedChunk;
 use crate::content::{ChunkInspector, Decoded, Decoder, EightBit, Receive, inspect_octets};
 use crate::fault::Action;
 use crate::mail::{Envelope, Mail};
+use crate::message_id::Finder;
 use crate::parameters::{self, Declared, Wrong};
 use crate::reply::{self, QueueId, Reply};
 use crate::stage::Stage;
 use crate::stats::{Refusal, Violation};
-use crate::store::Duplicates;
 
 /// The mail transaction at hand. Its buffers are used again for the next.
 #[derive(Debug, Default)]
@@ -49,6 +49,8 @@ struct Content {
     /// How many to keep.
     room: usize,
     kept: Vec<u8>,
+    /// At rest where Message-IDs are not asked for.
+    message_id: Finder,
 }
 
 impl Receive for Content {
@@ -59,6 +61,7 @@ impl Receive for Content {
             self.room -= kept.len();
             self.kept.extend_from_slice(kept);
         }
+        self.message_id.receive(octets);
     }
 }
 
@@ -270,11 +273,12 @@ impl Session {
         content.kept.clear();
         content.room = if store.wants_content() {
             usize::try_from(self.server.config.limits.max_size).unwrap_or(usize::MAX)
-        } else if self.server.duplicates.is_some() {
-            Duplicates::HEADER
         } else {
             0
         };
+        if self.server.seen.is_some() {
+            content.message_id.begin();
+        }
         let declared = self.transaction.declared.size.unwrap_or_default();
         // A client's word is taken for so much memory and no more.
         content.kept.reserve(content.room.min(declared.min(MAX_RESERVED) as usize));
@@ -486,10 +490,6 @@ impl Session {
         if envelope.is_empty() {
             return None;
         }
-        if let Some(duplicates) = &self.server.duplicates {
-            let count = duplicates.count(envelope, &self.transaction.content.kept);
-            self.tally.duplicates(count);
-        }
         if self.server.store.wants_content() {
             let mail = Mail {
                 queue_id: id.as_str().to_owned(),
@@ -506,7 +506,12 @@ impl Session {
                 return Some(reply::NO_STORAGE);
             }
         }
-        self.tally.mail(self.transaction.envelope.len(), received);
+        let envelope = &self.transaction.envelope;
+        self.tally.mail(envelope.len(), received);
+        if let Some(seen) = &self.server.seen {
+            let id = self.transaction.content.message_id.found();
+            self.arrivals.note(id, envelope.recipients(), seen, &mut self.tally);
+        }
         None
     }
 
