@@ -1,0 +1,115 @@
+//! What a client is given to send, and how it is told to a process of its own.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Arc;
+
+/// So many mails, of which each is for one recipient, to one server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Where they go.
+    pub(crate) server: SocketAddr,
+    /// How many they are: at least one a connection.
+    pub(crate) mails: usize,
+    /// Over how many connections.
+    pub(crate) connections: usize,
+    /// Octets of each content.
+    pub(crate) size: usize,
+    /// Tells the Message-IDs of one run from those of another.
+    pub(crate) run: u32,
+}
+
+impl Load {
+    /// What [`parse`](Self::parse) reads: `HOST PORT MAILS CONNECTIONS SIZE RUN`.
+    pub(crate) fn arguments(&self) -> [String; 6] {
+        [
+            self.server.ip().to_string(),
+            self.server.port().to_string(),
+            self.mails.to_string(),
+            self.connections.to_string(),
+            self.size.to_string(),
+            self.run.to_string(),
+        ]
+    }
+
+    /// Reads the arguments of a process.
+    ///
+    /// # Panics
+    ///
+    /// When they are none: they come from [`arguments`](Self::arguments).
+    pub(crate) fn parse(arguments: &[&str]) -> Self {
+        let [ip, port, mails, connections, size, run] = arguments else {
+            panic!("expected HOST PORT MAILS CONNECTIONS SIZE RUN, got {arguments:?}");
+        };
+        let number = |text: &str| text.parse().unwrap();
+        Self {
+            server: SocketAddr::new(ip.parse().unwrap(), port.parse().unwrap()),
+            mails: number(mails),
+            connections: number(connections),
+            size: number(size),
+            run: run.parse().unwrap(),
+        }
+    }
+
+    /// A command with the load as its arguments.
+    pub(crate) fn given_to(&self, mut command: Command) -> Command {
+        command.args(self.arguments());
+        command
+    }
+
+    /// The numbers of the mails of one connection: in order, and together those of all.
+    pub(crate) fn numbers(self, connection: usize) -> impl Iterator<Item = usize> {
+        (connection..self.mails).step_by(self.connections)
+    }
+
+    /// The contents of the mails.
+    pub(crate) fn contents(&self) -> Contents {
+        Contents::new(self)
+    }
+}
+
+/// Contents that differ in their Message-ID, `<RUN.NUMBER@posthaste.example>`, and in nothing else.
+#[derive(Debug, Clone)]
+pub(crate) struct Contents {
+    octets: Arc<[u8]>,
+    /// Where the digits of the number end.
+    end: usize,
+}
+
+impl Contents {
+    fn new(load: &Load) -> Self {
+        let mut octets = format!("From: <{FROM}>\r\nTo: <{TO}>\r\n").into_bytes();
+        octets.extend(format!("Message-ID: <{}.{:0DIGITS$}", load.run, 0).bytes());
+        let end = octets.len();
+        octets.extend(b"@posthaste.example>\r\nSubject: rivals\r\n\r\n");
+        while octets.len() + LINE.len() + 2 <= load.size {
+            octets.extend(LINE);
+        }
+        octets.resize(load.size - 2, b'x');
+        octets.extend(b"\r\n");
+        Self { octets: octets.into(), end }
+    }
+
+    /// The content of the mail of that number.
+    pub(crate) fn content(&self, number: usize) -> Vec<u8> {
+        let mut octets = self.octets.to_vec();
+        let mut rest = number;
+        for digit in octets[self.end - DIGITS..self.end].iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        octets
+    }
+}
+
+/// The reverse-path.
+pub(crate) const FROM: &str = "a@posthaste.example";
+
+/// The one recipient.
+pub(crate) const TO: &str = "b@posthaste.example";
+
+const LINE: &[u8] =
+    b"All work and no play makes Jack a dull boy, said the postman, and rang twice.\r\n";
+
+/// Digits of a mail's number: always as many, so that they can be written in place.
+const DIGITS: usize = 10;

@@ -1,0 +1,190 @@
+//! Those that take the mails, and what they say became of them.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use benches::bare;
+use posthaste_sink::{SinkOptions, Stats};
+use posthaste_tests::{Delivery, Postfix, Server, SmtpSink};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::helper::Helper;
+use crate::load::Load;
+use crate::rival::{Offer, Rival};
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Postfix's `smtp-sink`: throws everything away, and counts.
+    SmtpSink,
+    /// Our sink.
+    Sink,
+    /// A whole Postfix, which discards what it has queued.
+    Postfix,
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub(crate) enum Running {
+    /// One for each run.
+    SmtpSink(Server),
+    /// One for each run.
+    Sink(Helper),
+    /// One for all runs, told apart in its log.
+    Postfix(Server),
+}
+
+impl Kind {
+    /// What it offers beyond what every client needs.
+    pub(crate) fn offer(self) -> Offer {
+        match self {
+            Self::SmtpSink => Offer::Pipelining,
+            Self::Sink | Self::Postfix => Offer::Chunking,
+        }
+    }
+
+    /// Starts it for so many mails.
+    ///
+    /// # Errors
+    ///
+    /// What is missing on this machine.
+    pub(crate) fn start(self, mails: usize) -> Result<Running, String> {
+        let missing = |missing: posthaste_tests::Missing| missing.to_string();
+        match self {
+            Self::SmtpSink => {
+                // It ends with the mail behind the last, which is how it says what it counted.
+                let options = vec!["-M".to_owned(), (mails + 1).to_string()];
+                let sink = runtime().block_on(SmtpSink { options }.start()).map_err(missing)?;
+                Ok(Running::SmtpSink(sink))
+            }
+            Self::Sink => {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.arg("sink");
+                Ok(Running::Sink(Helper::start(command)))
+            }
+            Self::Postfix => {
+                let postfix = Postfix { delivery: Delivery::Discard, ..Postfix::default() };
+                runtime().block_on(postfix.start()).map(Running::Postfix).map_err(missing)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SmtpSink => "smtp-sink",
+            Self::Sink => "posthaste sink",
+            Self::Postfix => "Postfix",
+        })
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        match self {
+            Self::SmtpSink(server) | Self::Postfix(server) => server.addr,
+            Self::Sink(helper) => helper.addr(),
+        }
+    }
+
+    /// Checks that a load came, as a whole, once, and in order; returns the server if it can take
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong.
+    pub(crate) fn check(self, rival: Rival, load: &Load) -> Result<Option<Self>, String> {
+        match self {
+            Self::SmtpSink(server) => check_count(&server).map(|()| None),
+            Self::Sink(helper) => check_stats(&helper.end(), rival, load).map(|()| None),
+            Self::Postfix(server) => {
+                check_log(&server, rival, load)?;
+                Ok(Some(Self::Postfix(server)))
+            }
+        }
+    }
+}
+
+/// smtp-sink was told to end with one mail more than there should be: it must still run, and end
+/// with that mail.
+fn check_count(server: &Server) -> Result<(), String> {
+    if TcpStream::connect(server.addr).is_err() {
+        return Err("smtp-sink got more mails than were sent".to_owned());
+    }
+    let last = bare::Load { way: bare::Way::Data, mails: 1, flight: 1, connections: 1, size: 1024 };
+    // It may end without a reply.
+    let _ = last.send(server.addr);
+    let start = Instant::now();
+    while TcpStream::connect(server.addr).is_ok() {
+        if start.elapsed() > PATIENCE {
+            return Err("smtp-sink got fewer mails than were reported as delivered".to_owned());
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+fn check_stats(stats: &str, rival: Rival, load: &Load) -> Result<(), String> {
+    let expected = format!("mails {} duplicates 0 violations 0", load.mails);
+    if stats.trim_end() == expected {
+        return Ok(());
+    }
+    Err(format!("the sink counted {:?} of {}, not {expected:?}", stats.trim_end(), rival.name()))
+}
+
+/// Postfix logs each Message-ID when it has the whole mail, and each mail when it has gone.
+fn check_log(server: &Server, rival: Rival, load: &Load) -> Result<(), String> {
+    let run = format!("message-id=<{}.", load.run);
+    let start = Instant::now();
+    let mut log = server.log();
+    while log.matches(": removed").count() < log.matches("message-id=<").count() {
+        if start.elapsed() > PATIENCE {
+            return Err("Postfix does not get rid of its queue".to_owned());
+        }
+        thread::sleep(POLL);
+        log = server.log();
+    }
+    if !rival.is_numbered() {
+        return Ok(());
+    }
+    let mut numbers =
+        log.split(&run).skip(1).filter_map(|rest| rest.split('@').next()?.parse().ok());
+    let numbers: Vec<usize> = numbers.by_ref().collect();
+    let distinct: HashSet<_> = numbers.iter().collect();
+    if numbers.len() != load.mails || distinct.len() != load.mails {
+        let (all, distinct) = (numbers.len(), distinct.len());
+        return Err(format!("Postfix got {all} mails, {distinct} distinct, of {}", load.mails));
+    }
+    if load.connections == 1 && rival.is_in_order() && !numbers.is_sorted() {
+        return Err("Postfix got the mails in another order".to_owned());
+    }
+    Ok(())
+}
+
+/// Is our sink: listens, says where, serves until standard input ends, and says what it counted.
+pub(crate) fn serve_sink() {
+    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut options = SinkOptions::default();
+        options.set("duplicates", "true").unwrap();
+        let sink = options.start().await.unwrap();
+        Helper::serve_until_told(sink.addr()).await;
+        let Stats { mails, duplicates, violations, .. } = sink.shutdown().await;
+        println!("mails {mails} duplicates {duplicates} violations {}", violations.len());
+    });
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// How long a server may take to say what it has.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const POLL: Duration = Duration::from_millis(20);
