@@ -185,7 +185,7 @@ impl<D: Dispatch> Driver<D> {
             progress = true;
             match command {
                 Command::Submit(mail) => {
-                    let result = self.session.submit(now, *mail);
+                    let result = self.session.submit(now, mail);
                     self.dispatch.handle_submitted(result);
                 }
                 Command::SetPipelining(mode) => self.session.set_pipelining(now, mode),

@@ -155,7 +155,7 @@ impl Dispatch for Requests {
                 Some(Request { reply, .. }) if reply.is_closed() => {}
                 Some(Request { mail, reply }) => {
                     self.submitting = Some(reply);
-                    return Poll::Ready(Command::Submit(Box::new(mail)));
+                    return Poll::Ready(Command::Submit(mail));
                 }
                 None => {
                     self.quits = true;

@@ -130,7 +130,7 @@ impl Dispatch for Panics {
         }
         self.here(At::Command);
         match self.mails.pop_front() {
-            Some(mail) => Poll::Ready(Command::Submit(Box::new(mail))),
+            Some(mail) => Poll::Ready(Command::Submit(mail)),
             None => Poll::Pending,
         }
     }

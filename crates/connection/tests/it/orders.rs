@@ -58,7 +58,7 @@ async fn an_order_to_abort_wakes_an_idle_driver() {
 async fn orders_are_obeyed_in_order() {
     let notes = run_idle([], async |mut peer, orders| {
         orders.send(Command::SetPipelining(Pipelining::Off)).unwrap();
-        orders.send(Command::Submit(Box::new(mail(0)))).unwrap();
+        orders.send(Command::Submit(mail(0))).unwrap();
         orders.send(Command::Quit).unwrap();
         // One at a time now.
         for reply in ["250 ok", "250 ok", "354 go"] {
@@ -82,7 +82,7 @@ async fn an_abort_leaves_content_unfinished() {
     const SIZE: usize = 1 << 16;
     let notes = run_idle([], async |mut peer, orders| {
         let mail = mail_with(0, octets(SIZE));
-        orders.send(Command::Submit(Box::new(mail))).unwrap();
+        orders.send(Command::Submit(mail)).unwrap();
         peer.hear_envelope(0).await;
         peer.say("250 ok\r\n250 ok\r\n354 go").await;
         peer.line().await;
@@ -147,7 +147,7 @@ impl Dispatch for Pushy {
     fn poll_command(&mut self, _cx: &mut Context<'_>, room: usize) -> Poll<Command> {
         self.rooms.push(room);
         match self.mails.pop() {
-            Some(mail) => Poll::Ready(Command::Submit(Box::new(mail))),
+            Some(mail) => Poll::Ready(Command::Submit(mail)),
             None => Poll::Pending,
         }
     }

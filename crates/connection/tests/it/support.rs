@@ -150,7 +150,7 @@ impl Dispatch for Recorder {
         if room > 0
             && let Some(mail) = self.mails.pop_front()
         {
-            return Poll::Ready(Command::Submit(Box::new(mail)));
+            return Poll::Ready(Command::Submit(mail));
         }
         if self.mails.is_empty() && std::mem::take(&mut self.quits) {
             return Poll::Ready(Command::Quit);

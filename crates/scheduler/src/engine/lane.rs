@@ -194,7 +194,7 @@ impl Lane {
         }
         let (sending, mail) = self.pulled.pop_front()?;
         self.submitting = Some(sending);
-        Some(Command::Submit(Box::new(mail)))
+        Some(Command::Submit(mail))
     }
 
     /// Tells the planner what is over, and takes up to so many mails.
