@@ -269,9 +269,8 @@ impl Session {
 
     /// How many mails may be ahead of the replies in [`Pipelining::Stream`] now.
     ///
-    /// 1 until the server has taken a mail in this mode, then 8. Twice as many with each window of mails of which none
-    /// was refused, up to [`Config::window`]; half as many where more than a quarter was, because servers count refusals
-    /// and hang up.
+    /// 1 at first. Twice as many with each window of mails of which none was refused, up to [`Config::window`]; half as
+    /// many where more than a quarter was, because servers count refusals and hang up.
     pub fn window(&self) -> usize {
         self.transfer.window()
     }

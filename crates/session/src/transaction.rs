@@ -300,7 +300,10 @@ impl Transaction {
         // What was refused may have been meant for another mail of the flight.
         let refusals_count =
             !(matches!(cut, Cut::OutOfStep(_)) && self.flight >= Pipelining::Cross);
-        let may_be_accepted = was_handed_over && cut != Cut::Objected;
+        // In `stream` the content is out, whatever the server objects to in what was before.
+        let is_objected =
+            cut == Cut::Objected && (self.starts_over || self.flight < Pipelining::Stream);
+        let may_be_accepted = was_handed_over && !is_objected;
         let refusal = self.refusal.take().filter(|_| refusals_count);
         let outcome = |recipient| match (recipient, &refusal) {
             (Recipient::Refused(refusal), _) if refusals_count => Outcome::Refused(refusal),

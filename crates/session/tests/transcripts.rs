@@ -34,7 +34,7 @@ use posthaste_session::{
     EnvelopeId, Event, ForwardPath, Hold, InitialResponse, KeyDerivation, LateDelivery, LineEnds,
     Mail, MailOptions, OriginalRecipient, Outcome, Parameter, PartialRefusal, PlaintextAuth,
     Priority, Protocol, Recipient, RecipientOptions, ReversePath, ServerName, Session, Speaker,
-    TlsPolicy, TlsState, Violation, Xclient, XclientName, XclientText,
+    TlsPolicy, TlsState, Violation, Window, Xclient, XclientName, XclientText,
 };
 
 /// How the server's octets are cut.
@@ -99,6 +99,11 @@ impl Runner {
                     }
                     "derive" => derives = false,
                     "transcript" => config.transcript = true,
+                    "window" => {
+                        let (mails, octets) = value.split_once(' ').unwrap();
+                        let (mails, octets) = (mails.parse().unwrap(), octets.parse().unwrap());
+                        config.window = Window::new(mails, octets).unwrap();
+                    }
                     "chunking" => config.chunking = value.parse().unwrap(),
                     "protocol" => {
                         assert_eq!(value, "lmtp");

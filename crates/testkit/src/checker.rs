@@ -98,6 +98,8 @@ pub struct Checker {
     reported_domains: BTreeSet<String>,
     /// The server has said that it does not do BDAT (CHUNK-17).
     bdat_refused: bool,
+    /// A content that was streamed was taken.
+    stream_proven: bool,
     /// Why nothing may be said any more.
     silence: Option<&'static str>,
     has_quit: bool,
@@ -153,6 +155,12 @@ enum To {
 /// of LMTP come on top.
 const MAX_AWAITED: usize = 512 + 2;
 
+/// The same in `stream`, where a mail goes out as a whole.
+const MAX_STREAMED: usize = 4096 + MAX_STREAMED_RECIPIENTS + 3;
+
+/// Recipients at most of a mail that does not wait for the replies to its envelope.
+const MAX_STREAMED_RECIPIENTS: usize = 100;
+
 /// Chunks whose replies are awaited at most (CHUNK-12).
 const MAX_CHUNKS_AWAITED: usize = 4;
 
@@ -182,6 +190,7 @@ impl Checker {
             reported: BTreeSet::new(),
             reported_domains: BTreeSet::new(),
             bdat_refused: false,
+            stream_proven: false,
             silence: None,
             has_quit: false,
             most_awaited: 0,
@@ -204,6 +213,15 @@ impl Checker {
     /// The position of the client's octets behind those that are queued.
     fn position_behind(&self, queued: usize) -> u64 {
         self.said.saturating_add(queued.try_into().unwrap_or(u64::MAX))
+    }
+
+    /// Whether whole mails may be said ahead of the replies.
+    fn streams(&self) -> bool {
+        self.mode == Pipelining::Stream
+            && self.offer.has("PIPELINING")
+            && self.offer.has("CHUNKING")
+            && self.rules.chunking != Chunking::Off
+            && self.rules.protocol == Protocol::Smtp
     }
 
     /// TLS has begun: whatever was said before is forgotten (RFC 3207 section 4.2).

@@ -65,7 +65,11 @@ fn check_manners(sink: &Server) {
 #[test]
 fn every_mail_is_delivered() {
     for_seeds(1200, |mut dice| {
-        let scenario = Scenario::new(&mut dice, Faults::None);
+        let mut scenario = Scenario::new(&mut dice, Faults::None);
+        if scenario.client.pipelining == Pipelining::Stream {
+            // It is for servers that bear it.
+            scenario.server.pipelining_after_content = PipeliningAfterContent::Answer;
+        }
         let clock = Clock::default();
         let sink = scenario.sink(&clock);
         let (ledger, reports) = scenario.run_to_the_end(clock, &sink, &mut dice);
@@ -89,8 +93,16 @@ fn every_mode_gives_the_same_outcomes() {
         let mut scenario = Scenario::new(&mut dice, Faults::Steady);
         let mut expected: Option<Vec<_>> = None;
         for mode in MODES {
+            // Rules about DATA are none about BDAT.
+            if mode == Pipelining::Stream && scenario.client.chunking == Chunking::Auto {
+                continue;
+            }
             for after_content in [PipeliningAfterContent::Answer, PipeliningAfterContent::Reject503]
             {
+                // It is for servers that bear it.
+                if mode == Pipelining::Stream && after_content != PipeliningAfterContent::Answer {
+                    continue;
+                }
                 scenario.client.pipelining = mode;
                 scenario.server.pipelining_after_content = after_content;
                 scenario.server.early_talk = EarlyTalk::Reject554;
@@ -180,7 +192,8 @@ fn large_mails_go_in_chunks() {
             scenario.run(clock, &sink, dice);
         } else {
             let (report, _) = run_honest(&scenario, dice);
-            assert!(report.most_awaited <= 4, "{} awaited", report.most_awaited);
+            let streams = scenario.client.pipelining == Pipelining::Stream;
+            assert!(streams || report.most_awaited <= 4, "{} awaited", report.most_awaited);
         }
     });
 }

@@ -446,9 +446,6 @@ impl Session {
     pub(super) fn prove(&mut self, flight: Pipelining) {
         if flight > self.transfer.proven {
             self.transfer.proven = flight;
-            if flight == Pipelining::Stream {
-                self.transfer.opening.prove();
-            }
             self.emit(Event::PipeliningProven(flight));
         }
     }
@@ -470,8 +467,6 @@ impl Session {
         for (place, transaction) in transactions.into_iter().enumerate() {
             let cut = match reason {
                 _ if transaction.starts_over => Cut::Objected,
-                // Of what is behind in `stream` the server may have taken any.
-                _ if place > 0 && transaction.flight == Pipelining::Stream => Cut::Behind,
                 CloseReason::Objected { .. } => Cut::Objected,
                 _ if place > 0 => Cut::Behind,
                 CloseReason::Violation { .. } => Cut::OutOfStep(stage),

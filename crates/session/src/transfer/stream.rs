@@ -118,6 +118,8 @@ impl Session {
             front.refuse(Stage::Final, stored(reply));
         }
         self.transfer.opening.refused();
+        // Of the mode that is next, too.
+        self.transfer.needs_reset = true;
         self.finish_transactions(now, None);
     }
 }

@@ -28,6 +28,17 @@ impl Checker {
     fn hear(&mut self, reply: &Reply, known_from: u64) {
         let Some(to) = self.awaited.pop_front() else {
             let is_within = matches!(self.speech, Speech::Content(_) | Speech::Chunk { .. });
+            let streamed = self.transactions.last_mut().filter(|it| it.is_streamed && is_within);
+            if let Some(streamed) = streamed
+                && reply.is_negative()
+                && reply.code != 421
+                && streamed.final_reply.is_none()
+            {
+                // The server discards the rest of the chunk.
+                streamed.early_reply = Some(reply.code);
+                let index = self.transactions.len() - 1;
+                return self.refuse_chunk(index, Some(None), reply.code, known_from);
+            }
             if let (true, Some(last)) = (is_within, self.transactions.last_mut()) {
                 last.early_reply = Some(reply.code).filter(|_| reply.is_negative());
             }
@@ -40,9 +51,16 @@ impl Checker {
             return;
         }
         if reply.code == 421 && to != To::Quit {
-            if let To::Content(index, place) | To::LastChunk(index, place) = to {
+            match to {
                 // In LMTP, the others may have been delivered to.
-                self.finish(index, place, 421);
+                To::Content(index, place) | To::LastChunk(index, place) => {
+                    self.finish(index, place, 421);
+                }
+                To::Mail(index) => self.transactions[index].is_turned_away = true,
+                To::Rcpt(index, place) => {
+                    self.transactions[index].recipients[place].is_turned_away = true;
+                }
+                _ => {}
             }
             self.silence = Some("421");
             return;
@@ -70,7 +88,9 @@ impl Checker {
             To::Mail(_) | To::Rcpt(..) | To::Content(..) | To::Chunk(_) => reply.is_positive(),
             // Of a content that lacks a chunk nothing can have been taken.
             To::LastChunk(index, _) => {
-                reply.is_positive() && self.transactions[index].chunk_refusal.is_none()
+                let transaction = &self.transactions[index];
+                let is_for_somebody = !transaction.is_streamed || transaction.has_accepted();
+                reply.is_positive() && transaction.chunk_refusal.is_none() && is_for_somebody
             }
             To::Data(index) => code == 354 && !self.transactions[index].is_mixed_up(),
             To::Quit => true,
@@ -98,6 +118,7 @@ impl Checker {
             To::Chunk(index) if usual => self.transactions[index].has_taken_chunk = true,
             To::Chunk(index) => self.refuse_chunk(index, None, code, known_from),
             To::LastChunk(index, place) if usual || place.is_some() => {
+                self.stream_proven |= self.transactions[index].is_streamed;
                 self.finish(index, place, code)
             }
             To::LastChunk(index, place) => self.refuse_chunk(index, Some(place), code, known_from),
@@ -122,7 +143,9 @@ impl Checker {
         if transaction.chunk_refusal.is_some() {
             return;
         }
-        let is_unknown = matches!(code, 500 | 502 | 503) && !transaction.has_taken_chunk;
+        // Behind a refused envelope that is what is to be expected.
+        let is_due = !transaction.is_streamed || transaction.has_accepted() && !self.stream_proven;
+        let is_unknown = is_due && matches!(code, 500 | 502 | 503) && !transaction.has_taken_chunk;
         transaction.starts_over = is_unknown && !transaction.mail.is_binary();
         self.bdat_refused |= transaction.starts_over;
         match last {

@@ -6,7 +6,10 @@ use super::command::{self, Command};
 use super::content::ChunkReader;
 use super::envelope::domain_of;
 use super::transaction::{Recipient, Transaction};
-use super::{CHUNK_SIZES, Checker, MAX_AWAITED, MAX_CHUNKS_AWAITED, Place, Speech, To};
+use super::{
+    CHUNK_SIZES, Checker, MAX_AWAITED, MAX_CHUNKS_AWAITED, MAX_STREAMED, MAX_STREAMED_RECIPIENTS,
+    Place, Speech, To,
+};
 
 impl Checker {
     /// The client said these octets.
@@ -90,8 +93,12 @@ impl Checker {
             self.mode = mode;
         }
         let Some(last) = self.awaited.back() else { return };
-        let goes_on =
-            matches!(last, To::Mail(_) | To::Rcpt(..) | To::Content(..) | To::Chunk(_) | To::Reset);
+        let is_behind_last = matches!(last, To::LastChunk(..));
+        let goes_on = is_behind_last && self.streams()
+            || matches!(
+                last,
+                To::Mail(_) | To::Rcpt(..) | To::Content(..) | To::Chunk(_) | To::Reset
+            );
         assert!(goes_on, "said on behind {last:?}, which ends a group");
         assert!(self.offer.has("PIPELINING"), "a group although PIPELINING was not offered");
         let is_behind_content = self.awaited.iter().any(|to| matches!(to, To::Content(..)));
@@ -133,8 +140,9 @@ impl Checker {
             Command::Rset => {
                 let last = self.transactions.last_mut().expect("RSET before any transaction");
                 assert!(!last.is_reset, "RSET again: TX-24");
-                assert!(!last.is_in_vain(), "RSET although MAIL was refused: TX-24");
-                assert!(last.content.is_none() || last.needs_reset, "RSET behind content");
+                let is_needed = last.is_in_stream || last.needs_reset;
+                assert!(is_needed || !last.is_in_vain(), "RSET although MAIL was refused: TX-24");
+                assert!(is_needed || last.content.is_none(), "RSET behind content");
                 last.is_reset = true;
                 self.expect(To::Reset);
             }
@@ -151,7 +159,8 @@ impl Checker {
         self.most_awaited = self.most_awaited.max(self.awaited.len());
         let is_final = |to: &&To| matches!(to, To::Content(..) | To::LastChunk(..));
         let awaited = self.awaited.iter().filter(|to| !is_final(to)).count();
-        assert!(awaited <= MAX_AWAITED, "{awaited} replies awaited");
+        let most = if self.streams() { MAX_STREAMED } else { MAX_AWAITED };
+        assert!(awaited <= most, "{awaited} replies awaited");
     }
 
     /// ST-01: with TLS to be had nothing goes in the clear that need not. What is offered behind
@@ -208,7 +217,10 @@ impl Checker {
         assert!(self.transactions.last().is_none_or(Transaction::is_over), "nested MAIL");
         let most = self.offer.limit("MAILMAX").unwrap_or(usize::MAX);
         assert!(self.transactions.len() < most, "more than {most} MAIL: LIM-01");
-        self.transactions.push(Transaction::new(mail));
+        let is_reset = self.transactions.last().is_none_or(|it| it.is_reset || !it.is_in_stream);
+        assert!(is_reset, "MAIL without RSET in stream: CHUNK-14b");
+        let is_in_stream = self.streams();
+        self.transactions.push(Transaction { is_in_stream, ..Transaction::new(mail) });
         self.expect(To::Mail(self.transactions.len() - 1));
     }
 
@@ -222,7 +234,9 @@ impl Checker {
         let is_plain = rcpt.forward_path.is_ascii();
         assert!(is_plain || transaction.mail.is_utf8(), "RCPT without SMTPUTF8: UTF8-01");
         assert!(transaction.recipients.len() < most, "more than {most} RCPT: LIM-02");
-        transaction.recipients.push(Recipient { command: rcpt, reply: None, final_reply: None });
+        let (reply, final_reply, is_turned_away) = (None, None, false);
+        let recipient = Recipient { command: rcpt, reply, final_reply, is_turned_away };
+        transaction.recipients.push(recipient);
         // This one may be accepted. With MAIL refused it was not to be said at all.
         transaction.hopeless_from = None;
         let to = To::Rcpt(index, transaction.recipients.len() - 1);
@@ -254,17 +268,24 @@ impl Checker {
     fn begin_chunk(&mut self, octets: usize, is_last: bool, start: u64) {
         assert!(self.offer.has("CHUNKING"), "BDAT was not offered");
         assert!(!self.bdat_refused, "BDAT although the server does not do it: CHUNK-17");
+        let streams = self.streams();
         let transaction = self.transactions.last_mut().expect("BDAT before MAIL");
         let is_binary = transaction.mail.is_binary();
         let is_wanted = match self.rules.chunking {
             Chunking::Always => true,
-            Chunking::Auto => is_binary,
+            Chunking::Auto => is_binary || streams || transaction.is_in_stream,
             Chunking::Off => false,
         };
         assert!(is_wanted, "BDAT although it was not asked for");
         assert!(!transaction.has_data && !transaction.is_reset, "BDAT behind DATA or RSET");
         assert!(transaction.content.is_none(), "BDAT behind LAST: CHUNK-05");
-        assert!(transaction.is_settled(), "BDAT before its envelope was taken: CHUNK-14");
+        let may_be_ahead =
+            streams && is_last && transaction.is_in_stream && !transaction.has_chunks;
+        let is_ahead = !transaction.is_settled();
+        assert!(may_be_ahead || !is_ahead, "BDAT before its envelope was taken: CHUNK-14");
+        let recipients = transaction.recipients.len();
+        assert!(!is_ahead || recipients <= MAX_STREAMED_RECIPIENTS, "{recipients} ahead");
+        transaction.is_streamed = may_be_ahead;
         let is_in_vain = transaction.chunkless_from.is_some_and(|position| position <= start);
         assert!(!is_in_vain, "BDAT behind one that was refused: CHUNK-06");
         let least = if is_last { 0 } else { *CHUNK_SIZES.start() };
@@ -307,10 +328,15 @@ impl Checker {
         if let Some(size) = transaction.mail.size().filter(|_| transaction.has_accepted()) {
             assert_eq!(size, content.len(), "SIZE is not the content's");
         }
-        assert!(transaction.has_accepted() || content.is_empty(), "content for nobody");
+        let is_for_somebody = transaction.has_accepted() || transaction.is_streamed;
+        assert!(is_for_somebody || content.is_empty(), "content for nobody");
         let is_8bit = transaction.mail.is_8bit();
         assert!(content.is_ascii() || is_8bit, "8 bit, undeclared: TX-13");
         transaction.content = Some(content);
+        if transaction.is_streamed && transaction.final_reply.is_some() {
+            // It came before the end.
+            return;
+        }
         match self.rules.protocol {
             Protocol::Smtp => self.expect(reply(None)),
             Protocol::Lmtp => {

@@ -29,6 +29,12 @@ pub(super) struct Transaction {
     /// Only RSET ends it (RFC 3030 section 2).
     pub(super) needs_reset: bool,
     pub(super) is_reset: bool,
+    /// MAIL was said in `stream`, so that RSET has to follow, whatever is answered.
+    pub(super) is_in_stream: bool,
+    /// The content was said ahead of replies to the envelope.
+    pub(super) is_streamed: bool,
+    /// 421 came instead of a reply to MAIL.
+    pub(super) is_turned_away: bool,
     /// Position of the client's octets from which on it knew that MAIL or every RCPT was refused.
     pub(super) hopeless_from: Option<u64>,
     /// The same for a chunk.
@@ -42,6 +48,8 @@ pub(super) struct Recipient {
     pub(super) reply: Option<u16>,
     /// Its own final reply, in LMTP.
     pub(super) final_reply: Option<u16>,
+    /// 421 came instead of a reply.
+    pub(super) is_turned_away: bool,
 }
 
 impl Recipient {
@@ -68,6 +76,9 @@ impl Transaction {
             starts_over: false,
             needs_reset: false,
             is_reset: false,
+            is_in_stream: false,
+            is_streamed: false,
+            is_turned_away: false,
             hopeless_from: None,
             chunkless_from: None,
         }

@@ -30,7 +30,7 @@ impl Checker {
             is_behind: place
                 .is_some_and(|place| place > 0 && self.transactions[place - 1].is_open()),
             // Refusals may have been meant for the mail before.
-            is_out_of_step: self.rules.pipelining == Pipelining::Cross
+            is_out_of_step: self.rules.pipelining >= Pipelining::Cross
                 // The start of a line that is no reply is enough for the client.
                 && (self.silence.is_some() || self.replies.is_within_reply()),
             likeness: transaction.map_or(Likeness::Part, |transaction| {
@@ -125,6 +125,10 @@ impl Transaction {
         let is_accepted = recipient.is_some_and(Recipient::is_accepted);
         let is_handed_over = self.content.is_some();
         let mail_is_refused = self.mail_reply.is_some_and(|code| code >= 400);
+        // In `stream` content may be out with the envelope unanswered.
+        let is_pending = self.is_streamed && reply.is_none();
+        let is_certain =
+            self.is_turned_away || recipient.is_some_and(|recipient| recipient.is_turned_away);
         let is_whole = context.likeness == Likeness::Whole;
         if context.likeness == Likeness::Foreign {
             return Some("the envelope is another");
@@ -154,7 +158,12 @@ impl Transaction {
             }
             Outcome::InDoubt => &[
                 // Out of step, its refusal may have been another's, in LMTP the final one, too.
-                (!is_accepted && !context.is_out_of_step, "the recipient was not accepted"),
+                (
+                    !(is_accepted || is_pending) && !context.is_out_of_step,
+                    "the recipient was not accepted",
+                ),
+                (mail_is_refused && !context.is_out_of_step, "MAIL was refused"),
+                (is_certain, "the server went instead of taking it"),
                 (!is_handed_over, "the content's end was not said"),
                 (!self.has_content_of(mail), "the content is another"),
                 (!is_whole, "the envelope is another"),
@@ -165,7 +174,9 @@ impl Transaction {
             ],
             Outcome::NotSent(reason) => {
                 let is_positive = final_reply.is_some_and(|code| code < 300);
-                let is_unanswered = is_handed_over && is_accepted && final_reply.is_none();
+                let may_be_accepted =
+                    (is_accepted || is_pending && !is_certain) && !mail_is_refused;
+                let is_unanswered = is_handed_over && may_be_accepted && final_reply.is_none();
                 let is_interrupted = matches!(reason, NotSent::Interrupted(_));
                 let refusal_counts = is_interrupted && !context.is_out_of_step;
                 let is_untouched =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthaste_session::{
     Chunking, Config, Credentials, Entropy, Pipelining, PlaintextAuth, Protocol, Session, Timeouts,
-    TlsPolicy, Xclient, XclientName, XclientText,
+    TlsPolicy, Window, Xclient, XclientName, XclientText,
 };
 use posthaste_sink as sink;
 
@@ -64,6 +64,8 @@ impl Scenario {
             scenario.interfere(dice);
             scenario.set_limits(dice);
         }
+        let (mails, octets) = (dice.pick(&[1, 3, 64]), dice.pick(&[1, 1000, 1024 * 1024]));
+        scenario.client.window = Window::new(mails, octets).expect("within the bounds");
         scenario
     }
 
@@ -247,7 +249,8 @@ const MECHANISMS: [&str; 5] = [
 const MAX_RECIPIENTS_LIMITED: usize = 12;
 
 /// The modes of pipelining.
-pub const MODES: [Pipelining; 3] = [Pipelining::Off, Pipelining::Envelope, Pipelining::Cross];
+pub const MODES: [Pipelining; 4] =
+    [Pipelining::Off, Pipelining::Envelope, Pipelining::Cross, Pipelining::Stream];
 
 fn client(dice: &mut Dice) -> Config {
     let mut config = Config::new("client.example".parse().expect("a name"));
