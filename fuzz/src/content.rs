@@ -31,7 +31,7 @@ pub fn run(input: &[u8]) {
 }
 
 fn check(content: Content, octets: &[u8], cuts: &[u8]) {
-    assert_eq!(content.as_bytes(), octets);
+    assert_eq!(content.to_bytes(), octets);
     let mut expected = octets.to_vec();
     if !octets.is_empty() && !octets.ends_with(b"\r\n") {
         expected.extend_from_slice(b"\r\n");

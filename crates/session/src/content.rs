@@ -43,6 +43,9 @@ pub enum ContentError {
         /// Offset of the NUL in octets.
         at: usize,
     },
+    /// Header fields that are not whole lines, or with an empty line among them.
+    #[error("expected header fields, each a line that ends in CRLF and none of them empty")]
+    NotFields,
     /// A line longer than [`MAX_LINE`].
     #[error("line {line} has {octets} octets, and at most {MAX_LINE} are allowed")]
     LongLine {
@@ -66,7 +69,7 @@ pub enum ContentError {
 /// let content = Content::new("Subject: hi\r\n\r\n.hidden\r\n")?;
 /// assert_eq!(content.len(), 24);
 /// assert!(Content::new("Subject: hi\n").is_err());
-/// assert_eq!(Content::normalized("Subject: hi\n")?.as_bytes(), &b"Subject: hi\r\n"[..]);
+/// assert_eq!(Content::normalized("Subject: hi\n")?.to_bytes(), &b"Subject: hi\r\n"[..]);
 /// # Ok::<(), posthaste_session::ContentError>(())
 /// ```
 #[derive(Clone)]
@@ -75,7 +78,10 @@ pub struct Content(Arc<Checked>);
 /// Octets, and what the check has found.
 struct Checked {
     octets: Bytes,
+    /// How those octets go out, without what is behind them.
     transparency: Transparency,
+    /// The octets are header fields in front of this content, which has none of that kind.
+    behind: Option<Content>,
     has_8bit: bool,
     header_needs_smtputf8: bool,
     is_binary: bool,
@@ -104,9 +110,19 @@ impl Content {
         let has_8bit = !octets.is_ascii();
         let header_needs_smtputf8 = has_8bit && header_needs_smtputf8(&octets);
         let transparency = Transparency::new(&octets, dots);
-        let is_binary = false;
-        let checked = Checked { octets, transparency, has_8bit, header_needs_smtputf8, is_binary };
-        Ok(Self(Arc::new(checked)))
+        let (behind, is_binary) = (None, false);
+        Ok(Self::from_checked(Checked {
+            octets,
+            transparency,
+            behind,
+            has_8bit,
+            header_needs_smtputf8,
+            is_binary,
+        }))
+    }
+
+    fn from_checked(checked: Checked) -> Self {
+        Self(Arc::new(checked))
     }
 
     /// Takes octets as they are, whatever they are, to be sent as they are: with `BODY=BINARYMIME`, by BDAT, and
@@ -123,10 +139,57 @@ impl Content {
     pub fn binary(octets: impl Into<Bytes>) -> Self {
         let octets = octets.into();
         let header_needs_smtputf8 = !octets.is_ascii() && header_needs_smtputf8(&octets);
-        let transparency = Transparency::Clean;
+        let (transparency, behind) = (Transparency::Clean, None);
         let (has_8bit, is_binary) = (true, true);
-        let checked = Checked { octets, transparency, has_8bit, header_needs_smtputf8, is_binary };
-        Self(Arc::new(checked))
+        Self::from_checked(Checked {
+            octets,
+            transparency,
+            behind,
+            has_8bit,
+            header_needs_smtputf8,
+            is_binary,
+        })
+    }
+
+    /// This content with more header fields in front of it, which are copied no more than the content is. For mails
+    /// to many that differ in some fields: what they have in common is checked once, and in memory once.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and when the fields are not whole lines, or have an empty line among them.
+    ///
+    /// ```
+    /// use posthaste_session::Content;
+    ///
+    /// let news = Content::new("Subject: News\r\n\r\nThere is none.\r\n")?;
+    /// let one = news.with_fields("Message-ID: <1@news.example>\r\n")?;
+    /// assert!(one.to_bytes().starts_with(b"Message-ID: <1@news.example>\r\nSubject: News\r\n\r\n"));
+    /// # Ok::<(), posthaste_session::ContentError>(())
+    /// ```
+    pub fn with_fields(&self, fields: impl Into<Bytes>) -> Result<Self, ContentError> {
+        let mut fields = fields.into();
+        if fields.is_empty() {
+            return Ok(self.clone());
+        }
+        let mut behind = self;
+        if let Some(content) = &self.0.behind {
+            // One step is enough for everybody.
+            fields = [&*fields, &*self.0.octets].concat().into();
+            behind = content;
+        }
+        let dots = check(&fields)?;
+        let is_open = !fields.ends_with(b"\r\n");
+        if is_open || fields.starts_with(b"\r\n") || memmem::find(&fields, b"\r\n\r\n").is_some() {
+            return Err(ContentError::NotFields);
+        }
+        Ok(Self::from_checked(Checked {
+            transparency: Transparency::new(&fields, dots),
+            has_8bit: !fields.is_ascii() || behind.has_8bit(),
+            header_needs_smtputf8: header_needs_smtputf8(&fields) || behind.header_needs_smtputf8(),
+            is_binary: behind.is_binary(),
+            octets: fields,
+            behind: Some(behind.clone()),
+        }))
     }
 
     /// Takes octets with any line ends (CRLF, LF or CR) and turns each into CRLF.
@@ -147,14 +210,24 @@ impl Content {
         }
     }
 
-    /// The octets that were given.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0.octets
+    /// The octets that were given, copied only where there are [fields](Self::with_fields) in front of others.
+    pub fn to_bytes(&self) -> Bytes {
+        match &self.0.behind {
+            None => self.0.octets.clone(),
+            Some(behind) => [&*self.0.octets, &*behind.0.octets].concat().into(),
+        }
+    }
+
+    /// The octets as they go out without transparency, in order.
+    fn parts(&self) -> [&[u8]; 3] {
+        let behind = self.0.behind.as_ref().map_or(&[][..], |behind| &*behind.0.octets);
+        [&self.0.octets, behind, if self.has_final_crlf() { b"" } else { b"\r\n" }]
     }
 
     /// Length in octets as SIZE counts it (RFC 1870 section 5): CRLFs count, transparency does not.
     pub fn len(&self) -> usize {
-        self.0.octets.len() + if self.has_final_crlf() { 0 } else { 2 }
+        let behind = self.0.behind.as_ref().map_or(0, |behind| behind.0.octets.len());
+        self.0.octets.len() + behind + if self.has_final_crlf() { 0 } else { 2 }
     }
 
     /// Whether it is not text in lines, so that the server must offer BINARYMIME (RFC 3030).
@@ -183,29 +256,46 @@ impl Content {
     }
 
     fn has_final_crlf(&self) -> bool {
-        self.0.is_binary || self.0.octets.is_empty() || self.0.octets.ends_with(b"\r\n")
+        let last = &self.0.behind.as_ref().unwrap_or(self).0;
+        last.is_binary || last.octets.is_empty() || last.octets.ends_with(b"\r\n")
     }
 
     /// Number of slices that the wire form consists of, the terminator included.
     fn slice_count(&self) -> usize {
-        match &self.0.transparency {
-            Transparency::Clean | Transparency::Dense(_) => 2,
-            Transparency::Sparse(dots) => dots.len() + 2,
+        let behind = self.0.behind.as_ref().map_or(1, Self::slice_count);
+        self.0.slice_count() + behind
+    }
+
+    /// Slice `index` of the wire form.
+    fn slice(&self, index: usize) -> &[u8] {
+        let own = self.0.slice_count();
+        match (&self.0.behind, index.checked_sub(own)) {
+            (_, None) => self.0.slice(index),
+            (Some(behind), Some(index)) => behind.slice(index),
+            (None, Some(_)) if self.has_final_crlf() => TERMINATOR,
+            (None, Some(_)) => TERMINATOR_WITH_CRLF,
+        }
+    }
+}
+
+impl Checked {
+    /// Number of slices that its own octets are on the wire.
+    fn slice_count(&self) -> usize {
+        match &self.transparency {
+            Transparency::Clean | Transparency::Dense(_) => 1,
+            Transparency::Sparse(dots) => dots.len() + 1,
         }
     }
 
-    /// Slice `index` of the wire form. A dot is doubled by ending one slice with it and beginning the next with it.
+    /// A dot is doubled by ending one slice with it and beginning the next with it.
     fn slice(&self, index: usize) -> &[u8] {
-        if index + 1 == self.slice_count() {
-            return if self.has_final_crlf() { TERMINATOR } else { TERMINATOR_WITH_CRLF };
-        }
-        match &self.0.transparency {
-            Transparency::Clean => &self.0.octets,
+        match &self.transparency {
+            Transparency::Clean => &self.octets,
             Transparency::Dense(stuffed) => stuffed,
             Transparency::Sparse(dots) => {
                 let start = index.checked_sub(1).and_then(|before| dots.get(before)).copied();
-                let end = dots.get(index).map_or(self.0.octets.len(), |dot| dot + 1);
-                &self.0.octets[start.unwrap_or(0)..end]
+                let end = dots.get(index).map_or(self.octets.len(), |dot| dot + 1);
+                &self.octets[start.unwrap_or(0)..end]
             }
         }
     }
@@ -223,7 +313,7 @@ impl fmt::Debug for Content {
 
 impl PartialEq for Content {
     fn eq(&self, other: &Self) -> bool {
-        (self.is_binary(), self.as_bytes()) == (other.is_binary(), other.as_bytes())
+        (self.is_binary(), self.to_bytes()) == (other.is_binary(), other.to_bytes())
     }
 }
 
@@ -474,7 +564,7 @@ mod tests {
             ("\n\n", "\r\n\r\n"),
         ] {
             assert_eq!(
-                Content::normalized(octets).unwrap().as_bytes(),
+                Content::normalized(octets).unwrap().to_bytes(),
                 expected.as_bytes(),
                 "{octets:?}"
             );
@@ -484,7 +574,7 @@ mod tests {
     #[test]
     fn lines_are_measured_as_they_are_sent() {
         let lines = Content::normalized("a line\r".repeat(200)).unwrap();
-        assert_eq!(lines.as_bytes(), "a line\r\n".repeat(200).as_bytes());
+        assert_eq!(lines.to_bytes(), "a line\r\n".repeat(200).as_bytes());
         assert!(Content::normalized("x".repeat(999) + "\r").is_err());
     }
 
@@ -509,7 +599,36 @@ mod tests {
         assert_eq!(Content::new("").unwrap().len(), 0);
     }
 
+    #[test]
+    fn fields_are_whole_lines() {
+        let content = Content::new("Subject: a\r\n\r\nb").unwrap();
+        for fields in ["A: b", "A: b\r\n\r\n", "\r\n", "A: b\r\n\r\nC: d\r\n"] {
+            assert_eq!(content.with_fields(fields), Err(ContentError::NotFields), "{fields:?}");
+        }
+        assert_eq!(content.with_fields("A: b\n").unwrap_err(), ContentError::BareLf { at: 4 });
+        assert!(content.with_fields("").unwrap().is_shared_with(&content));
+        let named = content.with_fields("To: ü\r\n").unwrap();
+        assert!(named.header_needs_smtputf8() && named.has_8bit());
+    }
+
     proptest::proptest! {
+        /// With fields in front a content is what it would be had it been made of both, on the wire as well.
+        #[test]
+        fn fields_and_content_are_one(
+            fields in "(\\.?[a.]{1,4}\r\n){0,3}",
+            more in "(\\.?[a.]{1,4}\r\n){0,2}",
+            octets in "(\\.?[a.]{0,4}\r\n){0,4}\\.?[a.]{0,3}",
+            step in 1_usize..9,
+        ) {
+            let content = Content::new(octets.clone()).unwrap();
+            let joined = content.with_fields(more.clone()).unwrap().with_fields(fields.clone()).unwrap();
+            let whole = Content::new(fields + &more + &octets).unwrap();
+            proptest::prop_assert_eq!(&joined, &whole);
+            proptest::prop_assert_eq!((joined.len(), joined.is_empty()), (whole.len(), whole.is_empty()));
+            proptest::prop_assert_eq!(wire(&joined), wire(&whole));
+            proptest::prop_assert_eq!(chunk::tests::sent(&joined, step, 3), chunk::tests::sent(&whole, step, 3));
+        }
+
         /// A lenient receiver that takes any of the usual forms of "dot alone on a line" as the end of content.
         #[test]
         fn no_receiver_sees_an_early_end(octets in "[.\r\na]{0,40}") {
@@ -520,7 +639,7 @@ mod tests {
                 proptest::prop_assert!(memmem::find(body, end.as_bytes()).is_none());
             }
             proptest::prop_assert!(!body.starts_with(b".\r") && !body.starts_with(b".\n"));
-            let mut expected = content.as_bytes().to_vec();
+            let mut expected = content.to_bytes().to_vec();
             if !content.has_final_crlf() { expected.extend_from_slice(b"\r\n"); }
             let unstuffed: Vec<u8> = {
                 let text = String::from_utf8(sent[..sent.len() - 3].to_vec()).unwrap();

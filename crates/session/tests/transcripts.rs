@@ -126,8 +126,9 @@ impl Runner {
                 mail.envelope = ask(&mail.envelope, wishes);
             } else if let Some(number) = line.strip_prefix("binary ") {
                 let mail = named(&mut mails, number);
-                let octets = mail.content.as_bytes().iter();
-                let octets: Vec<u8> = octets.map(|o| if *o == b'~' { 0 } else { *o }).collect();
+                let octets = mail.content.to_bytes();
+                let octets: Vec<u8> =
+                    octets.iter().map(|o| if *o == b'~' { 0 } else { *o }).collect();
                 mail.content = Content::binary(octets);
             } else if let Some(number) = line.strip_prefix("all-or-nothing ") {
                 named(&mut mails, number).partial_refusal = PartialRefusal::AllOrNothing;

@@ -11,15 +11,19 @@ use posthaste::session::{AddressError, Content, Envelope, ForwardPath, Mail, Rev
 /// Length of a line of content without its CRLF, as usual in mail.
 const LINE: usize = 72;
 
+/// The end of a Message-ID.
+const ID_END: &[u8] = b"@posthaste.example>\r\n";
+
 /// A stream of mails, each with a Message-ID of its own.
 pub(super) struct Load {
     from: Pattern<ReversePath>,
     to: Pattern<ForwardPath>,
     recipients: u32,
     size: usize,
-    /// The body, longer than any mail needs it.
-    body: Vec<u8>,
-    run: u32,
+    /// What all mails have in common, but for a digit or so of their Message-ID; and how many digits it is for.
+    body: (usize, Content),
+    /// The Message-ID up to the number of the mail.
+    id: String,
     next: u64,
     messages: Option<u64>,
     end: End,
@@ -56,14 +60,14 @@ impl Load {
         size: usize,
         messages: Option<u64>,
     ) -> Result<Self, LoadError> {
-        let line: Vec<u8> = (b'a'..=b'z').cycle().take(LINE).chain(*b"\r\n").collect();
+        let id = format!("Message-ID: <{}.", std::process::id());
         Ok(Self {
             from: Pattern::new(from, 1)?,
             to: Pattern::new(to, recipients)?,
             recipients,
             size,
-            body: line.iter().copied().cycle().take(size + line.len()).collect(),
-            run: std::process::id(),
+            body: (1, body(size, id.len() + 1 + ID_END.len())),
+            id,
             next: 0,
             messages,
             end: End::default(),
@@ -77,20 +81,32 @@ impl Load {
     fn mail(&mut self) -> Option<Mail> {
         let number = self.next;
         let from = self.from.make(number, 0)?;
-        let to = (0..self.recipients).map(|recipient| self.to.make(number, recipient));
-        let to: Option<Vec<_>> = to.collect();
-        let mut content = Vec::with_capacity(self.size.max(128));
-        content.extend_from_slice(b"Message-ID: <");
-        content.extend_from_slice(format!("{}.{number}", self.run).as_bytes());
-        content.extend_from_slice(b"@posthaste.example>\r\n\r\n");
-        // Never half a line end: the last line is cut two octets early and gets its own.
-        let rest = self.size.saturating_sub(content.len() + 2);
-        content.extend_from_slice(self.body.get(..rest).unwrap_or(&self.body).trim_ascii_end());
-        content.extend_from_slice(b"\r\n");
-        let mail = Mail::new(Envelope::new(from, to?).ok()?, Content::new(content).ok()?);
+        let to = (0..self.recipients).map_while(|recipient| self.to.make(number, recipient));
+        let envelope = Envelope::new(from, to).ok()?;
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number);
+        if self.body.0 != digits.len() {
+            let taken = self.id.len() + digits.len() + ID_END.len();
+            self.body = (digits.len(), body(self.size, taken));
+        }
+        let id = [self.id.as_bytes(), digits.as_bytes(), ID_END].concat();
+        let content = self.body.1.with_fields(id).ok()?;
+        let mail = Mail::new(envelope, content);
         self.next += 1;
         Some(mail)
     }
+}
+
+/// A content that has so many octets with those that are `taken`: what follows the header, in whole lines.
+fn body(octets: usize, taken: usize) -> Content {
+    let line = (b'a'..=b'z').cycle().take(LINE).chain(*b"\r\n");
+    let rest = octets.saturating_sub(taken + 4);
+    let mut text: Vec<u8> = b"\r\n".iter().copied().chain(line.cycle().take(rest)).collect();
+    // Never half a line end: the last line is cut two octets early and gets its own.
+    text.truncate(text.trim_ascii_end().len().max(2));
+    text.extend_from_slice(b"\r\n");
+    // Lines of letters, each of 72 octets.
+    Content::new(text).unwrap_or_else(|_| unreachable!())
 }
 
 impl Stream for Load {

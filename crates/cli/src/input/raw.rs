@@ -29,7 +29,8 @@ pub(super) fn mail(octets: Vec<u8>, outside: &Outside) -> Result<Mail, Problem> 
     if let (Some(reverse_path), false) = (&outside.reverse_path, outside.forward_paths.is_empty()) {
         return assemble(reverse_path.clone(), outside.forward_paths.clone(), content);
     }
-    let fields = header::fields(content.as_bytes())?;
+    let octets = content.to_bytes();
+    let fields = header::fields(&octets)?;
     let reverse_path = match &outside.reverse_path {
         Some(reverse_path) => reverse_path.clone(),
         None => sender(&fields)?.into(),
@@ -41,7 +42,7 @@ pub(super) fn mail(octets: Vec<u8>, outside: &Outside) -> Result<Mail, Problem> 
     if !fields.iter().any(|field| field.is("Bcc")) {
         return assemble(reverse_path, forward_paths, content);
     }
-    let visible = header::without(content.as_bytes(), &fields, "Bcc");
+    let visible = header::without(&octets, &fields, "Bcc");
     assemble(reverse_path, forward_paths, Content::new(visible).map_err(Problem::Content)?)
 }
 

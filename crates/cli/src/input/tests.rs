@@ -99,10 +99,10 @@ fn to(mail: &InputMail) -> Vec<&str> {
     mail.mail.envelope.forward_paths().iter().map(ForwardPath::as_str).collect()
 }
 
-fn octets(mail: &InputMail) -> &str {
-    std::str::from_utf8(mail.mail.content.as_bytes()).unwrap()
+fn octets(mail: &InputMail) -> String {
+    String::from_utf8(mail.mail.content.to_bytes().into()).unwrap()
 }
 
-fn parsed(mail: &InputMail) -> Message<'_> {
-    MessageParser::default().parse(mail.mail.content.as_bytes()).unwrap()
+fn parsed(mail: &InputMail) -> Message<'static> {
+    MessageParser::default().parse(&mail.mail.content.to_bytes()[..]).unwrap().into_owned()
 }

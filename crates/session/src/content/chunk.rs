@@ -4,9 +4,6 @@ use std::io::IoSlice;
 
 use super::Content;
 
-/// What a text has at its end, whichever command carries it.
-const FINAL_CRLF: &[u8] = b"\r\n";
-
 /// How far one chunk of a content has been sent.
 #[derive(Clone, Debug)]
 pub(crate) struct ChunkCursor {
@@ -24,15 +21,16 @@ impl ChunkCursor {
 
     /// Fills `out` with what is still to send and says how many slices were used.
     pub(crate) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>]) -> usize {
-        let given = self.content.as_bytes().len();
-        let octets = self.content.as_bytes().get(self.at..self.end.min(given)).unwrap_or_default();
-        let behind = self.at.saturating_sub(given)..self.end.saturating_sub(given);
-        let final_crlf = FINAL_CRLF.get(behind).unwrap_or_default();
-        let slices = [octets, final_crlf].into_iter().filter(|slice| !slice.is_empty());
-        let mut used = 0;
-        for (place, slice) in out.iter_mut().zip(slices) {
-            *place = IoSlice::new(slice);
-            used += 1;
+        let (mut used, mut begins) = (0, 0);
+        for part in self.content.parts() {
+            let from = self.at.saturating_sub(begins).min(part.len());
+            let until = self.end.saturating_sub(begins).min(part.len());
+            begins += part.len();
+            if let Some(octets) = part.get(from..until).filter(|octets| !octets.is_empty()) {
+                let Some(place) = out.get_mut(used) else { break };
+                *place = IoSlice::new(octets);
+                used += 1;
+            }
         }
         used
     }
@@ -50,11 +48,11 @@ impl ChunkCursor {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The whole content in chunks of `size` octets, written `step` octets at a time.
-    fn sent(content: &Content, size: usize, step: usize) -> Vec<u8> {
+    pub(in crate::content) fn sent(content: &Content, size: usize, step: usize) -> Vec<u8> {
         let mut out = Vec::new();
         for start in (0..content.len()).step_by(size) {
             let end = (start + size).min(content.len());

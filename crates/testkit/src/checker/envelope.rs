@@ -68,7 +68,7 @@ fn texts(parameters: &[command::Parameter]) -> BTreeSet<String> {
 
 /// What MAIL has to say.
 fn of_mail(mail: &Mail, offer: &Offer) -> BTreeSet<String> {
-    let octets = mail.content.as_bytes();
+    let octets = mail.content.to_bytes();
     let mut wanted = of_options(mail.envelope.options(), offer);
     if offer.has("SIZE") {
         wanted.insert(format!("SIZE={}", sent_form(mail).len()));
@@ -88,7 +88,7 @@ fn of_mail(mail: &Mail, offer: &Offer) -> BTreeSet<String> {
 /// UTF8-01: an address or the header section is UTF-8 beyond ASCII.
 fn is_internationalised(mail: &Mail) -> bool {
     let mut paths = mail.envelope.forward_paths().iter().map(|path| path.as_str());
-    let octets = mail.content.as_bytes();
+    let octets = mail.content.to_bytes();
     let mut lines = octets.split_inclusive(|&octet| octet == b'\n');
     let header: Vec<u8> =
         lines.by_ref().take_while(|line| *line != b"\r\n").flatten().copied().collect();

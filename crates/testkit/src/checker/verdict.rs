@@ -218,7 +218,7 @@ impl Transaction {
 
 /// The octets that a server has to store for this mail: text has a final CRLF.
 pub(crate) fn sent_form(mail: &Mail) -> Vec<u8> {
-    let mut octets = mail.content.as_bytes().to_vec();
+    let mut octets = mail.content.to_bytes().to_vec();
     if !mail.content.is_binary() && !octets.is_empty() && !octets.ends_with(b"\r\n") {
         octets.extend_from_slice(b"\r\n");
     }

@@ -25,7 +25,7 @@ fn octets_that_are_no_text_survive() {
     eml.retain(|octet| !b"\r\n".contains(octet));
     let eml = [b"From: J\xf6rg <a@x>\r\nTo: b@x\r\n\r\n", &eml[..]].concat();
     let files = Files::new([("a.eml", &eml)]);
-    assert_eq!(files.mail(&["{}/a.eml"]).mail.content.as_bytes(), &eml);
+    assert_eq!(files.mail(&["{}/a.eml"]).mail.content.to_bytes(), &eml);
 }
 
 #[test]
