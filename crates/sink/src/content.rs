@@ -1,23 +1,17 @@
 //! Content on the wire: the end of data, transparency (RFC 5321 4.5.2) and what a strict server
 //! would object to.
 
-use memchr::memchr2;
+use std::sync::LazyLock;
+
+use memchr::{memchr, memchr2, memmem, memrchr};
 
 use crate::stats::{Tally, Violation};
-
-/// Receives what [`Decoder`] un-stuffs; a count of octets, or a buffer.
-pub(crate) trait Receive {
-    /// Takes the next octets of the content.
-    fn receive(&mut self, octets: &[u8]);
-}
 
 /// Reads DATA content across any cuts, removes the dots of transparency and finds `CRLF . CRLF`.
 /// Only that ends the content: a line end with a bare CR or LF never does (5321 4.1.1.4).
 #[derive(Debug, Clone)]
 pub(crate) struct Decoder {
     place: Place,
-    /// Octets of the current line so far, without the stuffing dot.
-    line: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,22 +40,18 @@ pub(crate) enum Decoded {
 impl Decoder {
     /// At the start of content.
     pub(crate) fn new() -> Self {
-        Self { place: Place::LineStart, line: 0 }
+        Self { place: Place::LineStart }
     }
 
-    /// Reads `input` up to the end of data, passing the content on in as few slices as there are.
-    pub(crate) fn decode(
-        &mut self,
-        input: &[u8],
-        tally: &mut Tally,
-        receiver: &mut impl Receive,
-    ) -> Decoded {
+    /// Reads `input` up to the end of data, and hands the content to `receive` in as few slices as
+    /// there are.
+    pub(crate) fn decode(&mut self, input: &[u8], mut receive: impl FnMut(&[u8])) -> Decoded {
         // `input[start..at]` is content not passed on yet.
         let (mut start, mut at) = (0, 0);
         while let Some(&octet) = input.get(at) {
             match (self.place, octet) {
                 (Place::LineStart, b'.') => {
-                    receiver.receive(&input[start..at]);
+                    receive(&input[start..at]);
                     at += 1;
                     start = at;
                     self.place = Place::Dot;
@@ -73,104 +63,97 @@ impl Decoder {
                 }
                 (Place::DotCr, b'\n') => return Decoded::End(at + 1),
                 (Place::DotCr, _) => {
-                    receiver.receive(b"\r");
-                    tally.violation(Violation::BareCr);
+                    receive(b"\r");
                     self.place = Place::Line;
                 }
                 (Place::Cr, b'\n') => {
                     at += 1;
-                    self.end_line(1, tally);
+                    self.place = Place::LineStart;
                 }
-                (Place::Cr, _) => {
-                    tally.violation(Violation::BareCr);
-                    self.place = Place::Line;
-                }
-                (Place::LineStart | Place::Dot | Place::Line, _) => {
-                    at = self.line(input, at, tally)
+                (Place::LineStart | Place::Dot | Place::Line | Place::Cr, _) => {
+                    at = self.lines(input, at);
                 }
             }
         }
-        receiver.receive(&input[start..]);
+        receive(&input[start..]);
         Decoded::More
     }
 
-    /// Reads from `at` to the next line end, or to a place where the next octet decides. Returns
+    /// Reads lines from `at` to the next that starts with a dot, or to the end of the input. Returns
     /// where it got to.
-    fn line(&mut self, input: &[u8], at: usize, tally: &mut Tally) -> usize {
-        self.place = Place::Line;
-        let Some(found) = memchr2(b'\r', b'\n', &input[at..]) else {
-            self.line += input.len() - at;
-            return input.len();
+    fn lines(&mut self, input: &[u8], at: usize) -> usize {
+        let rest = &input[at..];
+        if let Some(found) = DOT_LINE.find(rest) {
+            self.place = Place::LineStart;
+            return at + found + b"\r\n".len();
+        }
+        self.place = match rest {
+            [.., b'\r', b'\n'] => Place::LineStart,
+            [.., b'\r'] => Place::Cr,
+            _ => Place::Line,
         };
-        let end = at + found;
-        self.line += found + 1;
-        if input[end] == b'\n' {
-            tally.violation(Violation::BareLf);
-            return end + 1;
-        }
-        match input.get(end + 1) {
-            Some(b'\n') => {
-                self.end_line(1, tally);
-                end + 2
-            }
-            Some(_) => {
-                tally.violation(Violation::BareCr);
-                end + 1
-            }
-            None => {
-                self.place = Place::Cr;
-                end + 1
-            }
-        }
-    }
-
-    fn end_line(&mut self, more: usize, tally: &mut Tally) {
-        if self.line + more > MAX_TEXT_LINE {
-            tally.violation(Violation::LongLine);
-        }
-        self.line = 0;
-        self.place = Place::LineStart;
+        input.len()
     }
 }
 
-/// Looks at the octets of a chunk (BDAT) for what text must not have: the same checks as DATA,
-/// without transparency.
+/// What comes before the dot of transparency and before the end of data, and that dot: clean content
+/// is passed over at the speed of memory.
+static DOT_LINE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
+
+/// Looks at the lines of content, without transparency, for what text must not have.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ChunkInspector {
+pub(crate) struct Inspector {
+    /// Octets of the current line so far.
     line: usize,
     behind_cr: bool,
 }
 
-impl ChunkInspector {
-    pub(crate) fn inspect(&mut self, input: &[u8], tally: &mut Tally) {
+impl Inspector {
+    pub(crate) fn inspect(&mut self, octets: &[u8], tally: &mut Tally) {
+        let [first, .., last] = octets else { return self.inspect_lines(octets, tally) };
+        let is_clean = (*first == b'\n') == self.behind_cr && has_whole_line_ends(octets);
+        match self.skip_short_lines(octets).filter(|_| is_clean) {
+            Some(line) => (self.line, self.behind_cr) = (line, *last == b'\r'),
+            None => self.inspect_lines(octets, tally),
+        }
+    }
+
+    /// The length of the line behind all these, if each is short enough and they have whole line
+    /// ends. As many lines are passed at once as a single one may have octets.
+    fn skip_short_lines(&self, octets: &[u8]) -> Option<usize> {
+        let (mut line, mut rest) = (self.line, octets);
+        while line + rest.len() > MAX_TEXT_LINE {
+            let fitting = rest.get(..MAX_TEXT_LINE.checked_sub(line)?)?;
+            rest = &rest[memrchr(b'\n', fitting)? + 1..];
+            line = 0;
+        }
+        let end = memrchr(b'\n', rest);
+        Some(end.map_or(line + rest.len(), |end| rest.len() - (end + 1)))
+    }
+
+    /// Looks at line for line, where something may be wrong.
+    fn inspect_lines(&mut self, octets: &[u8], tally: &mut Tally) {
         let mut at = 0;
-        while at < input.len() {
+        while at < octets.len() {
             if std::mem::take(&mut self.behind_cr) {
-                if input[at] == b'\n' {
+                if octets[at] == b'\n' {
                     at += 1;
                     self.end_line(tally);
                     continue;
                 }
                 tally.violation(Violation::BareCr);
             }
-            let Some(found) = memchr2(b'\r', b'\n', &input[at..]) else {
-                self.line += input.len() - at;
+            let Some(found) = memchr2(b'\r', b'\n', &octets[at..]) else {
+                self.line += octets.len() - at;
                 return;
             };
             at += found + 1;
             self.line += found + 1;
-            if input[at - 1] == b'\r' {
+            if octets[at - 1] == b'\r' {
                 self.behind_cr = true;
             } else {
                 tally.violation(Violation::BareLf);
             }
-        }
-    }
-
-    /// The content ends here.
-    pub(crate) fn finish(&mut self, tally: &mut Tally) {
-        if std::mem::take(&mut self.behind_cr) {
-            tally.violation(Violation::BareCr);
         }
     }
 
@@ -180,6 +163,23 @@ impl ChunkInspector {
         }
         self.line = 0;
     }
+
+    /// The content ends here.
+    pub(crate) fn finish(&mut self, tally: &mut Tally) {
+        if std::mem::take(&mut self.behind_cr) {
+            tally.violation(Violation::BareCr);
+        }
+    }
+}
+
+/// Whether a CR is before each LF, and an LF behind each CR, but for both ends of `octets`. Without
+/// branches, since this is asked for all content there is: the compiler makes it one look at many octets.
+fn has_whole_line_ends(octets: &[u8]) -> bool {
+    let pairs = octets.iter().zip(octets.get(1..).unwrap_or_default());
+    let broken = pairs.fold(0, |broken, (&octet, &next)| {
+        broken | (u8::from(octet == b'\r') ^ u8::from(next == b'\n'))
+    });
+    broken == 0
 }
 
 /// Counts what needs to be seen once in an input, not once a line.
@@ -187,7 +187,7 @@ pub(crate) fn inspect_octets(octets: &[u8], eight_bit: EightBit, tally: &mut Tal
     if eight_bit == EightBit::Forbidden && !octets.is_ascii() {
         tally.violation(Violation::EightBit);
     }
-    if memchr::memchr(0, octets).is_some() {
+    if memchr(0, octets).is_some() {
         tally.violation(Violation::Nul);
     }
 }
@@ -206,20 +206,18 @@ const MAX_TEXT_LINE: usize = 1000;
 mod tests {
     use super::*;
 
-    impl Receive for Vec<u8> {
-        fn receive(&mut self, octets: &[u8]) {
-            self.extend_from_slice(octets);
-        }
-    }
-
     /// The content, what is left behind its end, and the violations; by pieces cut at `cuts`.
     fn decode(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<Vec<u8>>, Tally) {
-        let (mut decoder, mut tally, mut content) = (Decoder::new(), Tally::default(), Vec::new());
+        let (mut decoder, mut content) = (Decoder::new(), Vec::new());
+        let (mut inspector, mut tally) = (Inspector::default(), Tally::default());
         let mut bounds = vec![0];
         bounds.extend_from_slice(cuts);
         bounds.push(input.len());
         for piece in bounds.windows(2) {
-            let decoded = decoder.decode(&input[piece[0]..piece[1]], &mut tally, &mut content);
+            let decoded = decoder.decode(&input[piece[0]..piece[1]], |octets| {
+                content.extend_from_slice(octets);
+                inspector.inspect(octets, &mut tally);
+            });
             if let Decoded::End(consumed) = decoded {
                 return (content, Some(input[piece[0] + consumed..].to_vec()), tally);
             }
@@ -286,11 +284,38 @@ mod tests {
         assert_eq!(tally.violations().count(), 0);
     }
 
+    /// What is passed over as clean has nothing that a look at each octet would find.
+    #[test]
+    fn many_lines_at_once_are_inspected_like_each_octet() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..5_000 {
+            let mut text = Vec::new();
+            for _ in 0..rng.usize(1..6) {
+                let length = if rng.u8(..8) == 0 { rng.usize(990..1010) } else { rng.usize(..80) };
+                text.resize(text.len() + length, b'x');
+                let end = if rng.u8(..16) == 0 { *rng.choice(ODD_ENDS).unwrap() } else { "\r\n" };
+                text.extend_from_slice(end.as_bytes());
+            }
+            let inspect = |pieces: usize| {
+                let (mut inspector, mut tally) = (Inspector::default(), Tally::default());
+                text.chunks(pieces).for_each(|piece| inspector.inspect(piece, &mut tally));
+                inspector.finish(&mut tally);
+                tally.violations().collect::<Vec<_>>()
+            };
+            let expected = inspect(1);
+            for pieces in [text.len().max(1), rng.usize(2..2000)] {
+                assert_eq!(inspect(pieces), expected, "{pieces} {}", text.escape_ascii());
+            }
+        }
+    }
+
+    const ODD_ENDS: &[&str] = &["\n", "\r", "\n\r", "\r\r\n", "\n\n", ""];
+
     #[test]
     fn chunks_are_inspected_across_cuts() {
         let text = b"a\r\nb\nc\rd\r\n\r";
         for cut in 0..=text.len() {
-            let (mut inspector, mut tally) = (ChunkInspector::default(), Tally::default());
+            let (mut inspector, mut tally) = (Inspector::default(), Tally::default());
             inspector.inspect(&text[..cut], &mut tally);
             inspector.inspect(&text[cut..], &mut tally);
             inspector.finish(&mut tally);

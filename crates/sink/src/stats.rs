@@ -254,6 +254,12 @@ pub(crate) struct Tally {
     out_of_order: u32,
     unchecked: u32,
     commands: [u32; Verb::ALL.len()],
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What a session without trouble does not count, and what costs it nothing.
+#[derive(Debug, Clone, Default)]
+struct Trouble {
     violations: [u32; Violation::ALL.len()],
     refusals: [u32; Refusal::ALL.len()],
 }
@@ -285,16 +291,17 @@ impl Tally {
     }
 
     pub(crate) fn violation(&mut self, violation: Violation) {
-        self.violations[violation as usize] += 1;
+        self.trouble.get_or_insert_default().violations[violation as usize] += 1;
     }
 
     pub(crate) fn refusal(&mut self, refusal: Refusal) {
-        self.refusals[refusal as usize] += 1;
+        self.trouble.get_or_insert_default().refusals[refusal as usize] += 1;
     }
 
     #[cfg(test)]
     pub(crate) fn violations(&self) -> impl Iterator<Item = (Violation, u32)> + '_ {
-        let counts = Violation::ALL.into_iter().zip(self.violations);
+        let counts =
+            self.trouble.iter().flat_map(|it| Violation::ALL.into_iter().zip(it.violations));
         counts.filter(|(_, count)| *count > 0)
     }
 }
@@ -333,11 +340,13 @@ impl Counters {
         add(&self.digest, tally.digest);
         add(&self.out_of_order, tally.out_of_order.into());
         add(&self.unchecked, tally.unchecked.into());
-        let pairs = (self.commands.iter().zip(&tally.commands))
-            .chain(self.violations.iter().zip(&tally.violations))
-            .chain(self.refusals.iter().zip(&tally.refusals));
-        for (counter, count) in pairs {
-            add(counter, (*count).into());
+        for (counter, count) in self.commands.iter().zip(tally.commands) {
+            add(counter, count.into());
+        }
+        if let Some(trouble) = &tally.trouble {
+            let pairs = (self.violations.iter().zip(trouble.violations))
+                .chain(self.refusals.iter().zip(trouble.refusals));
+            pairs.for_each(|(counter, count)| add(counter, count.into()));
         }
         // Last, so that who sees a mail counted sees the rest of it, too.
         if tally.mails > 0 {

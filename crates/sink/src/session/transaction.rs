@@ -6,14 +6,14 @@ use super::answer::About;
 use super::{Close, Phase, Session};
 use crate::command::{Chunk, Path};
 use crate::config::RefusedChunk;
-use crate::content::{ChunkInspector, Decoded, Decoder, EightBit, Receive, inspect_octets};
+use crate::content::{Decoded, Decoder, EightBit, Inspector, inspect_octets};
 use crate::fault::Action;
 use crate::mail::{Envelope, Mail};
 use crate::message_id::Finder;
 use crate::parameters::{self, Declared, Wrong};
 use crate::reply::{self, QueueId, Reply};
 use crate::stage::Stage;
-use crate::stats::{Refusal, Violation};
+use crate::stats::{Refusal, Tally, Violation};
 
 /// The mail transaction at hand. Its buffers are used again for the next.
 #[derive(Debug, Default)]
@@ -25,7 +25,8 @@ pub(super) struct Transaction {
     refused_before: bool,
     declared: Declared,
     content: Content,
-    inspector: ChunkInspector,
+    /// At work where content is to be looked into, and is text.
+    inspector: Option<Inspector>,
     /// The reply to the chunk that is being read, if it is refused.
     refusal: Option<Reply<'static>>,
     /// What a rule does when so many more octets of content have come.
@@ -53,7 +54,7 @@ struct Content {
     message_id: Finder,
 }
 
-impl Receive for Content {
+impl Content {
     fn receive(&mut self, octets: &[u8]) {
         self.received += octets.len() as u64;
         if self.room > 0 {
@@ -85,7 +86,14 @@ impl Transaction {
         self.declared = declared;
         self.envelope.begin(reverse_path, parameters);
         self.content.received = 0;
-        self.inspector = ChunkInspector::default();
+    }
+
+    /// Takes the next octets of the content.
+    fn receive(&mut self, octets: &[u8], tally: &mut Tally) {
+        self.content.receive(octets);
+        if let Some(inspector) = &mut self.inspector {
+            inspector.inspect(octets, tally);
+        }
     }
 }
 
@@ -279,6 +287,8 @@ impl Session {
         if self.server.seen.is_some() {
             content.message_id.begin();
         }
+        let inspects = self.server.config.inspect_content && !self.transaction.declared.binary;
+        self.transaction.inspector = inspects.then(Inspector::default);
         let declared = self.transaction.declared.size.unwrap_or_default();
         // A client's word is taken for so much memory and no more.
         content.kept.reserve(content.room.min(declared.min(MAX_RESERVED) as usize));
@@ -292,7 +302,8 @@ impl Session {
         self.turn = None;
         let part = self.until_fault(input);
         let Phase::Data(decoder) = &mut self.phase else { return input };
-        let decoded = decoder.decode(part, &mut self.tally, &mut self.transaction.content);
+        let (transaction, tally) = (&mut self.transaction, &mut self.tally);
+        let decoded = decoder.decode(part, |octets| transaction.receive(octets, tally));
         let length = match decoded {
             Decoded::More => part.len(),
             Decoded::End(length) => length,
@@ -356,11 +367,8 @@ impl Session {
         let left = left - length as u64;
         self.phase = Phase::Chunk { left, last };
         if self.transaction.refusal.is_none() {
-            self.transaction.content.receive(part);
-            if self.server.config.inspect_content && !self.transaction.declared.binary {
-                self.transaction.inspector.inspect(part, &mut self.tally);
-                self.inspect(part);
-            }
+            self.transaction.receive(part, &mut self.tally);
+            self.inspect(part);
         }
         if left == 0 {
             self.end_chunk();
@@ -381,7 +389,9 @@ impl Session {
             return;
         }
         if last {
-            self.transaction.inspector.finish(&mut self.tally);
+            if let Some(inspector) = &mut self.transaction.inspector {
+                inspector.finish(&mut self.tally);
+            }
             return self.final_reply();
         }
         let is_too_big = self.transaction.content.received > self.server.config.limits.max_size;
@@ -404,7 +414,7 @@ impl Session {
     }
 
     fn inspect(&mut self, octets: &[u8]) {
-        if !self.server.config.inspect_content {
+        if self.transaction.inspector.is_none() {
             return;
         }
         let declared = self.transaction.declared;
