@@ -48,6 +48,8 @@ pub(crate) struct Transfer {
     sending: usize,
     /// A transaction is open on the server that nobody wants any more.
     needs_reset: bool,
+    /// It has recipients: content that is streamed could go out to them, so that it waits until RSET is answered.
+    is_open: bool,
     /// [`MAX_GROUP`] was reached, and half of it has to be answered first.
     is_group_full: bool,
     budget: Budget,
@@ -99,6 +101,7 @@ impl Transfer {
             transactions: VecDeque::new(),
             sending: 0,
             needs_reset: false,
+            is_open: false,
             is_group_full: false,
             budget: Budget::default(),
             opening: Opening::new(config.window),
@@ -207,6 +210,12 @@ impl Transfer {
         self.expected.push_back(Expected { to, end, begins });
     }
 
+    /// The server has a transaction open that nobody wants any more, with so many recipients.
+    fn leave_open(&mut self, recipients: usize) {
+        self.needs_reset = true;
+        self.is_open |= recipients > 0;
+    }
+
     /// The highest mode in which something was sent that has no final reply yet.
     fn flight(&self) -> Pipelining {
         let flights = self.transactions.iter().map(|transaction| transaction.flight);
@@ -247,7 +256,7 @@ impl Transfer {
             return true;
         }
         if mode == Pipelining::Stream {
-            return false;
+            return self.is_open;
         }
         // A mail that starts over goes out before the next one, once its first try is answered. Behind one that is
         // refused, the replies still to come tell whether the server has a transaction open.

@@ -248,12 +248,17 @@ fn the_line_may_break_at_every_octet() {
         store: StoreKind::Memory,
         ..posthaste_sink::Config::default()
     };
-    scenario.application.mails = (0..2).map(small_mail).collect();
-    for mode in [Pipelining::Envelope, Pipelining::Cross] {
+    let modes = [(Pipelining::Envelope, 2), (Pipelining::Cross, 2), (Pipelining::Stream, 4)];
+    for (mode, mails) in modes {
+        if mode == Pipelining::Stream {
+            // One mail, then two behind each other, then one more.
+            scenario.server.offer = "-8BITMIME,-SMTPUTF8,-BINARYMIME,-DSN".parse().unwrap();
+        }
+        scenario.application.mails = (0..mails).map(small_mail).collect();
         scenario.client.pipelining = mode;
         scenario.link = LinkModel { up: narrow.clone(), down: narrow.clone(), read: None };
         let (report, sink) = run_honest(&scenario, Dice::from_seed(0));
-        assert_eq!(sink.mails().len(), 2);
+        assert_eq!(sink.mails().len(), mails);
         for how in [Break::Fin, Break::Rst, Break::Silence] {
             for after in 0..=report.octets_said() {
                 scenario.link.up.breakage = Some(Breakage { after, how });

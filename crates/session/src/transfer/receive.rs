@@ -10,7 +10,7 @@ use crate::config::{Pipelining, Protocol};
 use crate::event::{CloseReason, Event, Objection, PipeliningLowered, Speaker, Violation};
 use crate::session::{Session, stored};
 use crate::stage::Stage;
-use crate::transaction::{Cut, Next};
+use crate::transaction::{Cut, Next, Transaction};
 
 impl Session {
     /// The receive cursor: one reply, which answers the oldest command without one.
@@ -68,7 +68,7 @@ impl Session {
     fn handle_reset_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let stage = Stage::Reset;
         match reply.code().severity() {
-            _ if reply.code() == ReplyCode::OK => {}
+            _ if reply.code() == ReplyCode::OK => self.transfer.is_open = false,
             Severity::TransientNegative | Severity::PermanentNegative => {
                 let reply = stored(reply);
                 self.close(now, CloseReason::Refused { stage, reply });
@@ -206,9 +206,11 @@ impl Session {
     fn handle_mail_reply(&mut self, now: Instant, reply: Reply<'_>) {
         match reply.code().severity() {
             // With a new transaction begun, what was open before is not any more.
-            // In `stream` RSET goes ahead of the replies.
-            Severity::PositiveCompletion if self.pipelining() == Pipelining::Stream => {}
-            Severity::PositiveCompletion => self.transfer.needs_reset = false,
+            Severity::PositiveCompletion => {
+                self.transfer.is_open = false;
+                // In `stream` RSET goes ahead of the replies.
+                self.transfer.needs_reset &= self.pipelining() == Pipelining::Stream;
+            }
             Severity::PositiveIntermediate => self.unexpected(now, Stage::Mail, reply),
             Severity::TransientNegative | Severity::PermanentNegative => {
                 self.refuse_front(Stage::Mail, stored(reply));
@@ -236,7 +238,8 @@ impl Session {
     fn handle_data_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let flight = self.transfer.flight();
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
-        let (accepted, starts_over) = (transaction.has_accepted(), transaction.starts_over);
+        let (recipients, starts_over) = (transaction.accepted(), transaction.starts_over);
+        let accepted = recipients > 0;
         match reply.code().severity() {
             // RFC 5321 section 4.3.2: nothing else than 354 invites content.
             Severity::PositiveIntermediate if reply.code() == ReplyCode::START_CONTENT => {
@@ -261,7 +264,9 @@ impl Session {
                     transaction.refuse(Stage::Data, stored(reply));
                 }
                 // With MAIL accepted a transaction is open, and the next MAIL would fall into it.
-                self.transfer.needs_reset |= !mail_was_refused && !starts_over;
+                if !mail_was_refused && !starts_over {
+                    self.transfer.leave_open(recipients);
+                }
                 if !starts_over {
                     self.prove(flight);
                 }
@@ -370,7 +375,8 @@ impl Session {
         if self.is_bdat_unknown(to, reply) {
             return self.leave_without_bdat(now, stage, reply);
         }
-        self.transfer.needs_reset = true;
+        let recipients = self.transfer.transactions.front().map_or(0, Transaction::accepted);
+        self.transfer.leave_open(recipients);
         self.retract_chunk();
         self.refuse_front(stage, stored(reply));
         self.finish_transactions(now, None);
@@ -430,13 +436,14 @@ impl Session {
         transfer.sending = transfer.sending.saturating_sub(1);
         transfer.unwritten = transfer.unwritten.saturating_sub(1);
         // What is behind a streamed mail is on its way, so that this one is handed back.
+        if front.has_stray_recipient() {
+            transfer.leave_open(1);
+        }
         if front.starts_over && front.flight < Pipelining::Stream {
-            transfer.needs_reset |= front.has_stray_recipient();
             transfer.transactions.push_front(front.start_over());
             transfer.sending = 0;
             return;
         }
-        transfer.needs_reset |= front.has_stray_recipient();
         transfer.octets = transfer.octets.saturating_sub(front.mail.content.len());
         let finished = front.finish(now, reply);
         self.emit(Event::Finished(Box::new(finished)));

@@ -96,7 +96,8 @@ impl Session {
         }
         let for_nobody = all_answered && !transaction.has_accepted();
         if for_nobody || all_or_nothing && transaction.any_rcpt_refused() {
-            self.transfer.needs_reset = true;
+            let recipients = transaction.accepted();
+            self.transfer.leave_open(recipients);
             self.sent_all();
             self.finish_transactions(now, None);
             return true;

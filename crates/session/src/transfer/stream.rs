@@ -28,7 +28,8 @@ impl Session {
     /// Whether the next mail goes out as a whole: what it does not depend on any of its replies.
     pub(super) fn streams_next(&self) -> bool {
         let transaction = self.transfer.transactions.get(self.transfer.sending);
-        transaction.is_some_and(|transaction| {
+        let is_open = self.transfer.is_open;
+        transaction.filter(|_| !is_open).is_some_and(|transaction| {
             let Mail { envelope, content, partial_refusal } = &transaction.mail;
             *partial_refusal == PartialRefusal::DeliverToRest
                 && content.len() <= CHUNK_SIZE
@@ -112,14 +113,14 @@ impl Session {
             self.lower(Pipelining::Stream, Objection::BadSequence);
         }
         let Some(front) = self.transfer.transactions.front_mut() else { return };
+        let recipients = if is_news { front.accepted() } else { 0 };
         if is_unknown {
             front.starts_over = true;
         } else if is_news {
             front.refuse(Stage::Final, stored(reply));
         }
         self.transfer.opening.refused();
-        // Of the mode that is next, too.
-        self.transfer.needs_reset = true;
+        self.transfer.leave_open(recipients);
         self.finish_transactions(now, None);
     }
 }

@@ -66,7 +66,19 @@ impl Scenario {
         }
         let (mails, octets) = (dice.pick(&[1, 3, 64]), dice.pick(&[1, 1000, 1024 * 1024]));
         scenario.client.window = Window::new(mails, octets).expect("within the bounds");
+        scenario.bear_stream();
         scenario
+    }
+
+    /// `stream` is for servers that let go of a refused transaction: by themselves, or on RSET.
+    fn bear_stream(&mut self) {
+        let changes_to = self.application.changes_mode.map(|(_, mode)| mode);
+        let may_stream =
+            [Some(self.client.pipelining), changes_to].contains(&Some(Pipelining::Stream));
+        let refuses_reset = |rule: &sink::FaultRule| format!("{rule:?}").contains("at=rset");
+        if may_stream && self.server.faults.iter().any(refuses_reset) {
+            self.server.refused_chunk = sink::RefusedChunk::Reset;
+        }
     }
 
     fn set_protocol(&mut self, dice: &mut Dice) {
