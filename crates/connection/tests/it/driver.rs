@@ -18,9 +18,9 @@ use crate::support::{Peer, delivered, mail, mail_with, now, octets, plain, recor
 use crate::tls::Authority;
 
 /// A stream that notes what each write took.
-struct Writes<S> {
-    stream: S,
-    writes: Arc<Mutex<Vec<Vec<u8>>>>,
+pub(crate) struct Writes<S> {
+    pub(crate) stream: S,
+    pub(crate) writes: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Writes<S> {

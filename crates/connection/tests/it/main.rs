@@ -8,6 +8,7 @@ mod deadlines;
 mod dial;
 mod driver;
 mod dropping;
+mod flights;
 mod floods;
 mod handle;
 mod hello;
