@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use crate::progress::Progress;
 use crate::session::{Close, Event, Session};
 
 /// Whether, and how, a sink comes to its end.
@@ -28,8 +29,7 @@ pub(crate) enum Stop {
 /// What the drivers of a sink share.
 pub(crate) struct Surroundings {
     pub(crate) acceptor: Option<TlsAcceptor>,
-    /// Told whenever a session may have accepted mails, or ended.
-    pub(crate) progress: Notify,
+    pub(crate) progress: Progress,
 }
 
 /// Runs a session over a connection until it ends; the end is written but for what only a socket can
@@ -105,17 +105,17 @@ where
                 if read.is_err() {
                     return Event::Close(Close::Fin);
                 }
-                surroundings.progress.notify_waiters();
             }
             () = until(deadline) => session.handle_timeout(Instant::now().into_std()),
             () = shut_down(stop), if !is_stopped => {
                 is_stopped = true;
                 session.handle_shutdown();
             }
-            () = sleep(STALL), if !wants_input && deadline.is_none() => {
+            () = stall(), if !wants_input && deadline.is_none() => {
                 return Event::Close(Close::Fin);
             }
         }
+        surroundings.progress.reached(session.mails_of_sink());
     }
 }
 
@@ -191,6 +191,11 @@ where
 /// Waits until the sink shuts down or is dropped. One that is killed drops its drivers.
 async fn shut_down(stop: &mut watch::Receiver<Stop>) {
     let _ = stop.wait_for(|stop| *stop == Stop::InOrder).await;
+}
+
+/// Made when it is polled, which is seldom: a timer costs what a flight does.
+async fn stall() {
+    sleep(STALL).await;
 }
 
 async fn until(deadline: Option<std::time::Instant>) {

@@ -19,6 +19,7 @@ mod mail;
 mod message_id;
 mod options;
 mod parameters;
+mod progress;
 mod proxy_protocol;
 mod reply;
 mod seen;

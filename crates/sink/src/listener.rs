@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -19,6 +19,7 @@ use crate::driver::{self, Stop, Surroundings};
 use crate::link;
 use crate::mail::Mail;
 use crate::options::{Endpoint, SinkOptions};
+use crate::progress::Progress;
 use crate::proxy_protocol::{self, ProxyHeader};
 use crate::server::Server;
 use crate::session::{Close, Session};
@@ -93,7 +94,7 @@ impl Sink {
         let (server, tls) = tokio::task::spawn_blocking(open).await.map_err(io::Error::other)??;
         let surroundings = Surroundings {
             acceptor: tls.as_ref().map(|tls| tls.acceptor.clone()),
-            progress: Notify::new(),
+            progress: Progress::new(),
         };
         let shared = Arc::new(Shared { server, surroundings, round_trip: rtt });
         Ok(Self {
@@ -142,7 +143,8 @@ impl Sink {
     ///
     /// Nothing is lost by dropping the future.
     pub async fn wait_for(&self, mails: u64) {
-        self.wait_until(|server| server.accepted() >= mails).await;
+        let server = &self.shared.server;
+        self.shared.surroundings.progress.wait_for(mails, || server.accepted()).await;
     }
 
     /// Waits until no connection is open.
@@ -151,20 +153,8 @@ impl Sink {
     ///
     /// Nothing is lost by dropping the future.
     pub async fn wait_idle(&self) {
-        self.wait_until(Server::is_idle).await;
-    }
-
-    async fn wait_until(&self, is_true: impl Fn(&Server) -> bool) {
-        loop {
-            let progress = self.shared.surroundings.progress.notified();
-            tokio::pin!(progress);
-            // Registered before the look, so that nothing between the two is missed.
-            progress.as_mut().enable();
-            if is_true(&self.shared.server) {
-                return;
-            }
-            progress.await;
-        }
+        let server = &self.shared.server;
+        self.shared.surroundings.progress.wait_until(|| server.is_idle()).await;
     }
 
     /// Other limits from now on, as [`Server::set_limits`].
@@ -227,7 +217,7 @@ impl Sink {
             Endpoint::Unix(_) => None,
         };
         *service = Service::Suspended(held);
-        self.shared.surroundings.progress.notify_waiters();
+        self.shared.surroundings.progress.ended();
     }
 
     /// Stops listening, tells the clients (421), and waits until all connections are closed. The
@@ -289,7 +279,7 @@ async fn accept(listener: Listener, shared: Arc<Shared>, stop: watch::Receiver<S
                         connections.spawn(async move {
                             serve(&mut socket, &shared, stop).await;
                             drop(socket);
-                            shared.surroundings.progress.notify_waiters();
+                            shared.surroundings.progress.ended();
                         });
                     }
                     // Out of descriptors, most likely: closing connections give some back.
@@ -314,7 +304,7 @@ async fn serve_tcp(socket: TcpStream, shared: Arc<Shared>, stop: watch::Receiver
         socket.reset();
     }
     drop(socket);
-    shared.surroundings.progress.notify_waiters();
+    shared.surroundings.progress.ended();
 }
 
 /// Serves a connection to its end, and says how it is to be closed.

@@ -189,6 +189,11 @@ impl Session {
         self.on_behalf_of.proxy = Some(header);
     }
 
+    /// The mails that all sessions of the sink accepted so far.
+    pub(crate) fn mails_of_sink(&self) -> u64 {
+        self.server.accepted()
+    }
+
     /// Octets came from the client.
     pub fn handle_input(&mut self, now: Instant, input: &[u8]) {
         self.now = now;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use serde::{Serialize, Serializer};
 
@@ -348,9 +348,10 @@ impl Counters {
                 .chain(self.refusals.iter().zip(trouble.refusals));
             pairs.for_each(|(counter, count)| add(counter, count.into()));
         }
-        // Last, so that who sees a mail counted sees the rest of it, too.
+        // Last, so that who sees a mail counted sees the rest of it, too; and in one order with what
+        // is waited for, so that either the session or who waits sees the other.
         if tally.mails > 0 {
-            self.mails.fetch_add(tally.mails.into(), Release);
+            self.mails.fetch_add(tally.mails.into(), SeqCst);
         }
         *tally = Tally::default();
     }
@@ -377,7 +378,7 @@ impl Counters {
     }
 
     pub(crate) fn mails(&self) -> u64 {
-        self.mails.load(Acquire)
+        self.mails.load(SeqCst)
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
