@@ -3,3 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod bare;
+pub mod engine;
+pub mod helper;
+pub mod load;

@@ -1,4 +1,4 @@
-//! Those that send mail with libraries of Rust, each in its best shape: connections that are kept,
+//! Those that send mail with the other libraries of Rust, each in its best shape: connections that are kept,
 //! one runtime for both cores, nothing allocated that the library does not ask for.
 
 use std::io;
@@ -7,52 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_smtp::{EmailAddress, SendableEmail, SmtpTransport};
-use futures_util::{StreamExt, stream};
+use benches::load::{FROM, Load, TO};
 use lettre::transport::smtp::PoolConfig;
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use mail_send::SmtpClient;
 use mail_send::smtp::message::Parameters;
-use posthaste::scheduler::{PipeliningPolicy, SchedulerConfig};
-use posthaste::session::Pipelining;
-use posthaste::{Content, Envelope, ForwardPath, Mail, Mailbox, Mailer};
 use tokio::io::BufStream;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-
-use crate::load::{FROM, Load, TO};
-
-/// The engine, whole: scheduler, connections, sessions. Addresses and contents are checked mail by
-/// mail.
-pub(crate) async fn posthaste(load: Load, mode: Pipelining) -> Duration {
-    let start = Instant::now();
-    let from: Mailbox = FROM.parse().unwrap();
-    let to: ForwardPath = TO.parse().unwrap();
-    let contents = load.contents();
-    let mails = stream::iter((0..load.mails).map(move |number| {
-        let envelope = Envelope::new(from.clone(), [to.clone()]).unwrap();
-        Mail::new(envelope, Content::new(contents.content(number)).unwrap())
-    }));
-    let intake = load.connections * AHEAD * load.size;
-    let scheduler =
-        SchedulerConfig { intake: intake.max(INTAKE_MIN), ..SchedulerConfig::default() };
-    let mailer = Mailer::builder(&load.server.to_string()).unwrap().scheduler(scheduler);
-    let mailer = mailer
-        .max_connections(u32::try_from(load.connections).unwrap())
-        .pipelining(PipeliningPolicy::Fixed(mode))
-        .unyielding()
-        .build()
-        .unwrap();
-    let mut reports = mailer.send_all(mails);
-    let mut delivered = 0;
-    while let Some((_, report)) = reports.next().await {
-        assert!(report.is_delivered(), "{report:?}");
-        delivered += 1;
-    }
-    let elapsed = start.elapsed();
-    assert_eq!(delivered, load.mails);
-    mailer.shutdown().await;
-    elapsed
-}
 
 /// lettre's pool. It opens as many connections as are asked of it at a time, hence as many tasks as
 /// there may be connections.
@@ -150,9 +112,3 @@ async fn dial(load: Load, nodelay: bool) -> io::Result<TcpStream> {
 }
 
 const CLIENT: &str = "client.example";
-
-/// Mails that wait for each connection, so that none waits for the next mail.
-const AHEAD: usize = 64;
-
-/// Octets that may be under way in any case.
-const INTAKE_MIN: usize = 4 << 20;

@@ -6,17 +6,20 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::AsyncWriteExt as _;
+use tokio::io::unix::AsyncFd;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream as Stream};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::sleep_until;
 
-use crate::helper::Helper;
+use benches::helper::Helper;
 
 /// A proxy before a server.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ async fn join(client: Stream, server: SocketAddr, round_trip: Duration) {
     let Ok(server) = Stream::connect(server).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
-    let delay = (round_trip / 2).saturating_sub(LATENESS);
+    let delay = round_trip / 2;
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     for (from, to) in [(from_client, to_server), (from_server, to_client)] {
@@ -156,24 +159,50 @@ async fn take(from: OwnedReadHalf, chunks: Sender<Chunk>, delay: Duration) {
 }
 
 async fn hand_on(mut chunks: Receiver<Chunk>, mut to: OwnedWriteHalf) {
+    let timer = Timer::new();
     while let Some((due, chunk)) = chunks.recv().await {
-        if due > Instant::now() {
-            sleep_until(due.into()).await;
-        }
+        timer.sleep_until(due).await;
         if to.write_all(&chunk).await.is_err() {
             return;
         }
     }
 }
 
-/// Timers of the runtime go by whole milliseconds, and are late by half of one on average.
-const LATENESS: Duration = Duration::from_micros(500);
-
 /// Octets in one read.
 const CHUNK: usize = 64 << 10;
 
 /// Chunks under way in one direction: 64 MiB, of which 1 GB/s needs 25 MiB at 25 ms.
 const CHUNKS: usize = 1024;
+
+/// A timer of the kernel's: those of the runtime go by whole milliseconds, and are late by up to
+/// one.
+struct Timer(AsyncFd<Descriptor>);
+
+impl Timer {
+    #[expect(deprecated, reason = "what replaces AsyncFd::new is unsafe")]
+    fn new() -> Self {
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK).unwrap();
+        Self(AsyncFd::new(Descriptor(timer)).unwrap())
+    }
+
+    async fn sleep_until(&self, due: Instant) {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        let left = Expiration::OneShot(TimeSpec::from_duration(left));
+        self.0.get_ref().0.set(left, TimerSetTimeFlags::empty()).unwrap();
+        self.0.readable().await.unwrap().clear_ready();
+    }
+}
+
+struct Descriptor(TimerFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
 
 /// All connections at once.
 const BACKLOG: u32 = 4096;

@@ -11,7 +11,7 @@
 //!     --quick                 one round of half a second
 //!     --rounds N              default 3
 //!     --only cross,lettre     these clients, by their names in rival.rs
-//!     --at postfix            the scenarios whose name has this in it
+//!     --at sink,postfix       the scenarios whose names begin so, in scenario.rs
 //!     --json FILE             default target/rivals.json
 //! ```
 //!
@@ -20,8 +20,6 @@
 
 mod clients;
 mod delay;
-mod helper;
-mod load;
 mod measure;
 mod rival;
 mod scenario;
@@ -31,9 +29,9 @@ mod table;
 
 use std::time::Duration;
 
-use crate::load::Load;
 use crate::rival::Rival;
 use crate::settings::Settings;
+use benches::load::Load;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();

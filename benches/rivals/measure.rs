@@ -1,9 +1,13 @@
 //! One run of one client, in a process of its own.
 
 use std::io::Read as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use wait4::Wait4 as _;
 
 /// What a run took.
@@ -28,10 +32,12 @@ impl Run {
         let start = Instant::now();
         let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut process = process.map_err(|error| error.to_string())?;
+        let watchdog = Watchdog::over(&process);
         let mut output = String::new();
         // It has a pipe, since it was given one.
         let mut pipe = process.stdout.take().expect("a pipe");
         pipe.read_to_string(&mut output).map_err(|error| error.to_string())?;
+        drop(watchdog);
         let end = process.wait4().map_err(|error| error.to_string())?;
         let elapsed = start.elapsed();
         if !end.status.success() {
@@ -45,3 +51,23 @@ impl Run {
         })
     }
 }
+
+/// Ends a process that takes too long; dropped, it lets it be.
+struct Watchdog(#[expect(dead_code, reason = "it is there to be dropped")] Sender<()>);
+
+impl Watchdog {
+    fn over(process: &Child) -> Self {
+        let process = Pid::from_raw(process.id().cast_signed());
+        let (sender, over) = channel();
+        thread::spawn(move || {
+            if over.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // An error means that it has ended by itself.
+                let _ = kill(process, Signal::SIGKILL);
+            }
+        });
+        Self(sender)
+    }
+}
+
+/// How long a run may take: many times what is aimed at.
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use benches::bare;
+use benches::{bare, engine};
 use posthaste::session::Pipelining;
 use posthaste_tests::smtp_source;
 use tokio::runtime;
 
 use crate::clients;
-use crate::load::Load;
+use crate::settings::target;
+use benches::load::Load;
 
 /// A client in one of its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,9 +159,9 @@ impl Rival {
         !matches!(self, Self::SmtpSource | Self::Lettre | Self::LettreNodelay | Self::Nodemailer)
     }
 
-    /// Whether it sends the Message-IDs that it is told to.
+    /// Whether it sends the Message-IDs that it is told to: the others have their own.
     pub(crate) fn is_numbered(self) -> bool {
-        self != Self::SmtpSource
+        !matches!(self, Self::Floor | Self::FloorBdat | Self::SmtpSource)
     }
 
     /// Mails that it sends in one flight: of less than one on each connection it sends nothing.
@@ -242,7 +243,7 @@ impl Rival {
         let runtime = || runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         match self {
             Self::Floor | Self::FloorBdat => bare.send(load.server).unwrap(),
-            Self::Posthaste(mode) => runtime().block_on(clients::posthaste(load, mode)),
+            Self::Posthaste(mode) => runtime().block_on(engine::send(load, mode)),
             Self::Lettre | Self::LettreNodelay => runtime().block_on(clients::lettre(load)),
             Self::MailSend => runtime().block_on(clients::mail_send(load, false)),
             Self::MailSendNodelay => runtime().block_on(clients::mail_send(load, true)),
@@ -342,7 +343,7 @@ fn find(system: &[&str], fetched: &str) -> Option<PathBuf> {
 
 /// Where rivals are fetched to and built.
 fn folder() -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/rivals");
+    let folder = target().join("rivals");
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::delay::Line;
-use crate::load::Load;
 use crate::measure::Run;
 use crate::rival::Rival;
 use crate::servers::{Kind, Running};
+use benches::load::Load;
 
 /// A server, so many connections, and how far away it is.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +40,11 @@ impl Scenario {
     const fn new(name: &'static str, server: Kind, connections: usize, round_trip_ms: u64) -> Self {
         let round_trip = Duration::from_millis(round_trip_ms);
         Self { name, server, connections, round_trip }
+    }
+
+    /// Whether it is one of those names, which commas part, or begins with one.
+    pub(crate) fn is_named(&self, names: &str) -> bool {
+        names.split(',').any(|name| self.name.starts_with(name))
     }
 
     /// Mails that a client sends in about that time: as many as it takes until a run is long enough

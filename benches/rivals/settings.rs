@@ -1,6 +1,6 @@
 //! What is asked for on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::rival::Rival;
@@ -33,7 +33,7 @@ impl Settings {
             run: Duration::from_secs(1),
             rivals: Rival::ALL.to_vec(),
             scenarios: Scenario::ALL.to_vec(),
-            json: [env!("CARGO_MANIFEST_DIR"), "../target/rivals.json"].iter().collect(),
+            json: target().join("rivals.json"),
         };
         let mut arguments = arguments.iter();
         while let Some(&name) = arguments.next() {
@@ -46,7 +46,7 @@ impl Settings {
             match name {
                 "--rounds" => settings.rounds = value.parse().map_err(|_| "no number of rounds")?,
                 "--only" => settings.rivals = rivals(value)?,
-                "--at" => settings.scenarios.retain(|scenario| scenario.name.contains(value)),
+                "--at" => settings.scenarios.retain(|scenario| scenario.is_named(value)),
                 "--json" => settings.json = value.into(),
                 _ => return Err(format!("unknown option {name}")),
             }
@@ -56,6 +56,11 @@ impl Settings {
         }
         Ok(settings)
     }
+}
+
+/// Where everything goes that can be made again.
+pub(crate) fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target")
 }
 
 fn rivals(names: &str) -> Result<Vec<Rival>, String> {

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Such a process, seen from outside.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub struct Helper {
     process: Child,
     output: BufReader<ChildStdout>,
     addr: SocketAddr,
@@ -15,7 +15,7 @@ pub(crate) struct Helper {
 
 impl Helper {
     /// Starts one, and waits until it listens.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
@@ -25,12 +25,12 @@ impl Helper {
     }
 
     /// Where it listens.
-    pub(crate) fn addr(&self) -> SocketAddr {
+    pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// Ends it, and returns what else it printed.
-    pub(crate) fn end(mut self) -> String {
+    pub fn end(mut self) -> String {
         drop(self.process.stdin.take());
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
@@ -38,7 +38,7 @@ impl Helper {
     }
 
     /// Its side: says where it listens, and waits until it is to end.
-    pub(crate) async fn serve_until_told(addr: SocketAddr) {
+    pub async fn serve_until_told(addr: SocketAddr) {
         println!("{addr}");
         let end = || io::stdin().read_to_end(&mut Vec::new());
         tokio::task::spawn_blocking(end).await.unwrap().unwrap();

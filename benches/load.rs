@@ -6,22 +6,22 @@ use std::sync::Arc;
 
 /// So many mails, of which each is for one recipient, to one server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
+pub struct Load {
     /// Where they go.
-    pub(crate) server: SocketAddr,
+    pub server: SocketAddr,
     /// How many they are: at least one a connection.
-    pub(crate) mails: usize,
+    pub mails: usize,
     /// Over how many connections.
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// Octets of each content.
-    pub(crate) size: usize,
+    pub size: usize,
     /// Tells the Message-IDs of one run from those of another.
-    pub(crate) run: u32,
+    pub run: u32,
 }
 
 impl Load {
     /// What [`parse`](Self::parse) reads: `HOST PORT MAILS CONNECTIONS SIZE RUN`.
-    pub(crate) fn arguments(&self) -> [String; 6] {
+    pub fn arguments(&self) -> [String; 6] {
         [
             self.server.ip().to_string(),
             self.server.port().to_string(),
@@ -37,7 +37,7 @@ impl Load {
     /// # Panics
     ///
     /// When they are none: they come from [`arguments`](Self::arguments).
-    pub(crate) fn parse(arguments: &[&str]) -> Self {
+    pub fn parse(arguments: &[&str]) -> Self {
         let [ip, port, mails, connections, size, run] = arguments else {
             panic!("expected HOST PORT MAILS CONNECTIONS SIZE RUN, got {arguments:?}");
         };
@@ -52,25 +52,31 @@ impl Load {
     }
 
     /// A command with the load as its arguments.
-    pub(crate) fn given_to(&self, mut command: Command) -> Command {
+    pub fn given_to(&self, mut command: Command) -> Command {
         command.args(self.arguments());
         command
     }
 
     /// The numbers of the mails of one connection: in order, and together those of all.
-    pub(crate) fn numbers(self, connection: usize) -> impl Iterator<Item = usize> {
+    pub fn numbers(self, connection: usize) -> impl Iterator<Item = usize> {
         (connection..self.mails).step_by(self.connections)
     }
 
+    /// The Message-IDs of all mails, with their angle brackets.
+    pub fn message_ids(self) -> impl Iterator<Item = String> {
+        let Self { run, mails, .. } = self;
+        (0..mails).map(move |number| format!("<{run}.{number:0DIGITS$}@posthaste.example>"))
+    }
+
     /// The contents of the mails.
-    pub(crate) fn contents(&self) -> Contents {
+    pub fn contents(&self) -> Contents {
         Contents::new(self)
     }
 }
 
 /// Contents that differ in their Message-ID, `<RUN.NUMBER@posthaste.example>`, and in nothing else.
 #[derive(Debug, Clone)]
-pub(crate) struct Contents {
+pub struct Contents {
     octets: Arc<[u8]>,
     /// Where the digits of the number end.
     end: usize,
@@ -91,7 +97,7 @@ impl Contents {
     }
 
     /// The content of the mail of that number.
-    pub(crate) fn content(&self, number: usize) -> Vec<u8> {
+    pub fn content(&self, number: usize) -> Vec<u8> {
         let mut octets = self.octets.to_vec();
         let mut rest = number;
         for digit in octets[self.end - DIGITS..self.end].iter_mut().rev() {
@@ -103,10 +109,10 @@ impl Contents {
 }
 
 /// The reverse-path.
-pub(crate) const FROM: &str = "a@posthaste.example";
+pub const FROM: &str = "a@posthaste.example";
 
 /// The one recipient.
-pub(crate) const TO: &str = "b@posthaste.example";
+pub const TO: &str = "b@posthaste.example";
 
 const LINE: &[u8] =
     b"All work and no play makes Jack a dull boy, said the postman, and rang twice.\r\n";
