@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use nix::sys::signal::Signal;
+use posthaste_sink::MessageIds;
 
 use crate::support::{MAIL, Running, Scene};
 
@@ -62,6 +63,28 @@ fn signals_end_it_with_its_statistics() {
         assert_eq!(stats["bytes"], MAIL.len());
         assert_eq!(stats["connections"]["opened"], 1);
     }
+}
+
+/// What shows that each mail came once and in order, whatever the client says.
+#[test]
+fn statistics_tell_what_came() {
+    let numbers = ["1", "3", "2", "10", "10"];
+    let content = |number| format!("Message-ID: <run.{number}@a.test>\\r\\n\\r\\nmail\\r\\n");
+    let line =
+        |number| format!(r#"{{"from":"a@a.test","to":"b@b.test","raw":"{}"}}"#, content(number));
+    let mut scene = Scene::with_sink(&[]);
+    scene.file("in.jsonl", numbers.map(line).join("\n"));
+    scene.run(&["send", "{sink}", "--jsonl", "{}/in.jsonl", "-c", "1"]).exits(0);
+    let (stats, _) = scene.end();
+    assert_eq!((&stats["mails"], &stats["duplicates"]), (&5.into(), &1.into()));
+    let ids = numbers.map(|number| format!("<run.{number}@a.test>"));
+    let expected = serde_json::json!({
+        "mails": 5,
+        "digest": format!("{:016x}", MessageIds::digest_of(ids)),
+        "out_of_order": 1,
+        "unchecked": 0,
+    });
+    assert_eq!(stats["message_ids"], expected);
 }
 
 #[test]
