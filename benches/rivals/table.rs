@@ -150,14 +150,9 @@ fn print(results: &Results) {
 
 /// Where a rival is better than ours, whichever mode that is.
 fn print_losses(results: &Results) {
-    let costs: [(&str, fn(Figures) -> f64); 3] = [
-        ("rate", |figures| 1e6 / figures.rate),
-        ("processor time", |figures| figures.cpu),
-        ("memory", |figures| figures.peak),
-    ];
     println!();
     for &(rival, figures) in results.iter().filter(|(rival, _)| rival.is_posthaste()) {
-        for (what, cost) in costs {
+        for (what, cost) in COSTS {
             let Some((winner, theirs)) = best(results, cost) else { continue };
             let times = cost(figures) / cost(theirs);
             if times > 1.0 {
@@ -167,6 +162,15 @@ fn print_losses(results: &Results) {
         }
     }
 }
+
+/// What a client can be better or worse in: the less, the better.
+const COSTS: [(&str, Cost); 3] = [
+    ("rate", |figures| 1e6 / figures.rate),
+    ("processor time", |figures| figures.cpu),
+    ("memory", |figures| figures.peak),
+];
+
+type Cost = fn(Figures) -> f64;
 
 fn ratio(value: f64, base: Option<f64>) -> String {
     base.map_or_else(|| "–".to_owned(), |base| format!("{:.2}", value / base))
