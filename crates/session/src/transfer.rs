@@ -90,6 +90,8 @@ enum To {
     /// A dot alone, sent because DATA was accepted for nobody.
     LoneDot,
     Reset,
+    /// Behind the last content.
+    Quit,
 }
 
 impl Transfer {
@@ -179,6 +181,7 @@ impl Transfer {
             To::Chunk => Stage::Content,
             To::Content | To::LastChunk | To::Streamed | To::LoneDot => Stage::Final,
             To::Reset => Stage::Reset,
+            To::Quit => Stage::Quit,
         }
     }
 
@@ -208,6 +211,18 @@ impl Transfer {
     /// The same for content that is announced by a command up to `begins`.
     fn expect_part(&mut self, to: To, begins: u64, end: u64) {
         self.expected.push_back(Expected { to, end, begins });
+    }
+
+    /// Whether all that is awaited is what becomes of contents, the last of which a command may follow.
+    fn ends_with_content(&self, mode: Pipelining) -> bool {
+        let is_all_sent = self.sending == self.transactions.len();
+        let to = self.expected.back().map(|back| back.to);
+        is_all_sent
+            && match (mode, to) {
+                (Pipelining::Cross, Some(To::Content)) => self.expected.len() == 1,
+                (Pipelining::Stream, Some(To::Streamed)) => true,
+                _ => false,
+            }
     }
 
     /// The server has a transaction open that nobody wants any more, with so many recipients.

@@ -8,7 +8,7 @@ use super::{Expected, To};
 use crate::command;
 use crate::config::{Pipelining, Protocol};
 use crate::event::{CloseReason, Event, Objection, PipeliningLowered, Speaker, Violation};
-use crate::session::{Session, stored};
+use crate::session::{Phase, Session, stored};
 use crate::stage::Stage;
 use crate::transaction::{Cut, Next, Transaction};
 
@@ -50,6 +50,13 @@ impl Session {
             To::Streamed => self.handle_streamed_reply(now, reply),
             To::LoneDot => self.handle_lone_dot_reply(now, reply),
             To::Reset => self.handle_reset_reply(now, reply),
+            // Of that the phase takes care.
+            To::Quit => {}
+        }
+        let is_answered = self.transfer.expected.front().is_some_and(|next| next.to == To::Quit);
+        if is_answered && matches!(self.phase, Phase::Ready) {
+            self.transfer.expected.clear();
+            self.phase = Phase::Quitting(CloseReason::Quit);
         }
     }
 
@@ -190,7 +197,13 @@ impl Session {
             match to {
                 To::Mail | To::Streamed => front.starts_over = true,
                 To::Rcpt => front.turn_away(),
-                To::Data | To::Content | To::Chunk | To::LastChunk | To::LoneDot | To::Reset => {}
+                To::Data
+                | To::Content
+                | To::Chunk
+                | To::LastChunk
+                | To::LoneDot
+                | To::Reset
+                | To::Quit => {}
             }
         }
         if !is_answer {

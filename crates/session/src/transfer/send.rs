@@ -19,11 +19,24 @@ impl Session {
         while self.send_next(now) {}
         let is_idle = self.transfer.transactions.is_empty() && self.transfer.expected.is_empty();
         // A mail that cannot begin any more is handed back.
-        let is_spent =
-            self.transfer.is_spent(self.extensions.limits()) && self.transfer.expected.is_empty();
-        if (self.quits && is_idle || is_spent) && matches!(self.phase, Phase::Ready) {
-            self.close_politely(CloseReason::Quit);
+        let is_spent = self.transfer.is_spent(self.extensions.limits());
+        if !matches!(self.phase, Phase::Ready) {
+            return;
         }
+        if self.quits && is_idle || is_spent && self.transfer.expected.is_empty() {
+            self.close_politely(CloseReason::Quit);
+        } else if (self.quits || is_spent) && self.may_quit_ahead() {
+            let end = self.command(|out| out.extend_from_slice(command::QUIT));
+            self.transfer.expect(To::Quit, end);
+        }
+    }
+
+    /// Whether QUIT may share the flight of the last content: it may be the last command of a group (RFC 2920 section
+    /// 3.1), where the server has shown that it bears commands behind content.
+    fn may_quit_ahead(&self) -> bool {
+        self.transfer.proven >= Pipelining::Cross
+            && self.config.protocol == Protocol::Smtp
+            && self.transfer.ends_with_content(self.pipelining())
     }
 
     /// Queues one command, if one may go out.

@@ -159,7 +159,7 @@ impl Transaction {
             Outcome::InDoubt => &[
                 // Out of step, its refusal may have been another's, in LMTP the final one, too.
                 (
-                    !(is_accepted || is_pending) && !context.is_out_of_step,
+                    !(is_accepted || is_pending || context.is_out_of_step),
                     "the recipient was not accepted",
                 ),
                 (mail_is_refused && !context.is_out_of_step, "MAIL was refused"),
