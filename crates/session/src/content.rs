@@ -178,14 +178,19 @@ impl Content {
             behind = content;
         }
         let dots = check(&fields)?;
-        let is_open = !fields.ends_with(b"\r\n");
-        if is_open || fields.starts_with(b"\r\n") || memmem::find(&fields, b"\r\n\r\n").is_some() {
+        let has_8bit = !fields.is_ascii();
+        // Each LF ends a line, so a CR behind one is an empty line.
+        let is_empty_line = |lf: usize| fields.get(lf + 1) == Some(&b'\r');
+        let has_empty_line =
+            fields.starts_with(b"\r") || memchr_iter(b'\n', &fields).any(is_empty_line);
+        if !fields.ends_with(b"\r\n") || has_empty_line {
             return Err(ContentError::NotFields);
         }
         Ok(Self::from_checked(Checked {
             transparency: Transparency::new(&fields, dots),
-            has_8bit: !fields.is_ascii() || behind.has_8bit(),
-            header_needs_smtputf8: header_needs_smtputf8(&fields) || behind.header_needs_smtputf8(),
+            has_8bit: has_8bit || behind.has_8bit(),
+            header_needs_smtputf8: has_8bit && header_needs_smtputf8(&fields)
+                || behind.header_needs_smtputf8(),
             is_binary: behind.is_binary(),
             octets: fields,
             behind: Some(behind.clone()),

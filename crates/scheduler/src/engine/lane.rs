@@ -211,7 +211,7 @@ impl Lane {
 
     /// Enters what attempts came to. Gives the jobs that are done with.
     fn enter(&mut self, state: &mut State, now: Time) -> Vec<Closing> {
-        let mut done = Vec::new();
+        let mut done = Vec::with_capacity(self.over.len());
         for Over { job, started, outcomes, connection } in self.over.drain(..) {
             let attempt = Attempt { started, ended: now, outcomes, connection };
             let Some(entry) = state.job_mut(job) else { continue };

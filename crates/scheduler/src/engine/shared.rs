@@ -120,7 +120,8 @@ impl Shared {
     /// Hands out the reports of those mails of which these were the last jobs.
     pub(super) fn report(&self, done: impl IntoIterator<Item = Done>) {
         let mut for_line: Option<Arc<Line>> = None;
-        let mut arrivals = Vec::new();
+        let done = done.into_iter();
+        let mut arrivals = Vec::with_capacity(done.size_hint().0);
         for Done { report, addressee, number, octets } in done {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
             let Submission { class, tenant, .. } = waiter.to();
