@@ -27,6 +27,10 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Exit;
 
+/// A mail is made by one thread and freed by another, which the system's allocator does under a lock.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Gets mails accepted by mail servers, as fast as protocol and servers allow, and says for every recipient what
 /// happened.
 #[derive(Parser)]

@@ -83,8 +83,13 @@ impl<S> SendAll<S> {
         place
     }
 
-    /// Queues one mail, for however many.
-    fn submit(&mut self, mail: Mail) {
+    /// Queues a mail that has room, by itself if it is for many, or else with the next ones.
+    fn put(&mut self, mail: Mail) {
+        if !self.shared.is_for_many(&mail) {
+            self.batch.push(mail);
+            return;
+        }
+        self.submit_batch();
         let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
         self.shared.submit(mail, waiter, &mut self.ledgers, |_| ());
     }
@@ -111,7 +116,7 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
             match entrance {
                 Ok(entrance) => {
                     entrance.pass();
-                    self.submit(mail);
+                    self.put(mail);
                 }
                 Err(Closed) => {
                     self.is_late = true;
@@ -119,7 +124,6 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
                     self.shared.report_drained(mail, waiter);
                 }
             }
-            return Poll::Ready(());
         }
         // One at a time, then, so that reports do not pile up.
         if self.is_late && self.unreported > 0 {
@@ -144,12 +148,7 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
                 self.waiting = Some(Waiting { mail, entrance });
                 return Poll::Ready(());
             }
-            if self.shared.is_for_many(&mail) {
-                self.submit_batch();
-                self.submit(mail);
-                return Poll::Ready(());
-            }
-            self.batch.push(mail);
+            self.put(mail);
         }
         Poll::Ready(())
     }
