@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! cargo bench -p benches --bench rivals -- [OPTION…]
-//!     --quick                 one round of half a second
+//!     --quick                 one round, and shorter runs
 //!     --rounds N              default 3
 //!     --only cross,lettre     these clients, by their names in rival.rs
 //!     --at sink,postfix       the scenarios whose names begin so, in scenario.rs

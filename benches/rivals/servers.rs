@@ -35,8 +35,13 @@ pub(crate) enum Running {
     SmtpSink(Server),
     /// One for each run.
     Sink(Helper),
-    /// One for all runs, told apart in its log.
-    Postfix(Server),
+    /// One for all runs, which are told apart in its log.
+    Postfix {
+        /// It.
+        server: Server,
+        /// Mails that it has taken.
+        mails: usize,
+    },
 }
 
 impl Kind {
@@ -70,7 +75,8 @@ impl Kind {
             }
             Self::Postfix => {
                 let postfix = Postfix { delivery: Delivery::Discard, ..Postfix::default() };
-                runtime().block_on(postfix.start()).map(Running::Postfix).map_err(missing)
+                let server = runtime().block_on(postfix.start()).map_err(missing)?;
+                Ok(Running::Postfix { server, mails: 0 })
             }
         }
     }
@@ -90,7 +96,7 @@ impl Running {
     /// Where it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         match self {
-            Self::SmtpSink(server) | Self::Postfix(server) => server.addr,
+            Self::SmtpSink(server) | Self::Postfix { server, .. } => server.addr,
             Self::Sink(helper) => helper.addr(),
         }
     }
@@ -105,9 +111,10 @@ impl Running {
         match self {
             Self::SmtpSink(server) => check_count(&server).map(|()| None),
             Self::Sink(helper) => check_stats(&helper.end(), rival, load).map(|()| None),
-            Self::Postfix(server) => {
-                check_log(&server, rival, load)?;
-                Ok(Some(Self::Postfix(server)))
+            Self::Postfix { server, mails } => {
+                let mails = mails + load.mails;
+                check_log(&server, mails, rival, load)?;
+                Ok(Some(Self::Postfix { server, mails }))
             }
         }
     }
@@ -158,21 +165,24 @@ fn check_stats(stats: &str, rival: Rival, load: &Load) -> Result<(), String> {
     Ok(())
 }
 
-/// Postfix logs each Message-ID when it has the whole mail, and each mail when it has gone.
-fn check_log(server: &Server, rival: Rival, load: &Load) -> Result<(), String> {
-    let run = format!("message-id=<{}.", load.run);
+/// Postfix logs each Message-ID when it has the whole mail, and each mail when it is done with it.
+/// By then there must be so many mails of all runs, and those of this one.
+fn check_log(server: &Server, mails: usize, rival: Rival, load: &Load) -> Result<(), String> {
     let start = Instant::now();
     let mut log = server.log();
-    while log.matches(": removed").count() < log.matches("message-id=<").count() {
-        if start.elapsed() > PATIENCE {
-            return Err("Postfix does not get rid of its queue".to_owned());
-        }
+    while log.matches(REMOVED).count() < mails && start.elapsed() < PATIENCE {
         thread::sleep(POLL);
         log = server.log();
+    }
+    let got = [MESSAGE_ID, REMOVED].map(|text| log.matches(text).count());
+    if got != [mails, mails] {
+        let [got, done] = got;
+        return Err(format!("Postfix got {got} mails, and is done with {done}, of {mails}"));
     }
     if !rival.is_numbered() {
         return Ok(());
     }
+    let run = format!("{MESSAGE_ID}{}.", load.run);
     let mut numbers =
         log.split(&run).skip(1).filter_map(|rest| rest.split('@').next()?.parse().ok());
     let numbers: Vec<usize> = numbers.by_ref().collect();
@@ -202,6 +212,12 @@ pub(crate) fn serve_sink() {
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
+
+/// What Postfix logs of a mail that it has, up to the Message-ID.
+const MESSAGE_ID: &str = "message-id=<";
+
+/// What Postfix logs of a mail that it is done with.
+const REMOVED: &str = ": removed";
 
 /// How long a server may take to say what it has.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -30,7 +30,7 @@ impl Settings {
     pub(crate) fn parse(arguments: &[&str]) -> Result<Self, String> {
         let mut settings = Self {
             rounds: 3,
-            run: Duration::from_secs(1),
+            run: Duration::from_millis(700),
             rivals: Rival::ALL.to_vec(),
             scenarios: Scenario::ALL.to_vec(),
             json: target().join("rivals.json"),
@@ -39,7 +39,7 @@ impl Settings {
         while let Some(&name) = arguments.next() {
             if name == "--quick" {
                 settings.rounds = 1;
-                settings.run = Duration::from_millis(500);
+                settings.run = Duration::from_millis(300);
                 continue;
             }
             let &value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;

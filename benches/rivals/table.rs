@@ -70,6 +70,7 @@ fn print_versions(settings: &Settings) {
 }
 
 fn measure(scenario: &Scenario, settings: &Settings) -> Result<Results, String> {
+    let (run, rounds) = scenario.turns(settings.run, settings.rounds);
     let mut server: Option<Running> = None;
     let mut entries: Vec<(Rival, usize, Vec<Run>)> = Vec::new();
     for &rival in &settings.rivals {
@@ -82,11 +83,11 @@ fn measure(scenario: &Scenario, settings: &Settings) -> Result<Results, String> 
             println!("NOT RUN: {name} ({missing})\n");
             continue;
         }
-        let mails = scenario.mails_in(settings.run, rival, &mut server);
+        let mails = scenario.mails_in(run, rival, &mut server);
         let mails = mails.map_err(|error| format!("{name}, {scenario}: {error}"))?;
         entries.push((rival, mails, Vec::new()));
     }
-    for _ in 0..settings.rounds {
+    for _ in 0..rounds {
         for (rival, mails, runs) in &mut entries {
             let run = scenario.run(*rival, *mails, &mut server);
             runs.push(run.map_err(|error| format!("{}, {scenario}: {error}", rival.name()))?);
