@@ -87,13 +87,14 @@ impl Finder {
 
     /// Looks at a line without its LF.
     fn look_at(&mut self, line: &[u8]) {
-        let line = line.trim_ascii_end();
-        let name = line.get(..NAME.len()).unwrap_or_default();
-        if line.is_empty() {
+        if matches!(line, [] | b"\r") {
             self.is_looking = false;
-        } else if name.eq_ignore_ascii_case(NAME) {
+            return;
+        }
+        let Some((name, text)) = line.split_at_checked(NAME.len()) else { return };
+        if name.eq_ignore_ascii_case(NAME) {
             self.is_looking = false;
-            let text = line[NAME.len()..].trim_ascii();
+            let text = text.trim_ascii();
             let is_whole = !text.is_empty() && line.len() < MAX_LINE;
             self.found = is_whole.then(|| MessageId::new(text));
         }
