@@ -88,7 +88,7 @@ impl Connector {
 
     /// Opens a connection and drives a session on it to its end.
     ///
-    /// `adjust` may change what the session is told. Where TLS is only opportunistic and its
+    /// `adjust` may change what each session is told. Where TLS is only opportunistic and its
     /// handshake fails, a second connection without it is tried, and [`Info::tls_given_up`] says
     /// why. Not so with credentials or a certificate of this side's own: who shows these means one
     /// server.
@@ -104,31 +104,43 @@ impl Connector {
     /// As [`drive`](crate::drive): dropping the future aborts the session.
     pub async fn run<D: Dispatch>(
         &self,
-        adjust: impl FnOnce(&mut Config),
+        adjust: impl Fn(&mut Config),
         dispatch: &mut D,
     ) -> Result<(), Error> {
-        let mut config = self.inner.config.clone();
-        adjust(&mut config);
-        let mut attempt = Attempt { config, hello: Hello::Full, tls_given_up: None };
+        let mut attempt = Attempt { hello: Hello::Full, tls_given_up: None };
         loop {
-            let Err(error) = self.attempt(&attempt, dispatch).await else { return Ok(()) };
-            match self.fallback(attempt, &error) {
+            let Err(error) = self.attempt(attempt, &adjust, dispatch).await else { return Ok(()) };
+            match self.fallback(attempt, &adjust, &error) {
                 Some(next) => attempt = next,
                 None => return Err(error),
             }
         }
     }
 
+    fn config_for(&self, attempt: Attempt, adjust: &impl Fn(&mut Config)) -> Config {
+        let mut config = self.inner.config.clone();
+        adjust(&mut config);
+        if attempt.tls_given_up.is_some() {
+            config.tls = TlsPolicy::Off;
+        }
+        config
+    }
+
     /// What may be tried on a new connection after a failure. Each step leaves less to be tried,
     /// and there are two.
-    fn fallback(&self, mut failed: Attempt, error: &Error) -> Option<Attempt> {
+    fn fallback(
+        &self,
+        failed: Attempt,
+        adjust: &impl Fn(&mut Config),
+        error: &Error,
+    ) -> Option<Attempt> {
         if error.may_be_choking() && failed.hello == Hello::Full && self.inner.tls.has_small_hello()
         {
-            failed.hello = Hello::Small;
-            return Some(failed);
+            return Some(Attempt { hello: Hello::Small, ..failed });
         }
-        let may_do_without = failed.config.tls == TlsPolicy::May
-            && failed.config.credentials.is_none()
+        let config = self.config_for(failed, adjust);
+        let may_do_without = config.tls == TlsPolicy::May
+            && config.credentials.is_none()
             && !self.inner.tls.has_identity()
             && self.inner.server.security() == Security::StartTls;
         let is_broken = matches!(
@@ -136,35 +148,99 @@ impl Connector {
             ErrorKind::NotTls | ErrorKind::Handshake | ErrorKind::HandshakeTimeout
         );
         if may_do_without && is_broken {
-            failed.config.tls = TlsPolicy::Off;
-            failed.tls_given_up = Some(error.kind());
-            return Some(failed);
+            return Some(Attempt { tls_given_up: Some(error.kind()), ..failed });
         }
         None
     }
 
-    async fn attempt<D: Dispatch>(&self, attempt: &Attempt, dispatch: &mut D) -> Result<(), Error> {
+    /// What is large only for a while is in a box of its own: a connection that is open has no room
+    /// for it.
+    async fn attempt<D: Dispatch>(
+        &self,
+        attempt: Attempt,
+        adjust: &impl Fn(&mut Config),
+        dispatch: &mut D,
+    ) -> Result<(), Error> {
         let Inner { server, name, dial: settings, .. } = &*self.inner;
         let started = now();
-        let (stream, Ends { local, peer }) = dial(settings, name, server).await?;
+        let (stream, Ends { local, peer }) = Box::pin(dial(settings, name, server)).await?;
         let connect_time = now() - started;
         let tls_given_up = attempt.tls_given_up;
-        let info = Info { peer, local, connect_time, tls: None, tls_given_up };
+        let info = Box::new(Info { peer, local, connect_time, tls: None, tls_given_up });
         match stream {
-            Stream::Tcp(stream) => self.talk(attempt, stream, info, dispatch).await,
+            Stream::Tcp(stream) => self.talk(attempt, adjust, stream, info, dispatch).await,
             #[cfg(unix)]
-            Stream::Unix(stream) => self.talk(attempt, stream, info, dispatch).await,
+            Stream::Unix(stream) => self.talk(attempt, adjust, stream, info, dispatch).await,
         }
     }
 
     async fn talk<S: AsyncRead + AsyncWrite + Unpin, D: Dispatch>(
         &self,
-        attempt: &Attempt,
+        attempt: Attempt,
+        adjust: &impl Fn(&mut Config),
         stream: S,
-        mut info: Info,
+        info: Box<Info>,
         dispatch: &mut D,
     ) -> Result<(), Error> {
-        let mut config = attempt.config.clone();
+        match self.inner.server.security() {
+            Security::StartTls => self.talk_in_clear(attempt, adjust, stream, info, dispatch).await,
+            Security::Implicit => {
+                self.talk_within_tls(attempt, adjust, stream, info, dispatch).await
+            }
+        }
+    }
+
+    async fn talk_in_clear<S: AsyncRead + AsyncWrite + Unpin, D: Dispatch>(
+        &self,
+        attempt: Attempt,
+        adjust: &impl Fn(&mut Config),
+        stream: S,
+        mut info: Box<Info>,
+        dispatch: &mut D,
+    ) -> Result<(), Error> {
+        let session = Session::new(now(), self.introduced(attempt, adjust, &info)?);
+        dispatch.handle_connected(&info);
+        let mut driver = Driver::new(session, dispatch);
+        let Some(stream) = driver.run(stream).await else { return Ok(()) };
+        let deadline = driver.session.poll_deadline();
+        let secure = Box::pin(self.secure(attempt.hello, stream, deadline, &mut info));
+        let (mut stream, tls) = secure.await?;
+        driver.dispatch.handle_connected(&info);
+        drop(info);
+        driver.session.tls_established(now(), tls);
+        driver.hear(&mut stream).await;
+        driver.run(stream).await;
+        Ok(())
+    }
+
+    async fn talk_within_tls<S: AsyncRead + AsyncWrite + Unpin, D: Dispatch>(
+        &self,
+        attempt: Attempt,
+        adjust: &impl Fn(&mut Config),
+        stream: S,
+        mut info: Box<Info>,
+        dispatch: &mut D,
+    ) -> Result<(), Error> {
+        let deadline = now().checked_add(self.config_for(attempt, adjust).timeouts.tls);
+        let secure = Box::pin(self.secure(attempt.hello, stream, deadline, &mut info));
+        let (stream, tls) = secure.await?;
+        let config = self.introduced(attempt, adjust, &info)?;
+        dispatch.handle_connected(&info);
+        drop(info);
+        let session = Session::with_tls(now(), config, ImplicitTls::Established(tls));
+        let mut driver = Driver::new(session, dispatch);
+        driver.run(stream).await;
+        Ok(())
+    }
+
+    /// What a session is told that speaks on this connection.
+    fn introduced(
+        &self,
+        attempt: Attempt,
+        adjust: &impl Fn(&mut Config),
+        info: &Info,
+    ) -> Result<Config, Error> {
+        let mut config = self.config_for(attempt, adjust);
         config.client_name = self.inner.client_name.clone().unwrap_or_else(|| {
             // Who comes by a Unix socket is on this machine.
             info.local.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |local| local.ip()).into()
@@ -174,24 +250,7 @@ impl Connector {
                 Error::new(ErrorKind::Local, &self.inner.name).with_source(error)
             })?);
         }
-        if self.inner.server.security() == Security::Implicit {
-            let deadline = now().checked_add(config.timeouts.tls);
-            let (stream, tls) = self.secure(attempt.hello, stream, deadline, &mut info).await?;
-            dispatch.handle_connected(&info);
-            let session = Session::with_tls(now(), config, ImplicitTls::Established(tls));
-            Driver::new(session, dispatch).run(stream).await;
-            return Ok(());
-        }
-        dispatch.handle_connected(&info);
-        let mut driver = Driver::new(Session::new(now(), config), dispatch);
-        let Some(stream) = driver.run(stream).await else { return Ok(()) };
-        let deadline = driver.session.poll_deadline();
-        let (mut stream, tls) = self.secure(attempt.hello, stream, deadline, &mut info).await?;
-        driver.dispatch.handle_connected(&info);
-        driver.session.tls_established(now(), tls);
-        driver.hear(&mut stream).await;
-        driver.run(stream).await;
-        Ok(())
+        Ok(config)
     }
 
     async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
@@ -200,7 +259,7 @@ impl Connector {
         stream: S,
         deadline: Option<Instant>,
         info: &mut Info,
-    ) -> Result<(TlsStream<S>, TlsState), Error> {
+    ) -> Result<(Box<TlsStream<S>>, TlsState), Error> {
         let Inner { name, tls, tls_name, .. } = &*self.inner;
         // Only if TLS was demanded after the connector had been made without.
         let Some(tls_name) = tls_name else { return Err(Error::new(ErrorKind::Local, name)) };
@@ -222,13 +281,49 @@ impl Connector {
         tls.time = now() - started;
         let state = tls.state();
         info.tls = Some(tls);
-        Ok((stream, state))
+        Ok((Box::new(stream), state))
     }
 }
 
 /// What is tried on one connection.
+#[derive(Clone, Copy)]
 struct Attempt {
-    config: Config,
     hello: Hello,
     tls_given_up: Option<ErrorKind>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use posthaste_session::{Event, SubmitError, TransactionId};
+
+    use super::*;
+    use crate::dispatch::Command;
+    use crate::tls::TlsSettings;
+
+    struct Nothing;
+
+    impl Dispatch for Nothing {
+        fn poll_command(&mut self, _cx: &mut Context<'_>, _room: usize) -> Poll<Command> {
+            Poll::Pending
+        }
+
+        fn handle_submitted(&mut self, _result: Result<TransactionId, SubmitError>) {}
+
+        fn handle_event(&mut self, _event: Event, _session: &Session) {}
+    }
+
+    /// What every connection costs as long as it is open, beside its stream and what the session
+    /// keeps elsewhere.
+    #[test]
+    fn a_connection_is_small() {
+        let tls = TlsClient::new(&TlsSettings::default()).unwrap();
+        let config = Config::new("client.example".parse().unwrap());
+        let server = Server::smtp("mx.example", 25);
+        let connector = Connector::new(server, config, None, DialSettings::default(), tls).unwrap();
+        let mut dispatch = Nothing;
+        let size = size_of_val(&connector.run(|_| {}, &mut dispatch));
+        assert!(size <= 2048, "{size} octets");
+    }
 }

@@ -8,7 +8,6 @@ use crate::info::Info;
 
 /// What a driver is told to do.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "commands are not kept, and most are mails")]
 pub enum Command {
     /// Send this mail; only while there is room.
     Submit(Mail),

@@ -104,7 +104,7 @@ impl<D: Dispatch> Driver<D> {
             Stopped::Closed => {
                 if self.ended_politely {
                     // The server has said its goodbye, or has been given the time for it.
-                    let _ = timeout(SHUTDOWN_TIME, shut_down(&mut stream)).await;
+                    let _ = Box::pin(timeout(SHUTDOWN_TIME, shut_down(&mut stream))).await;
                 }
                 None
             }

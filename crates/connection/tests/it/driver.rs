@@ -17,10 +17,13 @@ use tokio::time::sleep;
 use crate::support::{Peer, delivered, mail, mail_with, now, octets, plain, recorder, run};
 use crate::tls::Authority;
 
+/// What each write took.
+pub(crate) type Log = Arc<Mutex<Vec<Vec<u8>>>>;
+
 /// A stream that notes what each write took.
 pub(crate) struct Writes<S> {
     pub(crate) stream: S,
-    pub(crate) writes: Arc<Mutex<Vec<Vec<u8>>>>,
+    pub(crate) writes: Log,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Writes<S> {

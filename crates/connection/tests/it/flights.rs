@@ -1,6 +1,6 @@
 //! Flights of many mails: what leaves together, and in how many writes and records.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_connection::drive;
@@ -10,7 +10,7 @@ use posthaste_connection::session::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, duplex};
 use tokio::time::timeout;
 
-use crate::driver::Writes;
+use crate::driver::{Log, Writes};
 use crate::support::{Notes, Peer, mail_with, now, octets, plain, recorder};
 use crate::tls::Authority;
 
@@ -67,9 +67,9 @@ fn assert_all_delivered(notes: &Notes) {
 }
 
 /// A stream, the other end of it, and what is written to it.
-fn observed() -> (Writes<DuplexStream>, DuplexStream, Arc<Mutex<Vec<Vec<u8>>>>) {
+fn observed() -> (Writes<DuplexStream>, DuplexStream, Log) {
     let (near, far) = duplex(CAPACITY);
-    let writes = Arc::default();
+    let writes = Log::default();
     (Writes { stream: near, writes: Arc::clone(&writes) }, far, writes)
 }
 
