@@ -23,6 +23,7 @@ mod scripted;
 mod server_limits;
 mod servers;
 mod several;
+mod stream;
 mod tickets;
 mod tls;
 mod watch;

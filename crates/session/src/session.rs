@@ -270,7 +270,8 @@ impl Session {
     /// How many mails may be ahead of the replies in [`Pipelining::Stream`] now.
     ///
     /// 1 at first. Twice as many with each window of mails of which none was refused, up to [`Config::window`]; half as
-    /// many where more than a quarter was, because servers count refusals and hang up.
+    /// many where more than a quarter was, because servers count refusals and hang up. Behind eight that were refused
+    /// the session takes no more, and ends.
     pub fn window(&self) -> usize {
         self.transfer.window()
     }

@@ -139,6 +139,7 @@ impl Transfer {
             self.sending + usize::from(self.transactions.get(self.sending).is_some_and(has_begun));
         let unsent = self.transactions.len().saturating_sub(begun);
         let left = self.budget.mails_left(limits).saturating_sub(unsent);
+        let left = if self.opening.is_spent() { 0 } else { left };
         left.min(most.saturating_sub(self.transactions.len()))
     }
 
@@ -168,7 +169,7 @@ impl Transfer {
 
     /// Whether the server takes no more mails in this session.
     fn is_spent(&self, limits: Limits9422) -> bool {
-        self.budget.mails_left(limits) == 0
+        self.budget.mails_left(limits) == 0 || self.opening.is_spent()
     }
 
     pub(crate) fn stage(&self, written: u64) -> Stage {
