@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use posthaste_session::{
     Config, Content, Envelope, Event, ForwardPath, Mail, Outcome, Pipelining, Protocol,
-    ReversePath, Session,
+    ReversePath, Session, Stage,
 };
 use posthaste_testkit::pair::MODES;
 
@@ -14,7 +14,7 @@ use posthaste_testkit::pair::MODES;
 /// mails in every mode.
 ///
 /// The server answers commands one by one and by their arguments alone, so every mode has to come to
-/// the same outcomes.
+/// the same outcomes, whichever command carries the content.
 pub fn run(input: &[u8]) {
     let Some((&settings, plan)) = input.split_first() else { return };
     let protocol = if settings & 1 != 0 { Protocol::Lmtp } else { Protocol::Smtp };
@@ -74,7 +74,13 @@ fn mail(index: usize, plan: &[u8]) -> Mail {
 fn describe(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Delivered(reply) => format!("delivered {reply}"),
-        Outcome::Refused(refusal) => format!("refused {:?} {}", refusal.stage, refusal.reply),
+        Outcome::Refused(refusal) => {
+            let stage = match refusal.stage {
+                Stage::Data | Stage::Final => "content",
+                stage => stage.as_str(),
+            };
+            format!("refused {stage} {}", refusal.reply)
+        }
         Outcome::NotSent(reason) => format!("not sent {reason:?}"),
         Outcome::InDoubt => "in doubt".to_owned(),
     }
@@ -101,6 +107,8 @@ struct Server<'a> {
     mail: Option<usize>,
     accepted: Vec<usize>,
     reads_content: bool,
+    /// Octets of a chunk that are still to come.
+    chunk: usize,
     /// The line that has not ended yet.
     line: Vec<u8>,
 }
@@ -109,6 +117,13 @@ impl Server<'_> {
     fn answer(&mut self, octets: &[u8]) -> Vec<u8> {
         let mut out = String::new();
         for &octet in octets {
+            if self.chunk > 0 {
+                self.chunk -= 1;
+                if self.chunk == 0 {
+                    self.end_chunk(&mut out);
+                }
+                continue;
+            }
             self.line.push(octet);
             if self.line.ends_with(b"\r\n") {
                 let line = std::mem::take(&mut self.line);
@@ -128,7 +143,7 @@ impl Server<'_> {
         }
         let verb = line.split(' ').next().unwrap_or_default();
         match verb {
-            "EHLO" | "LHLO" => out.push_str("250-mx\r\n250 PIPELINING\r\n"),
+            "EHLO" | "LHLO" => out.push_str("250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n"),
             "MAIL" => {
                 let number = line.split(['<', '@']).nth(1).and_then(|number| number.parse().ok());
                 let index = number.expect("a mail");
@@ -149,21 +164,38 @@ impl Server<'_> {
                 out.push_str(&format!("{code} recipient {mail}-{place}\r\n"));
             }
             "DATA" => {
-                let code = match self.mail {
-                    Some(mail) if !self.accepted.is_empty() => {
-                        self.code(mail, 3, &[354, 354, 354, 354, 354, 354, 451, 554])
-                    }
-                    Some(_) => 554,
-                    None => 503,
-                };
+                let code = self.start_code();
                 self.reads_content = code == 354;
                 out.push_str(&format!("{code} data\r\n"));
+            }
+            "BDAT" => {
+                let octets = line.split(' ').nth(1).and_then(|octets| octets.parse().ok());
+                self.chunk = octets.expect("a number");
             }
             "RSET" => {
                 self.mail = None;
                 out.push_str("250 reset\r\n");
             }
             _ => out.push_str("500 what\r\n"),
+        }
+    }
+
+    /// What DATA is answered with.
+    fn start_code(&self) -> u16 {
+        match self.mail {
+            Some(mail) if !self.accepted.is_empty() => {
+                self.code(mail, 3, &[354, 354, 354, 354, 354, 354, 451, 554])
+            }
+            Some(_) => 554,
+            None => 503,
+        }
+    }
+
+    /// The octets of a refused chunk are gone, and its transaction stays open (Q25b).
+    fn end_chunk(&mut self, out: &mut String) {
+        match self.start_code() {
+            354 => self.end_content(out),
+            code => out.push_str(&format!("{code} data\r\n")),
         }
     }
 

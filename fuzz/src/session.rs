@@ -108,7 +108,7 @@ impl Run {
             5 => self.session.abort(self.now),
             6 => self.session.handle_eof(self.now),
             7..=15 => {
-                let mode = MODES[number % 3];
+                let mode = MODES[number % MODES.len()];
                 self.checker.allow(mode, self.queued());
                 self.session.set_pipelining(self.now, mode);
             }

@@ -34,7 +34,7 @@ impl Setup {
     pub(super) fn config(self) -> Config {
         let Self { basics, extras, .. } = self;
         let mut config = Config::new("client.example".parse().expect("a name"));
-        config.pipelining = MODES[usize::from(basics & 3) % 3];
+        config.pipelining = MODES[usize::from(basics & 3)];
         config.tls = [TlsPolicy::May, TlsPolicy::Off, TlsPolicy::Require, TlsPolicy::May]
             [usize::from(basics >> 2 & 3)];
         config.credentials = (basics & 16 != 0).then(|| self.credentials());
