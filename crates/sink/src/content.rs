@@ -172,8 +172,8 @@ impl Inspector {
     }
 }
 
-/// Whether a CR is before each LF, and an LF behind each CR, but for both ends of `octets`. Without
-/// branches, since this is asked for all content there is: the compiler makes it one look at many octets.
+/// Whether a CR is before each LF, and an LF behind each CR, but for both ends of `octets`. This is
+/// asked for all content there is: without branches, the compiler makes it one look at many octets.
 fn has_whole_line_ends(octets: &[u8]) -> bool {
     let pairs = octets.iter().zip(octets.get(1..).unwrap_or_default());
     let broken = pairs.fold(0, |broken, (&octet, &next)| {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-/// Wakes those who wait for mails, or for the end of sessions. As long as nobody waits for so many mails, that
-/// costs a busy session one look.
+/// Wakes those who wait for mails, or for the end of sessions. As long as nobody waits for so many
+/// mails, that costs a busy session one look.
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// The fewest mails that somebody waits for.

@@ -16,8 +16,8 @@ use crate::stats::Tally;
 /// them under one key. So a run of ten million mails for one recipient takes 5 MB, and neighbours in
 /// a flight are entered at once. A Message-ID without a number takes a key of its own.
 ///
-/// Keys are 64 bits of a hash. A hundred million of them have a false duplicate once in 4 000 runs; ten
-/// million numbered mails, once in a thousand million.
+/// Keys are 64 bits of a hash. As many of them as there is room for have a false duplicate once in
+/// 40 000 runs; those of ten million numbered mails, once in a thousand million.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Split by key, so that sessions on several cores seldom wait for one another.

@@ -55,11 +55,11 @@ pub struct MessageIds {
     #[serde(serialize_with = "hexadecimal")]
     pub digest: u64,
     /// Mails whose number is lower than that of the mail before on the same connection, where the
-    /// Message-IDs differ in nothing else: 17 in `<run.17@client.example>`. A mail that a client sends
-    /// a second time counts here, too.
+    /// Message-IDs differ in nothing else: 17 in `<run.17@client.example>`. A mail that is sent again
+    /// after others counts here, too.
     pub out_of_order: u64,
-    /// Recipients not looked at for duplicates, since there was no room to remember them: where it is 0,
-    /// no duplicate was missed.
+    /// Recipients not looked at for duplicates, since there was no room to remember them: where it
+    /// is 0, no duplicate was missed.
     pub unchecked: u64,
 }
 
