@@ -208,8 +208,8 @@ impl Attempt {
 
 impl Common {
     fn mail_to(&self, forward_path: &ForwardPath) -> Mail {
-        let envelope = Envelope::new(self.reverse_path.clone(), [forward_path.clone()]);
-        Mail::new(envelope.expect("it has a recipient"), self.content.clone())
+        let envelope = Envelope::to_one(self.reverse_path.clone(), forward_path.clone());
+        Mail::new(envelope, self.content.clone())
     }
 }
 

@@ -119,6 +119,15 @@ impl Envelope {
         Ok(Self { reverse_path: reverse_path.into(), forward_paths, extras })
     }
 
+    /// Makes an envelope for one recipient, of whom nothing is asked but delivery.
+    pub fn to_one(
+        reverse_path: impl Into<ReversePath>,
+        forward_path: impl Into<ForwardPath>,
+    ) -> Self {
+        let forward_paths = ForwardPaths::One(forward_path.into());
+        Self { reverse_path: reverse_path.into(), forward_paths, extras: None }
+    }
+
     /// Asks for this beyond delivery.
     #[must_use]
     pub fn with_options(self, options: impl Into<Arc<MailOptions>>) -> Self {

@@ -81,8 +81,12 @@ impl Load {
     fn mail(&mut self) -> Option<Mail> {
         let number = self.next;
         let from = self.from.make(number, 0)?;
-        let to = (0..self.recipients).map_while(|recipient| self.to.make(number, recipient));
-        let envelope = Envelope::new(from, to).ok()?;
+        let envelope = if self.recipients == 1 {
+            Envelope::to_one(from, self.to.make(number, 0)?)
+        } else {
+            let to = (0..self.recipients).map_while(|recipient| self.to.make(number, recipient));
+            Envelope::new(from, to).ok()?
+        };
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(number);
         if self.body.0 != digits.len() {

@@ -96,7 +96,7 @@ const CODE: usize = 3;
 pub(super) async fn listen(
     connector: &Connector,
     verbosity: u8,
-    adjust: impl FnOnce(&mut Config),
+    adjust: impl Fn(&mut Config),
 ) -> Heard {
     let mut listener = Listener { verbosity, heard: Heard::default() };
     let adjust = |config: &mut Config| {
