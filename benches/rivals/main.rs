@@ -33,6 +33,10 @@ use crate::rival::Rival;
 use crate::settings::Settings;
 use benches::load::Load;
 
+/// That of the command, for all clients in Rust.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
