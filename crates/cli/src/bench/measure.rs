@@ -18,19 +18,26 @@ const DIGITS: u8 = 3;
 /// Most different replies that are told apart; the rest is counted together.
 const MAX_REPLIES: usize = 200;
 
-/// All that is measured.
+/// All that is measured. Reports and sessions come in different tasks, which would wait for each other.
 #[derive(Debug, Default)]
 pub(super) struct Measure {
-    taken: Mutex<Taken>,
+    reports: Mutex<Reports>,
+    sessions: Mutex<Sessions>,
 }
 
-/// What has been measured so far.
+/// What sessions have shown so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken {
-    pub(super) counts: Counts,
-    pub(super) response: Times,
+pub(super) struct Sessions {
     pub(super) service: Times,
     pub(super) stages: Stages,
+}
+
+/// What reports have told so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reports {
+    pub(super) counts: Counts,
+    pub(super) response: Times,
+    pub(super) wait: Times,
     /// Whether the server refused the credentials, or lacks what is required of it.
     pub(super) is_denied: bool,
     /// Code, enhanced code and words of final outcomes.
@@ -64,7 +71,6 @@ pub(super) struct Stages {
     pub(super) greeting: Times,
     pub(super) ehlo: Times,
     pub(super) auth: Times,
-    pub(super) wait: Times,
     pub(super) envelope: Times,
     pub(super) data: Times,
     pub(super) finish: Times,
@@ -111,16 +117,20 @@ impl Times {
 }
 
 impl Measure {
-    pub(super) fn taken(&self) -> Taken {
-        self.taken.lock().map(|taken| taken.clone()).unwrap_or_default()
+    pub(super) fn told(&self) -> Reports {
+        self.reports.lock().map(|told| told.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn shown(&self) -> Sessions {
+        self.sessions.lock().map(|shown| shown.clone()).unwrap_or_default()
     }
 
     /// Mails are done with.
     pub(super) fn reports<'a>(&self, reports: impl Iterator<Item = &'a Report>) -> Serving {
-        let Ok(mut taken) = self.taken.lock() else { return Serving::Yes };
+        let Ok(mut told) = self.reports.lock() else { return Serving::Yes };
         let mut serving = Serving::Yes;
         for report in reports {
-            if taken.report(report) == Serving::No {
+            if told.report(report) == Serving::No {
                 serving = Serving::No;
             }
         }
@@ -128,10 +138,10 @@ impl Measure {
     }
 }
 
-impl Taken {
+impl Reports {
     fn report(&mut self, report: &Report) -> Serving {
         self.response.take(report.timing.total());
-        self.stages.wait.take(report.timing.queued());
+        self.wait.take(report.timing.queued());
         for recipient in &report.recipients {
             self.count(recipient);
         }
@@ -179,8 +189,8 @@ impl Taken {
 
 impl Samples for Arc<Measure> {
     fn ready(&self, info: &Info, session: &Session) {
-        let Ok(mut taken) = self.taken.lock() else { return };
-        let (stages, setup) = (&mut taken.stages, session.setup_timing());
+        let Ok(mut shown) = self.sessions.lock() else { return };
+        let (stages, setup) = (&mut shown.stages, session.setup_timing());
         stages.connect.take(info.connect_time);
         if let Some(tls) = &info.tls {
             stages.tls.take(tls.time);
@@ -191,11 +201,11 @@ impl Samples for Arc<Measure> {
     }
 
     fn attempted(&self, finished: &Finished) {
-        let Ok(mut taken) = self.taken.lock() else { return };
+        let Ok(mut shown) = self.sessions.lock() else { return };
         let timing = &finished.timing;
-        taken.service.take_between(timing.mail, timing.finished);
-        taken.stages.envelope.take_between(timing.mail, timing.data);
-        taken.stages.data.take_between(timing.data, timing.content);
-        taken.stages.finish.take_between(timing.content, timing.finished);
+        shown.service.take_between(timing.mail, timing.finished);
+        shown.stages.envelope.take_between(timing.mail, timing.data);
+        shown.stages.data.take_between(timing.data, timing.content);
+        shown.stages.finish.take_between(timing.content, timing.finished);
     }
 }

@@ -120,20 +120,20 @@ impl BenchReport {
         elapsed: Duration,
         interrupted: bool,
     ) -> Self {
-        let taken = measure.taken();
-        let counts = taken.counts;
+        let (told, shown) = (measure.told(), measure.shown());
+        let counts = told.counts;
         let exit = match counts {
-            _ if taken.is_denied => Exit::Denied,
+            _ if told.is_denied => Exit::Denied,
             Counts { accepted: 0, .. } if seen.violations > 0 => Exit::ProtocolViolation,
             Counts { failed: 1.., .. } | Counts { rejected: 1.., .. } => Exit::Failed,
             Counts { deferred: 1.., .. } | Counts { in_doubt: 1.., .. } => Exit::Deferred,
             Counts { .. } => Exit::Done,
         };
-        let mails = taken.response.count();
+        let mails = told.response.count();
         let offered = args.rate.map(|rate| rate.count as f64 / rate.per.as_secs_f64());
         let seconds = elapsed.as_secs_f64().max(1e-6);
         let accepted_mails = counts.accepted as f64 / f64::from(args.rcpts);
-        let stages = &taken.stages;
+        let stages = &shown.stages;
         let (cpu_us, rss_max_bytes) = usage();
         let median =
             |times: &Times| Median { p50: times.percentile(50.0), p99: times.percentile(99.0) };
@@ -155,8 +155,8 @@ impl BenchReport {
             rate: Rate { accepted_per_s: accepted_mails / seconds },
             elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
             latency_us: Latency {
-                response: Percentiles::of(&taken.response),
-                service: Percentiles::of(&taken.service),
+                response: Percentiles::of(&told.response),
+                service: Percentiles::of(&shown.service),
                 stages: Stages {
                     connect: median(&stages.connect),
                     tls: median(&stages.tls),
@@ -166,7 +166,7 @@ impl BenchReport {
                     envelope: median(&stages.envelope),
                     data: median(&stages.data),
                     finish: median(&stages.finish),
-                    wait: median(&stages.wait),
+                    wait: median(&told.wait),
                 },
             },
             load: LoadModel::new(offered, mails as f64 / seconds),
@@ -179,7 +179,7 @@ impl BenchReport {
                 cpu_us_per_message: cpu_us as f64 / mails.max(1) as f64,
                 rss_max_bytes,
             },
-            replies: counted(taken.replies),
+            replies: counted(told.replies),
             errors: counted(seen.troubles.clone()),
             interrupted,
             exit,
