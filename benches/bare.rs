@@ -31,16 +31,17 @@ pub enum Way {
 }
 
 impl Load {
-    /// Sends it all from one thread. Returns how long that took, connecting not included.
+    /// Sends it all from one thread. Returns how long that took, from before the first connection.
     ///
     /// # Errors
     ///
     /// Those of the sockets.
     pub fn send(self, server: SocketAddr) -> io::Result<Duration> {
+        let start = Instant::now();
         let connect = |index| Connection::open(server, self, index);
         let mut connections = (0..self.connections).map(connect).collect::<io::Result<Vec<_>>>()?;
+        greet(&mut connections)?;
         let flights = self.mails / self.connections / self.flight();
-        let start = Instant::now();
         connections.iter_mut().try_for_each(Connection::write)?;
         for flight in 1..=flights {
             for connection in &mut connections {
@@ -154,6 +155,20 @@ impl Flights {
     }
 }
 
+/// Says what comes before the first flight, on all connections at once, for none may wait for the
+/// round trips of another.
+fn greet(connections: &mut [Connection]) -> io::Result<()> {
+    connections.iter_mut().try_for_each(Connection::read_reply)?;
+    let opening = connections.first().map_or(&[][..], |connection| connection.flights.opening());
+    for command in opening {
+        for connection in &mut *connections {
+            connection.socket.write_all(command.as_bytes())?;
+        }
+        connections.iter_mut().try_for_each(Connection::read_reply)?;
+    }
+    Ok(())
+}
+
 struct Connection {
     socket: TcpStream,
     flights: Flights,
@@ -167,13 +182,12 @@ impl Connection {
         socket.set_nodelay(true)?;
         let flights = Flights::new(load, index);
         let lines = 4 * load.flight();
-        let mut connection = Self { socket, flights, lines };
-        connection.read_line()?;
-        for command in connection.flights.opening() {
-            connection.socket.write_all(command.as_bytes())?;
-            while connection.read_line()?.get(3) != Some(&b' ') {}
-        }
-        Ok(connection)
+        Ok(Self { socket, flights, lines })
+    }
+
+    fn read_reply(&mut self) -> io::Result<()> {
+        while self.read_line()?.get(3) != Some(&b' ') {}
+        Ok(())
     }
 
     /// A line, octet by octet: nothing behind it is read.
