@@ -7,6 +7,7 @@
 
 mod client;
 mod info;
+mod tickets;
 mod verifier;
 
 use std::io;

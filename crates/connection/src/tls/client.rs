@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use posthaste_session::{ChannelBinding, Domain, Entropy};
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{
@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 #[cfg(feature = "platform-verifier")]
 use super::Verification;
 use super::info::{Proof, TlsInfo};
+use super::tickets::Tickets;
 use super::verifier::Verifier;
 use super::{Roots, TlsSettings, TlsSetupError};
 
@@ -209,6 +210,7 @@ fn config(
             .map_err(TlsSetupError::Identity)?,
     };
     config.alpn_protocols.clone_from(&settings.alpn);
+    config.resumption = Resumption::store(Arc::new(Tickets::default()));
     Ok(Arc::new(config))
 }
 

@@ -101,6 +101,28 @@ async fn a_refused_resumption_costs_a_full_handshake() {
     }
 }
 
+/// TLS-23: as many sessions are kept as connections may be opened at once.
+#[tokio::test]
+async fn many_sessions_can_be_resumed_at_once() {
+    const MANY: usize = 40;
+    let authority = Authority::new();
+    // It gives two tickets a connection, of which the next one takes one.
+    let generous = authority.config(params(&["127.0.0.1"]), rustls::ALL_VERSIONS);
+    let mut stingy = generous.clone();
+    stingy.send_tls13_tickets = 0;
+    let (generous, stingy): (TlsAcceptor, TlsAcceptor) =
+        (Arc::new(generous).into(), Arc::new(stingy).into());
+    let (listener, port) = listen().await;
+    let connector = connector(port, Security::StartTls, &authority.settings(), require());
+    for _ in 0..MANY {
+        run(&listener, &connector, &generous).await.unwrap();
+    }
+    for connection in 0..MANY {
+        let (info, _) = run(&listener, &connector, &stingy).await.unwrap();
+        assert!(info.is_resumed, "connection {connection}");
+    }
+}
+
 /// A group whose key share is too large for one segment, as those are that withstand quantum
 /// computers.
 #[derive(Debug)]
