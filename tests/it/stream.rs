@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::{StreamExt, stream};
-use posthaste::scheduler::PipeliningPolicy;
+use posthaste::scheduler::{PipeliningPolicy, Record};
 use posthaste::session::{Envelope, ForwardPath, Mail, Mailbox, Pipelining};
 use posthaste::{Mailer, MailerBuilder, Report, Transcript};
 use posthaste_sink::{Sink, SinkOptions};
@@ -119,4 +119,30 @@ async fn exim_files_every_mail_under_its_own_reverse_path() {
     assert_streamed(&send(interop::mailer(&server)).await);
     let filed = server.maildir.wait_for(MAILS - MAILS / REFUSED).await;
     assert_own_paths(filed.into_iter().map(|mail| (mail.recipient, mail.sender)));
+}
+
+/// Q20b: a server that objects to what is behind content comes down a mode at a time. What was
+/// behind is in doubt at most, the rest arrives once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_objects_comes_down_to_what_it_bears() {
+    let sink = sink("pipelining-after-content=reject503").await;
+    let watch = Watch::new();
+    let builder = Mailer::builder(&sink.addr().to_string()).unwrap().max_connections(1);
+    let builder = builder.pipelining(STREAM).observer(watch.clone(), Transcript::Off);
+    let mailer = builder.build().unwrap();
+    let mails = (0..MAILS).filter(|&number| !is_refused(number)).map(mail);
+    let reports: Vec<_> = mailer.send_all(stream::iter(mails)).collect().await;
+    assert_eq!(mailer.status().pipelining, Pipelining::Envelope);
+    mailer.shutdown().await;
+    let undelivered = reports.iter().filter(|(_, report)| !report.is_delivered()).count();
+    assert!(undelivered <= 2, "{undelivered} of the flight that met the objection");
+    let learned = watch.seen().records.into_iter().filter_map(|record| match record {
+        Record::PipeliningLearned { mode, .. } => Some(mode),
+        _ => None,
+    });
+    let learned: Vec<_> = learned.collect();
+    assert_eq!(learned, [Pipelining::Cross, Pipelining::Envelope]);
+    let mut stored: Vec<_> = sink.mails().into_iter().map(|mail| mail.reverse_path).collect();
+    stored.sort_unstable();
+    assert!(stored.windows(2).all(|pair| pair[0] != pair[1]), "a mail came twice");
 }

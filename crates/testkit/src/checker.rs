@@ -100,6 +100,8 @@ pub struct Checker {
     bdat_refused: bool,
     /// A content that was streamed was taken.
     stream_proven: bool,
+    /// The server has spoken of synchronisation, for which the client may hang up whatever is behind it.
+    has_objected: bool,
     /// Why nothing may be said any more.
     silence: Option<&'static str>,
     has_quit: bool,
@@ -191,6 +193,7 @@ impl Checker {
             reported_domains: BTreeSet::new(),
             bdat_refused: false,
             stream_proven: false,
+            has_objected: false,
             silence: None,
             has_quit: false,
             most_awaited: 0,

@@ -65,11 +65,7 @@ fn check_manners(sink: &Server) {
 #[test]
 fn every_mail_is_delivered() {
     for_seeds(1200, |mut dice| {
-        let mut scenario = Scenario::new(&mut dice, Faults::None);
-        if scenario.client.pipelining == Pipelining::Stream {
-            // It is for servers that bear it.
-            scenario.server.pipelining_after_content = PipeliningAfterContent::Answer;
-        }
+        let scenario = Scenario::new(&mut dice, Faults::None);
         let clock = Clock::default();
         let sink = scenario.sink(&clock);
         let (ledger, reports) = scenario.run_to_the_end(clock, &sink, &mut dice);

@@ -65,6 +65,11 @@ impl Checker {
             self.silence = Some("421");
             return;
         }
+        let text = reply.lines.concat().to_ascii_lowercase();
+        self.has_objected |= reply.is_negative()
+            && [&b"synchroni"[..], b"pipelin"]
+                .iter()
+                .any(|word| text.windows(word.len()).any(|octets| octets == *word));
         if self.take(to, reply, known_from).is_none() {
             self.silence = Some("a reply that its command cannot have");
         }

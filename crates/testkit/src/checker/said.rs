@@ -217,9 +217,10 @@ impl Checker {
         assert!(self.transactions.last().is_none_or(Transaction::is_over), "nested MAIL");
         let most = self.offer.limit("MAILMAX").unwrap_or(usize::MAX);
         assert!(self.transactions.len() < most, "more than {most} MAIL: LIM-01");
-        let is_reset = self.transactions.last().is_none_or(|it| it.is_reset || !it.is_in_stream);
-        assert!(is_reset, "MAIL without RSET in stream: CHUNK-14b");
         let is_in_stream = self.streams();
+        let last = self.transactions.last();
+        let needs_reset = last.is_some_and(|it| it.is_in_stream && is_in_stream && !it.is_reset);
+        assert!(!needs_reset, "MAIL without RSET in stream: CHUNK-14b");
         self.transactions.push(Transaction { is_in_stream, ..Transaction::new(mail) });
         self.expect(To::Mail(self.transactions.len() - 1));
     }

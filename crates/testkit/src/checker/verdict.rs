@@ -32,7 +32,7 @@ impl Checker {
             // Refusals may have been meant for the mail before.
             is_out_of_step: self.rules.pipelining >= Pipelining::Cross
                 // The start of a line that is no reply is enough for the client.
-                && (self.silence.is_some() || self.replies.is_within_reply()),
+                && (self.silence.is_some() || self.replies.is_within_reply() || self.has_objected),
             likeness: transaction.map_or(Likeness::Part, |transaction| {
                 transaction.likeness(mail, outcomes, &self.offer)
             }),

@@ -70,13 +70,16 @@ impl Scenario {
         scenario
     }
 
-    /// `stream` is for servers that let go of a refused transaction: by themselves, or on RSET.
+    /// `stream` is for servers that are known to bear it: they take no octets of a chunk for commands, and let go of a
+    /// refused transaction, by themselves or on RSET.
     fn bear_stream(&mut self) {
         let changes_to = self.application.changes_mode.map(|(_, mode)| mode);
-        let may_stream =
-            [Some(self.client.pipelining), changes_to].contains(&Some(Pipelining::Stream));
+        if ![Some(self.client.pipelining), changes_to].contains(&Some(Pipelining::Stream)) {
+            return;
+        }
+        self.server.pipelining_after_content = sink::PipeliningAfterContent::Answer;
         let refuses_reset = |rule: &sink::FaultRule| format!("{rule:?}").contains("at=rset");
-        if may_stream && self.server.faults.iter().any(refuses_reset) {
+        if self.server.faults.iter().any(refuses_reset) {
             self.server.refused_chunk = sink::RefusedChunk::Reset;
         }
     }
