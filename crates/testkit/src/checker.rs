@@ -153,6 +153,9 @@ enum To {
     Quit,
 }
 
+/// Nothing is said behind that, and what was awaited is still heard.
+const QUIT: &str = "QUIT";
+
 /// Replies awaited at most: what one group may have, and the rest of the one before. Final replies
 /// of LMTP come on top.
 const MAX_AWAITED: usize = 512 + 2;

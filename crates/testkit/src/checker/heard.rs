@@ -3,7 +3,7 @@
 use super::content::ContentReader;
 use super::offer::Offer;
 use super::replies::{Heard, Reply};
-use super::{Checker, Place, Speech, To};
+use super::{Checker, Place, QUIT, Speech, To};
 
 impl Checker {
     /// The client is about to be told these octets. It has queued `queued` octets already, which
@@ -14,7 +14,7 @@ impl Checker {
             Place::Line => u64::MAX,
         };
         for &octet in octets {
-            if self.silence.is_some() && !self.has_quit {
+            if self.silence.is_some_and(|reason| reason != QUIT) {
                 return;
             }
             match self.replies.push(octet) {

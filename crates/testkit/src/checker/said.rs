@@ -8,7 +8,7 @@ use super::envelope::domain_of;
 use super::transaction::{Recipient, Transaction};
 use super::{
     CHUNK_SIZES, Checker, MAX_AWAITED, MAX_CHUNKS_AWAITED, MAX_STREAMED, MAX_STREAMED_RECIPIENTS,
-    Place, Speech, To,
+    Place, QUIT, Speech, To,
 };
 
 impl Checker {
@@ -148,7 +148,7 @@ impl Checker {
             }
             Command::Quit => {
                 self.has_quit = true;
-                self.silence = Some("QUIT");
+                self.silence = Some(QUIT);
                 self.expect(To::Quit);
             }
         }
