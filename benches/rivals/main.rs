@@ -29,6 +29,7 @@ mod table;
 
 use std::time::Duration;
 
+use crate::measure::Run;
 use crate::rival::Rival;
 use crate::settings::Settings;
 use benches::load::Load;
@@ -47,6 +48,7 @@ fn main() {
             let rival = Rival::named(name).unwrap();
             println!("{}", rival.send(Load::parse(load)).as_secs_f64());
         }
+        ["run", ref client @ ..] => Run::print(client),
         ["sink"] => servers::serve_sink(),
         ["delay", server, micros] => {
             let round_trip = Duration::from_micros(micros.parse().unwrap());

@@ -202,7 +202,7 @@ impl Rival {
     /// What is missing on this machine.
     pub(crate) fn command(self, load: Load) -> Result<Command, String> {
         let command = match self {
-            Self::SmtpSource => return self.smtp_source(load),
+            Self::SmtpSource => return smtp_source_command(load),
             Self::LettreNodelay => {
                 let mut command = itself(self.name());
                 command.env("LD_PRELOAD", shim());
@@ -221,15 +221,6 @@ impl Rival {
             | Self::AsyncSmtp => itself(self.name()),
         };
         Ok(load.given_to(command))
-    }
-
-    fn smtp_source(self, load: Load) -> Result<Command, String> {
-        let mut command = smtp_source().map_err(|missing| missing.to_string())?;
-        let numbers = [load.connections, load.size, load.mails].map(|number| number.to_string());
-        let [connections, size, mails] = numbers;
-        command.args(["-d", "-s", &connections, "-l", &size, "-m", &mails]);
-        command.arg(load.server.to_string());
-        Ok(command)
     }
 
     /// Sends a load in this process: what [`command`](Self::command) starts for those in Rust.
@@ -270,6 +261,15 @@ impl Rival {
         let output = String::from_utf8(output.ok()?.stdout).ok()?;
         Some(output.trim_end().to_owned())
     }
+}
+
+fn smtp_source_command(load: Load) -> Result<Command, String> {
+    let mut command = smtp_source().map_err(|missing| missing.to_string())?;
+    let numbers = [load.connections, load.size, load.mails].map(|number| number.to_string());
+    let [connections, size, mails] = numbers;
+    command.args(["-d", "-s", &connections, "-l", &size, "-m", &mails]);
+    command.arg(load.server.to_string());
+    Ok(command)
 }
 
 /// This program again, as a client.

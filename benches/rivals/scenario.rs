@@ -107,7 +107,7 @@ impl Scenario {
             size: SIZE,
             run: RUNS.fetch_add(1, Ordering::Relaxed),
         };
-        let run = Run::of(rival.command(load)?)?;
+        let run = Run::of(&rival.command(load)?)?;
         drop(line);
         *postfix = server.check(rival, &load)?;
         Ok(run)
