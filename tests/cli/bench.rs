@@ -212,3 +212,23 @@ fn command_lines_that_make_no_sense() {
         scene.run(&[&["bench", "sink:"][..], flags].concat()).exits(64).says(expected);
     }
 }
+
+/// The soft limit of open files is no limit of connections, and the hard one is named before anything fails.
+#[test]
+fn open_files() {
+    let bench = |limit: &str| {
+        let run =
+            format!("{limit} && exec \"$0\" bench sink: -n 2000 -c 100 --json - --progress none");
+        let command = ["-c", &run, env!("CARGO_BIN_EXE_posthaste")];
+        let output = std::process::Command::new("sh").args(command).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).expect(&stderr);
+        (report["connections"]["failed"].as_u64().unwrap(), stderr)
+    };
+    let (failed, stderr) = bench("ulimit -S -n 64");
+    assert_eq!(failed, 0, "{stderr}");
+    assert!(!stderr.contains("ulimit"), "{stderr}");
+    let (_, stderr) = bench("ulimit -n 64");
+    let expected = "100 connections need 232 open files, and 64 are allowed; `ulimit -n 232` before allows more";
+    assert!(stderr.contains(expected), "{stderr}");
+}

@@ -19,6 +19,7 @@ use posthaste::{Mailer, MailerBuilder, Rate, ServerUrl, Transcript};
 
 use crate::exit::Exit;
 use crate::observe::{ObserveArgs, ObserveError, is_stdout};
+use crate::open_files::shortage;
 use crate::progress::{Progress, ProgressKind, Standing, Stillness};
 use crate::server::{ServerArgs, ServerError, Target};
 use crate::standing::{Rates, rows, why};
@@ -142,6 +143,11 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<Exit, BenchError> {
     let load = Load::new(&args.from, &args.to, args.rcpts, args.size, args.messages)?;
     let target = Target::open(&args.server).await?;
     check_ours(args, &target.url).await?;
+    // Of a server in this process each connection has two ends.
+    let files = if target.sink.is_some() { 2 } else { 1 };
+    if let Some(shortage) = shortage(args.server_args.connections(CONNECTIONS), files) {
+        summary::tell(&shortage);
+    }
     let mut output = args.json.as_ref().map(open).transpose()?;
     let measure = Arc::new(Measure::default());
     let watch = Arc::new(Watch::new(args.verbose, Some(Box::new(Arc::clone(&measure)))));

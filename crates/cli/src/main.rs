@@ -7,6 +7,7 @@ mod exit;
 mod input;
 mod metrics;
 mod observe;
+mod open_files;
 mod outcome;
 mod probe;
 mod progress;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    open_files::raise();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, Exit::Internal),
