@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use posthaste::scheduler::{PipeliningPolicy, SchedulerConfig};
-use posthaste::session::Pipelining;
+use posthaste::session::{Pipelining, Window};
 use posthaste::{Content, Envelope, ForwardPath, Mail, Mailbox, Mailer};
 
 use crate::load::{FROM, Load, TO};
 
-/// Sends a load by scheduler, connections and sessions. Addresses and contents are checked mail by
-/// mail. Returns how long that took, up to the last report.
+/// Sends a load by scheduler, connections and sessions. What the mails have in common is
+/// checked once, and the fields in which they differ mail by mail. Returns how long that took, up to the last report.
 ///
 /// # Panics
 ///
@@ -24,17 +24,20 @@ pub async fn send(load: Load, mode: Pipelining) -> Duration {
     let from: Mailbox = FROM.parse().unwrap();
     let to: ForwardPath = TO.parse().unwrap();
     let contents = load.contents();
+    let rest = Content::new(contents.rest().to_vec()).unwrap();
     let mails = stream::iter((0..load.mails).map(move |number| {
-        let envelope = Envelope::new(from.clone(), [to.clone()]).unwrap();
-        Mail::new(envelope, Content::new(contents.content(number)).unwrap())
+        let envelope = Envelope::to_one(from.clone(), to.clone());
+        Mail::new(envelope, rest.with_fields(contents.fields(number)).unwrap())
     }));
-    let intake = load.connections * AHEAD * load.size;
+    let window = if load.connections <= FEW { large_window() } else { Window::default() };
+    let intake = load.connections * AHEAD * window.mails() as usize * load.size;
     let scheduler =
         SchedulerConfig { intake: intake.max(INTAKE_MIN), ..SchedulerConfig::default() };
     let mailer = Mailer::builder(&load.server.to_string()).unwrap().scheduler(scheduler);
     let mailer = mailer
         .max_connections(u32::try_from(load.connections).unwrap())
         .pipelining(PipeliningPolicy::Fixed(mode))
+        .window(window)
         .unyielding()
         .build()
         .unwrap();
@@ -50,8 +53,17 @@ pub async fn send(load: Load, mode: Pipelining) -> Duration {
     elapsed
 }
 
-/// Mails under way for each connection: more than a window, so that none waits for the next mail.
-const AHEAD: usize = 256;
+/// Windows of mails under way for each connection: those in its session, and as many that are ready when these
+/// are done.
+const AHEAD: usize = 2;
+
+/// So few connections that each gets a [large window](large_window).
+const FEW: usize = 20;
+
+/// For a long line to a server that answers many mails at once, as Postfix does.
+fn large_window() -> Window {
+    Window::new(256, 1 << 20).unwrap()
+}
 
 /// Octets that may be under way in any case.
 const INTAKE_MIN: usize = 4 << 20;

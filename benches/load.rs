@@ -80,6 +80,8 @@ pub struct Contents {
     octets: Arc<[u8]>,
     /// Where the digits of the number end.
     end: usize,
+    /// Where the line of the Message-ID ends.
+    rest: usize,
 }
 
 impl Contents {
@@ -87,18 +89,35 @@ impl Contents {
         let mut octets = format!("From: <{FROM}>\r\nTo: <{TO}>\r\n").into_bytes();
         octets.extend(format!("Message-ID: <{}.{:0DIGITS$}", load.run, 0).bytes());
         let end = octets.len();
-        octets.extend(b"@posthaste.example>\r\nSubject: rivals\r\n\r\n");
+        octets.extend(b"@posthaste.example>\r\n");
+        let rest = octets.len();
+        octets.extend(b"Subject: rivals\r\n\r\n");
         while octets.len() + LINE.len() + 2 <= load.size {
             octets.extend(LINE);
         }
         octets.resize(load.size - 2, b'x');
         octets.extend(b"\r\n");
-        Self { octets: octets.into(), end }
+        Self { octets: octets.into(), end, rest }
     }
 
     /// The content of the mail of that number.
     pub fn content(&self, number: usize) -> Vec<u8> {
-        let mut octets = self.octets.to_vec();
+        self.numbered(number, self.octets.len())
+    }
+
+    /// The fields at its beginning, the Message-ID being the last.
+    pub fn fields(&self, number: usize) -> Vec<u8> {
+        self.numbered(number, self.rest)
+    }
+
+    /// What is behind those fields, the same for all numbers.
+    pub fn rest(&self) -> &[u8] {
+        &self.octets[self.rest..]
+    }
+
+    /// So many octets of it.
+    fn numbered(&self, number: usize, octets: usize) -> Vec<u8> {
+        let mut octets = self.octets[..octets].to_vec();
         let mut rest = number;
         for digit in octets[self.end - DIGITS..self.end].iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;

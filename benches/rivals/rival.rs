@@ -231,7 +231,8 @@ impl Rival {
         };
         let Load { mails, connections, size, .. } = load;
         let bare = bare::Load { way, mails, flight: FLIGHT, connections, size };
-        let runtime = || runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        // A second thread costs each of them more than it brings here, where the server needs the other core.
+        let runtime = || runtime::Builder::new_current_thread().enable_all().build().unwrap();
         match self {
             Self::Floor | Self::FloorBdat => bare.send(load.server).unwrap(),
             Self::Posthaste(mode) => runtime().block_on(engine::send(load, mode)),

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use posthaste::Mailer;
-use posthaste::scheduler::{Record, SchedulerConfig, ServerStatus};
+use posthaste::scheduler::{PipeliningPolicy, Record, SchedulerConfig, ServerStatus};
+use posthaste::session::Pipelining;
 use posthaste_tests::wait_until;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::engine::mail;
+use crate::engine::{mail, sink};
 use crate::scripted::Scripted;
 
 /// How long a test looks whether something happens that must not.
@@ -111,4 +112,68 @@ fn what_is_counted_holds_no_text() {
     holds_no_text::<posthaste::RecipientState>();
     holds_no_text::<posthaste::scheduler::Cause>();
     holds_no_text::<posthaste::connection::ErrorKind>();
+}
+
+/// What is taken gives room at once where there is little: also to whoever takes it.
+#[tokio::test]
+async fn a_report_can_be_followed_by_another_mail() {
+    let sink = sink("").await;
+    let config = SchedulerConfig { intake: 80 * 1024, ..SchedulerConfig::default() };
+    let mailer = Mailer::builder(&sink.addr().to_string()).unwrap().scheduler(config);
+    let mailer = mailer.build().unwrap();
+    let mails = stream::iter((0..81).map(|number| mail(number, 1)));
+    let mut reports = pin!(mailer.send_all(mails));
+    // All that there is room for is reported, and nothing of it is taken.
+    let first = reports.next().await;
+    wait_until(Duration::from_secs(10), "80 mails", || (sink.stats().mails >= 80).then_some(()))
+        .await;
+    assert!(first.is_some());
+    let mut followed = 0;
+    while reports.next().await.is_some() {
+        let sent = mailer.send(mail(100 + followed, 1));
+        let report = tokio::time::timeout(Duration::from_secs(10), sent).await;
+        assert!(report.expect("room for one mail").is_delivered());
+        followed += 1;
+    }
+    assert_eq!(followed, 80);
+    mailer.shutdown().await;
+}
+
+/// A connection that has had its share ends with the last mail, whose report does not wait for that: a server
+/// may take its time for its end.
+#[tokio::test]
+async fn the_last_report_does_not_wait_for_the_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mailer = Mailer::builder(&address).unwrap().max_connections(1).max_mails_per_connection(2);
+    let mailer = mailer.pipelining(PipeliningPolicy::Fixed(Pipelining::Cross)).build().unwrap();
+    let (answer, until) = tokio::sync::oneshot::channel::<()>();
+    let serve = async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut reader, mut writer) = stream.into_split();
+        let mut octets = [0; 64 * 1024];
+        let mut say = async |words: &str| writer.write_all(words.as_bytes()).await.unwrap();
+        let mut hear = async || assert!(reader.read(&mut octets).await.unwrap() > 0);
+        say("220 x ESMTP\r\n").await;
+        hear().await;
+        say("250-x\r\n250 PIPELINING\r\n").await;
+        hear().await;
+        say("250 ok\r\n250 ok\r\n354 go\r\n").await;
+        hear().await;
+        say("250 taken\r\n250 ok\r\n250 ok\r\n354 go\r\n").await;
+        hear().await;
+        say("250 taken\r\n221 bye\r\n").await;
+        // It does not close.
+        let _ = until.await;
+    };
+    let served = tokio::spawn(serve);
+    let reports: Vec<_> =
+        mailer.send_all(stream::iter((0..2).map(|number| mail(number, 1)))).collect().await;
+    for (_, report) in &reports {
+        let total = report.timing.total();
+        assert!(report.is_delivered() && total < Duration::from_millis(900), "{total:?}");
+    }
+    assert_eq!(reports.len(), 2);
+    answer.send(()).unwrap();
+    served.await.unwrap();
 }

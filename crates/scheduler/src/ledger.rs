@@ -32,7 +32,7 @@ pub enum InDoubtPolicy {
 pub struct Attempt {
     /// When its mail was [handed out](Ledger::next_attempt).
     pub started: Time,
-    /// When its last outcome was there.
+    /// When its outcomes were entered.
     pub ended: Time,
     /// One for each of its recipients, in their order. Who has none is in doubt.
     pub outcomes: Vec<Outcome>,

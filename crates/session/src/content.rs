@@ -151,8 +151,9 @@ impl Content {
         })
     }
 
-    /// This content with more header fields in front of it, which are copied no more than the content is. For mails
-    /// to many that differ in some fields: what they have in common is checked once, and in memory once.
+    /// This content with more header fields in front of it. For mails to many that differ in some fields: what they
+    /// have in common is checked once, in memory once, and never copied. The fields are lines; what is in them is
+    /// not looked at.
     ///
     /// # Errors
     ///

@@ -60,7 +60,7 @@ impl Line {
         Self { to, platform: Mutex::default() }
     }
 
-    /// Hands reports over, at once so that the other side is woken once. Gives back what nobody wants.
+    /// Hands reports over, at once so that the other side is woken once. Leaves what nobody wants.
     pub(super) fn arrive(&self, arrivals: &mut Vec<Arrival>) {
         let mut platform = self.lock();
         if platform.is_deserted {

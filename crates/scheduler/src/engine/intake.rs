@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// What a mail is counted with at least, so that the number of queued mails is bounded, too.
 const MIN_COST: usize = 1024;
 
-/// What was taken is given back in so many parts: giving back each mail's own costs as much as planning it, and
-/// one large part would keep others waiting.
+/// Less room than one in so many parts of all is scarce. While there is more, what several mails took is given back
+/// together: each by itself costs as much as planning it.
 const PARTS: u32 = 8;
 
 /// Room for content. Clones are the same room.
@@ -71,9 +71,9 @@ impl Intake {
         }
     }
 
-    /// Whether it is time to give back so much, rather than to wait until there is more.
-    pub(super) fn is_plenty(&self, room: Room) -> bool {
-        room.0 >= (self.permits / PARTS).max(1) as usize
+    /// Whether so little is left that room is given back at once: somebody may wait for it.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.semaphore.available_permits() < (self.permits / PARTS).max(1) as usize
     }
 }
 
@@ -155,14 +155,9 @@ mod tests {
     }
 
     #[test]
-    fn room_is_given_back_in_parts() {
+    fn room_gets_scarce() {
         let intake = Intake::new(80 * MIN_COST);
-        let mut room = Room::default();
-        let mut mails = 0;
-        while !intake.is_plenty(room) {
-            room += intake.cost(3);
-            mails += 1;
-        }
-        assert_eq!(mails, 10);
+        let mails = std::iter::repeat_with(|| intake.try_pass(intake.cost(3)));
+        assert_eq!(mails.take_while(|_| !intake.is_scarce()).count(), 70);
     }
 }

@@ -185,9 +185,12 @@ impl Lane {
         if let Some(mode) = self.orders.mode.take() {
             return Some(Command::SetPipelining(mode));
         }
+        if self.orders.end.take() == Some(End::Quit) {
+            self.give_back_pulled();
+            self.is_dismissed = true;
+        }
         if self.pulled.is_empty() {
-            let is_told = self.orders.end.take().is_some();
-            return (is_told || std::mem::take(&mut self.is_dismissed)).then_some(Command::Quit);
+            return std::mem::take(&mut self.is_dismissed).then_some(Command::Quit);
         }
         if room == 0 {
             return None;
@@ -255,6 +258,13 @@ impl Lane {
     fn give_back(&mut self, sending: Sending, mail: &Mail) {
         let recipients = mail.envelope.forward_paths().len();
         self.end_attempt(sending, vec![Outcome::NotSent(NotSent::NeverStarted); recipients]);
+    }
+
+    /// The last one first, since each goes to the head of its queue.
+    fn give_back_pulled(&mut self) {
+        while let Some((sending, mail)) = self.pulled.pop_back() {
+            self.give_back(sending, &mail);
+        }
     }
 
     /// The server cannot be given this mail.
@@ -363,10 +373,10 @@ impl Dispatch for Lane {
                 shared.observe(Observation::TokenRefused(self.server, connection, &words));
             }
             Event::Closed(reason) => {
-                while let Some((sending, mail)) = self.pulled.pop_front() {
-                    self.give_back(sending, &mail);
-                }
                 self.closed = Some(reason);
+                self.give_back_pulled();
+                // Nobody asks for commands any more, and the close may take a while.
+                self.exchange(0);
             }
             _ => {}
         }
@@ -384,9 +394,7 @@ impl Dispatch for Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        while let Some((sending, mail)) = self.pulled.pop_front() {
-            self.give_back(sending, &mail);
-        }
+        self.give_back_pulled();
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy();
         let done = shared.plan(|state, now| {

@@ -46,6 +46,8 @@ pub struct SendAll<S> {
     arrivals: VecDeque<Arrival>,
     /// Room of reports that were taken, and that is to be given back.
     room: Room,
+    /// Reports that were taken since mails were last asked for.
+    taken: usize,
     next_place: u64,
     unreported: u64,
     /// There is a shutdown, so that mails need no room any more.
@@ -69,6 +71,7 @@ impl<S> SendAll<S> {
             batch: Vec::new(),
             arrivals: VecDeque::new(),
             room: Room::default(),
+            taken: 0,
             next_place: 0,
             unreported: 0,
             is_late: false,
@@ -159,8 +162,8 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let is_due = this.arrivals.is_empty() || this.shared.intake.is_plenty(this.room);
-        if is_due || this.has_more {
+        if this.arrivals.is_empty() || this.has_more || this.taken >= BATCH {
+            this.taken = 0;
             this.give_back_room();
             this.has_more = this.poll_take(cx).is_ready();
             if this.arrivals.is_empty() {
@@ -171,6 +174,10 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
             this.unreported -= 1;
             if let Some(cost) = cost {
                 this.room += cost;
+            }
+            this.taken += 1;
+            if this.arrivals.is_empty() || this.shared.intake.is_scarce() {
+                this.give_back_room();
             }
             return Poll::Ready(Some((place, report)));
         }
@@ -184,6 +191,8 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
 
 impl<S> Drop for SendAll<S> {
     fn drop(&mut self) {
+        // Where the stream has panicked.
+        self.submit_batch();
         let left = self.line.desert();
         self.shared.free(left.into_iter().chain(self.arrivals.drain(..)));
         self.give_back_room();

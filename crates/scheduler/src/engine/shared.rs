@@ -1,6 +1,7 @@
 //! What all handles, all drivers and the clock share.
 
 use std::num::NonZeroU64;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -121,12 +122,17 @@ impl Shared {
     pub(super) fn report(&self, done: impl IntoIterator<Item = Done>) {
         let mut for_line: Option<Arc<Line>> = None;
         let done = done.into_iter();
+        // Whatever an observer does, each report gets to whoever waits for it.
+        let mut panic = None;
         let mut arrivals = Vec::with_capacity(done.size_hint().0);
         for Done { report, addressee, number, octets } in done {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
             let Submission { class, tenant, .. } = waiter.to();
             let mail = number.get();
-            self.observe(Observation::Reported { mail, class, tenant, report: &report });
+            let observed = Observation::Reported { mail, class, tenant, report: &report };
+            if let Err(cause) = catch_unwind(AssertUnwindSafe(|| self.observe(observed))) {
+                panic = Some(cause);
+            }
             match waiter {
                 // Whoever has gone away does not want to know.
                 Waiter::One(single) => {
@@ -144,6 +150,9 @@ impl Shared {
             }
         }
         self.hand_over(for_line, &mut arrivals);
+        if let Some(cause) = panic {
+            resume_unwind(cause);
+        }
     }
 
     fn hand_over(&self, line: Option<Arc<Line>>, arrivals: &mut Vec<Arrival>) {

@@ -25,6 +25,11 @@ impl Planner {
             return None;
         }
         let destination = server.destination;
+        // Those that are about to pull have nothing else to do.
+        let coming = self.destination(destination).connections.coming;
+        if is_busy && coming > 0 && self.runnable(destination) <= coming {
+            return None;
+        }
         // Ends: each turn starts a mail, or lets a flow or the destination wait.
         loop {
             if matches!(self.destination(destination).waits, Waits::For(_)) {

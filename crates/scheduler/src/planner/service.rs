@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use posthaste_session::Pipelining;
+use posthaste_session::{Pipelining, Window};
 
 use super::Planner;
 use super::action::{
@@ -169,7 +169,8 @@ impl Planner {
 
     /// A mail was delivered or refused for reasons of its own.
     fn server_answers(&mut self, now: Time, id: ServerId, opened: Time, out: &mut Vec<Action>) {
-        let most = self.limits_of(id).max_connections.saturating_mul(DEPTH);
+        let depth = depth(self.server(id).mode());
+        let most = self.limits_of(id).max_connections.saturating_mul(depth);
         let server = &mut self.servers[id.index()];
         server.deferred_in_row = 0;
         server.sending.forgive(now);
@@ -183,6 +184,10 @@ impl Planner {
 
     /// A server took so long for a mail.
     fn learn_latency(&mut self, now: Time, id: ServerId, took: Duration, out: &mut Vec<Action>) {
+        // Of mails that are answered together only the first tells how long that took.
+        if took.is_zero() {
+            return;
+        }
         let server = self.server_mut(id);
         if server.window.latency.took(took, server.in_flight) {
             self.overload(now, id, out);
@@ -435,5 +440,11 @@ enum Refused {
     Connection { accepted: u32 },
 }
 
-/// Mails that one connection has in flight at most.
-const DEPTH: u32 = 2;
+/// Mails that one connection has in flight, mostly at most.
+fn depth(mode: Pipelining) -> u32 {
+    match mode {
+        Pipelining::Off | Pipelining::Envelope => 1,
+        Pipelining::Cross => 2,
+        Pipelining::Stream => Window::default().mails(),
+    }
+}

@@ -152,3 +152,19 @@ fn a_destination_makes_no_room_for_itself() {
         }
     }
 }
+
+/// A connection that can have many at once leaves one to each that is about to ask.
+#[test]
+fn who_is_about_to_pull_finds_a_mail() {
+    let mut world = World::default();
+    let destination = world.destination(8, 1);
+    world.submit_many(8, destination);
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        connections.extend(world.connect_all().into_iter().map(|(_, connection)| connection));
+    }
+    assert_eq!(connections.len(), 8);
+    for connection in connections {
+        assert!(world.pull(connection).is_some() && world.pull(connection).is_none());
+    }
+}
