@@ -181,7 +181,9 @@ impl Transaction {
                 let refusal_counts = is_interrupted && !context.is_out_of_step;
                 let is_untouched =
                     self.starts_over || context.is_behind && self.mail_reply.is_none();
-                let was_refused = reply.is_some_and(|code| code >= 400);
+                // 503 in the middle of a stream is about the mode.
+                let was_refused =
+                    reply.is_some_and(|code| code >= 400 && !(self.is_streamed && code == 503));
                 let has_content = self.has_data || self.has_chunks;
                 &[
                     (is_accepted && is_positive, "it was delivered"),
