@@ -182,8 +182,9 @@ impl Transaction {
                 let is_untouched =
                     self.starts_over || context.is_behind && self.mail_reply.is_none();
                 // 503 in the middle of a stream is about the mode.
+                let is_of_stream = self.is_streamed || self.is_in_stream;
                 let was_refused =
-                    reply.is_some_and(|code| code >= 400 && !(self.is_streamed && code == 503));
+                    reply.is_some_and(|code| code >= 400 && !(is_of_stream && code == 503));
                 let has_content = self.has_data || self.has_chunks;
                 &[
                     (is_accepted && is_positive, "it was delivered"),
