@@ -97,7 +97,7 @@ fn a_rate_of_ones_own() {
     let is_slow = std::env::var_os("POSTHASTE_SLOW").is_some_and(|value| value == "1");
     // A sink that was kept waiting by other programs takes many at once, whenever they were sent.
     let (seconds, slowest, uneven, crowd) =
-        if is_slow { (20, 495.0, 0.01, 8) } else { (3, 450.0, 0.5, 25) };
+        if is_slow { (20, 495.0, 0.01, 8) } else { (3, 450.0, 0.25, 25) };
     if !is_slow {
         let what = "for 20 seconds, to a percent; for 3 it did. POSTHASTE_SLOW=1 has all";
         skip::left_out("limits::a_rate_of_ones_own", what);
