@@ -65,7 +65,7 @@ impl Load {
     /// The Message-IDs of all mails, with their angle brackets.
     pub fn message_ids(self) -> impl Iterator<Item = String> {
         let Self { run, mails, .. } = self;
-        (0..mails).map(move |number| format!("<{run}.{number:0DIGITS$}@posthaste.example>"))
+        (FIRST..).take(mails).map(move |number| format!("<{run}.{number}@posthaste.example>"))
     }
 
     /// The contents of the mails.
@@ -87,7 +87,7 @@ pub struct Contents {
 impl Contents {
     fn new(load: &Load) -> Self {
         let mut octets = format!("From: <{FROM}>\r\nTo: <{TO}>\r\n").into_bytes();
-        octets.extend(format!("Message-ID: <{}.{:0DIGITS$}", load.run, 0).bytes());
+        octets.extend(format!("Message-ID: <{}.{FIRST}", load.run).bytes());
         let end = octets.len();
         octets.extend(b"@posthaste.example>\r\n");
         let rest = octets.len();
@@ -118,7 +118,7 @@ impl Contents {
     /// So many octets of it.
     fn numbered(&self, number: usize, octets: usize) -> Vec<u8> {
         let mut octets = self.octets[..octets].to_vec();
-        let mut rest = number;
+        let mut rest = FIRST + number;
         for digit in octets[self.end - DIGITS..self.end].iter_mut().rev() {
             *digit = b'0' + (rest % 10) as u8;
             rest /= 10;
@@ -138,3 +138,6 @@ const LINE: &[u8] =
 
 /// Digits of a mail's number: always as many, so that they can be written in place.
 const DIGITS: usize = 10;
+
+/// That of the first mail: without a zero at the head, which the sink would not take for a number.
+const FIRST: usize = 1_000_000_000;

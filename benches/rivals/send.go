@@ -46,7 +46,7 @@ func main() {
 			must(err)
 			must(client.Hello("client.example"))
 			for number := connection; number < mails; number += connections {
-				head := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nMessage-ID: <%d.%010d@posthaste.example>\r\n\r\n", from, to, run, number)
+				head := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nMessage-ID: <%d.%d@posthaste.example>\r\n\r\n", from, to, run, 1000000000+number)
 				must(client.Mail(from))
 				must(client.Rcpt(to))
 				content, err := client.Data()

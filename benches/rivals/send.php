@@ -26,7 +26,7 @@ function send($host, $port, $mails, $connections, $size, $run, $connection)
     $mailer->Subject = 'rivals';
     $mailer->Body = str_repeat(str_repeat('x', 70) . "\r\n", intdiv($size - 450, 72));
     for ($number = $connection; $number < $mails; $number += $connections) {
-        $mailer->MessageID = sprintf('<%d.%010d@posthaste.example>', $run, $number);
+        $mailer->MessageID = sprintf('<%d.%d@posthaste.example>', $run, 1000000000 + $number);
         $mailer->send();
     }
     $mailer->smtpClose();

@@ -15,7 +15,7 @@ async def send(host, port, numbers, size, run):
     client = aiosmtplib.SMTP(hostname=host, port=port, use_tls=False, start_tls=False)
     await client.connect()
     for number in numbers:
-        message_id = f"<{run}.{number:010}@posthaste.example>"
+        message_id = f"<{run}.{1_000_000_000 + number}@posthaste.example>"
         head = f"From: <{FROM}>\r\nTo: <{TO}>\r\nMessage-ID: {message_id}\r\n\r\n".encode()
         content = head + filler[: size - len(head) - 2] + b"\r\n"
         await client.sendmail(FROM, [TO], content)
