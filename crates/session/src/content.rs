@@ -1,21 +1,22 @@
 //! The content of a mail, checked once and made transparent without copying it.
 
+mod check;
 mod chunk;
+mod transparency;
 
 use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::memmem;
 
+use check::{Findings, check, check_fields};
 pub(crate) use chunk::ChunkCursor;
+use transparency::Transparency;
 
 /// Longest text line without its CRLF (RFC 5321 section 4.5.3.1.6 allows 1000 octets with it).
 pub const MAX_LINE: usize = 998;
-/// More line-initial dots than one in this many octets, and a stuffed copy is cheaper than slices:
-/// below it a slice would be smaller than what a system call spends on handling it.
-const OCTETS_PER_SLICE: usize = 256;
 /// What ends content (RFC 5321 section 4.1.1.4), where the content has its own final CRLF.
 const TERMINATOR: &[u8] = b".\r\n";
 /// The same where the final CRLF is missing.
@@ -87,16 +88,6 @@ struct Checked {
     is_binary: bool,
 }
 
-/// How the dots at line starts are doubled.
-enum Transparency {
-    /// There are none.
-    Clean,
-    /// Offsets of the few there are.
-    Sparse(Box<[usize]>),
-    /// So many that a copy with all of them doubled is cheaper.
-    Dense(Box<[u8]>),
-}
-
 impl Content {
     /// Takes octets as they are.
     ///
@@ -106,17 +97,14 @@ impl Content {
     /// disagreement is what lets a mail smuggle another one in (CVE-2023-51764).
     pub fn new(octets: impl Into<Bytes>) -> Result<Self, ContentError> {
         let octets = octets.into();
-        let dots = check(&octets)?;
-        let has_8bit = !octets.is_ascii();
-        let header_needs_smtputf8 = has_8bit && header_needs_smtputf8(&octets);
-        let transparency = Transparency::new(&octets, dots);
+        let Findings { has_8bit, has_dots } = check(&octets)?;
         let (behind, is_binary) = (None, false);
         Ok(Self::from_checked(Checked {
-            octets,
-            transparency,
-            behind,
+            transparency: transparency(&octets, has_dots),
             has_8bit,
-            header_needs_smtputf8,
+            header_needs_smtputf8: has_8bit && header_needs_smtputf8(&octets),
+            octets,
+            behind,
             is_binary,
         }))
     }
@@ -178,17 +166,9 @@ impl Content {
             fields = [&*fields, &*self.0.octets].concat().into();
             behind = content;
         }
-        let dots = check(&fields)?;
-        let has_8bit = !fields.is_ascii();
-        // Each LF ends a line, so a CR behind one is an empty line.
-        let is_empty_line = |lf: usize| fields.get(lf + 1) == Some(&b'\r');
-        let has_empty_line =
-            fields.starts_with(b"\r") || memchr_iter(b'\n', &fields).any(is_empty_line);
-        if !fields.ends_with(b"\r\n") || has_empty_line {
-            return Err(ContentError::NotFields);
-        }
+        let Findings { has_8bit, has_dots } = check_fields(&fields)?;
         Ok(Self::from_checked(Checked {
-            transparency: Transparency::new(&fields, dots),
+            transparency: transparency(&fields, has_dots),
             has_8bit: has_8bit || behind.has_8bit(),
             header_needs_smtputf8: has_8bit && header_needs_smtputf8(&fields)
                 || behind.header_needs_smtputf8(),
@@ -333,18 +313,6 @@ impl TryFrom<Bytes> for Content {
     }
 }
 
-impl Transparency {
-    fn new(octets: &Bytes, dots: Vec<usize>) -> Self {
-        if dots.is_empty() {
-            Self::Clean
-        } else if dots.len() > octets.len() / OCTETS_PER_SLICE {
-            Self::Dense(stuff(octets, &dots))
-        } else {
-            Self::Sparse(dots.into())
-        }
-    }
-}
-
 /// How far the wire form of a content (transparency applied, terminator behind it) has been sent.
 #[derive(Clone, Debug)]
 pub(crate) struct ContentCursor {
@@ -399,46 +367,8 @@ impl ContentCursor {
     }
 }
 
-/// Checks the octets at memory speed and returns the offsets of line-initial dots.
-fn check(octets: &[u8]) -> Result<Vec<usize>, ContentError> {
-    if let Some(at) = memchr(0, octets) {
-        return Err(ContentError::Nul { at });
-    }
-    let mut dots = Vec::new();
-    if octets.first() == Some(&b'.') {
-        dots.push(0);
-    }
-    let mut lines = 0;
-    let mut start = 0;
-    for lf in memchr_iter(b'\n', octets) {
-        // A slice ending in the LF always has the octet before it, unless the LF is the first of all.
-        let Some(b'\r') = lf.checked_sub(1).and_then(|before| octets.get(before)) else {
-            return Err(ContentError::BareLf { at: lf });
-        };
-        lines += 1;
-        check_line(lines, (lf - 1).saturating_sub(start))?;
-        start = lf + 1;
-        if octets.get(start) == Some(&b'.') {
-            dots.push(start);
-        }
-    }
-    // Each LF has its CR, so any surplus CR is a bare one.
-    if memchr_iter(b'\r', octets).count() != lines {
-        return Err(ContentError::BareCr { at: bare_cr(octets) });
-    }
-    check_line(lines + 1, octets.len() - start)?;
-    Ok(dots)
-}
-
-fn check_line(line: usize, octets: usize) -> Result<(), ContentError> {
-    if octets > MAX_LINE {
-        return Err(ContentError::LongLine { line, octets });
-    }
-    Ok(())
-}
-
-fn bare_cr(octets: &[u8]) -> usize {
-    memchr_iter(b'\r', octets).find(|cr| octets.get(cr + 1) != Some(&b'\n')).unwrap_or(octets.len())
+fn transparency(octets: &[u8], has_dots: bool) -> Transparency {
+    if has_dots { Transparency::of_dotted(octets) } else { Transparency::Clean }
 }
 
 fn header_needs_smtputf8(octets: &[u8]) -> bool {
@@ -451,17 +381,6 @@ fn header_needs_smtputf8(octets: &[u8]) -> bool {
     };
     // Other 8-bit octets in a header are no SMTPUTF8 either; they travel as 8BITMIME does.
     !header.is_ascii() && std::str::from_utf8(header).is_ok()
-}
-
-fn stuff(octets: &[u8], dots: &[usize]) -> Box<[u8]> {
-    let mut stuffed = Vec::with_capacity(octets.len() + dots.len());
-    let mut start = 0;
-    for &dot in dots {
-        stuffed.extend_from_slice(&octets[start..=dot]);
-        start = dot;
-    }
-    stuffed.extend_from_slice(&octets[start..]);
-    stuffed.into()
 }
 
 fn with_crlf_line_ends(octets: &[u8]) -> Bytes {
