@@ -89,9 +89,8 @@ impl Texts {
         self.ends.push(self.text.len());
     }
 
-    fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.text[start..end])
+    fn behind_first(&self) -> impl Iterator<Item = &str> {
+        self.ends.array_windows().map(|&[start, end]| &self.text[start..end])
     }
 
     /// The first one; empty if there is none.
@@ -101,9 +100,13 @@ impl Texts {
 }
 
 impl Envelope {
-    pub(crate) fn begin(&mut self, reverse_path: &str, parameters: &str) {
+    pub(crate) fn clear(&mut self) {
         self.paths.clear();
         self.parameters.clear();
+    }
+
+    pub(crate) fn begin(&mut self, reverse_path: &str, parameters: &str) {
+        self.clear();
         self.paths.push(reverse_path);
         self.parameters.push(parameters);
     }
@@ -122,11 +125,11 @@ impl Envelope {
     }
 
     pub(crate) fn recipients(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().skip(1)
+        self.paths.behind_first()
     }
 
     pub(crate) fn recipient_parameters(&self) -> impl Iterator<Item = &str> {
-        self.parameters.iter().skip(1)
+        self.parameters.behind_first()
     }
 
     /// The number of recipients.

@@ -7,11 +7,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reply<'a> {
     pub(crate) code: Code,
-    /// The enhanced status code (RFC 3463), empty where a reply has none.
-    pub(crate) enhanced: &'static str,
-    pub(crate) text: &'a str,
+    /// The line without its end, whole as it goes out most of the time.
+    line: &'a str,
+    /// The octets of the enhanced status code (RFC 3463) and the blank behind it.
+    enhanced: usize,
     /// What the text ends with, where it says when to come again.
-    pub(crate) seconds: Option<u64>,
+    seconds: Option<u64>,
 }
 
 /// Whether replies carry enhanced status codes (RFC 2034).
@@ -27,12 +28,14 @@ pub(crate) struct Code(pub(crate) u16);
 
 impl Code {
     /// The code at the start of a reply's text, if there is one.
-    pub(crate) fn of(reply: &[u8]) -> Option<Self> {
-        let digits = reply.first_chunk::<3>()?;
-        if !digits.iter().all(u8::is_ascii_digit) {
-            return None;
+    pub(crate) const fn of(reply: &[u8]) -> Option<Self> {
+        match *reply {
+            [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', ..] => {
+                let [a, b, c] = [(a - b'0') as u16, (b - b'0') as u16, (c - b'0') as u16];
+                Some(Self(100 * a + 10 * b + c))
+            }
+            _ => None,
         }
-        Some(Self(digits.iter().fold(0, |code, digit| code * 10 + u16::from(digit - b'0'))))
     }
 
     pub(crate) fn is_positive_completion(self) -> bool {
@@ -51,8 +54,16 @@ impl fmt::Display for Code {
 }
 
 impl<'a> Reply<'a> {
-    pub(crate) const fn new(code: u16, enhanced: &'static str, text: &'a str) -> Self {
-        Self { code: Code(code), enhanced, text, seconds: None }
+    /// A line with an enhanced status code.
+    pub(crate) const fn new(line: &'a str) -> Self {
+        assert!(matches!(line.as_bytes(), [_, _, _, b' ', _, b'.', _, b'.', _, b' ', ..]));
+        Self { enhanced: "2.0.0 ".len(), ..Self::bare(line) }
+    }
+
+    /// A line without an enhanced status code.
+    pub(crate) const fn bare(line: &'a str) -> Self {
+        let Some(code) = Code::of(line.as_bytes()) else { panic!("a reply begins with its code") };
+        Self { code, line, enhanced: 0, seconds: None }
     }
 
     /// The same with a time behind its text, rounded up: who comes then is not too early.
@@ -63,16 +74,14 @@ impl<'a> Reply<'a> {
 
     /// Appends the reply, CRLF included.
     pub(crate) fn write(self, enhanced: Enhanced, out: &mut Vec<u8>) {
-        let Code(code) = self.code;
-        let digit = |value: u16| b'0' + (value % 10) as u8;
-        // Once, for the longest form: replies are written more often than anything else.
-        out.reserve(4 + self.enhanced.len() + 1 + self.text.len() + 2);
-        out.extend_from_slice(&[digit(code / 100), digit(code / 10), digit(code), b' ']);
-        if enhanced == Enhanced::Shown && !self.enhanced.is_empty() {
-            out.extend_from_slice(self.enhanced.as_bytes());
-            out.push(b' ');
+        match enhanced {
+            Enhanced::Shown => out.extend_from_slice(self.line.as_bytes()),
+            Enhanced::Hidden => {
+                let (code, rest) = self.line.split_at("250 ".len());
+                out.extend_from_slice(code.as_bytes());
+                out.extend_from_slice(&rest.as_bytes()[self.enhanced..]);
+            }
         }
-        out.extend_from_slice(self.text.as_bytes());
         if let Some(seconds) = self.seconds {
             out.extend_from_slice(format!(" {seconds} seconds").as_bytes());
         }
@@ -83,37 +92,42 @@ impl<'a> Reply<'a> {
 /// A name for an accepted mail, unique within one sink: `3F-2A`, the connection and the mail.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueId {
-    bytes: [u8; Self::CAPACITY],
+    /// The line of the final reply, which the name ends.
+    line: [u8; Self::CAPACITY],
     length: usize,
 }
 
 impl QueueId {
-    /// "Ok: queued as ", two 64-bit numbers in hexadecimal, and the hyphen between them.
+    /// Two 64-bit numbers in hexadecimal, and the hyphen between them.
     const CAPACITY: usize = Self::PREFIX.len() + 16 + 1 + 16;
-    const PREFIX: &'static [u8] = b"Ok: queued as ";
+    const PREFIX: &'static [u8] = b"250 2.0.0 Ok: queued as ";
 
     pub(crate) fn new(connection: u64, mail: u64) -> Self {
-        let mut id = Self { bytes: [0; Self::CAPACITY], length: 0 };
-        Self::PREFIX.iter().for_each(|&b| id.push(b));
+        let mut id = Self { line: [0; Self::CAPACITY], length: Self::PREFIX.len() };
+        id.line[..Self::PREFIX.len()].copy_from_slice(Self::PREFIX);
         id.push_hex(connection);
         id.push(b'-');
         id.push_hex(mail);
         id
     }
 
-    /// The text of the final reply: `Ok: queued as 3F-2A`.
-    pub(crate) fn reply_text(&self) -> &str {
-        // Only ASCII was pushed.
-        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    /// The final reply: `250 2.0.0 Ok: queued as 3F-2A`.
+    pub(crate) fn reply(&self) -> Reply<'_> {
+        Reply::new(self.line())
     }
 
     /// The name itself.
     pub(crate) fn as_str(&self) -> &str {
-        &self.reply_text()[Self::PREFIX.len()..]
+        &self.line()[Self::PREFIX.len()..]
+    }
+
+    fn line(&self) -> &str {
+        // Only ASCII was pushed.
+        std::str::from_utf8(&self.line[..self.length]).unwrap_or_default()
     }
 
     fn push(&mut self, b: u8) {
-        self.bytes[self.length] = b;
+        self.line[self.length] = b;
         self.length += 1;
     }
 
@@ -128,68 +142,66 @@ impl QueueId {
 pub(crate) const GREETING: &str = "ESMTP posthaste sink";
 pub(crate) const LMTP_GREETING: &str = "LMTP posthaste sink";
 
-pub(crate) const CLOSING: Reply<'_> = Reply::new(221, "2.0.0", "Bye");
-pub(crate) const START_TLS: Reply<'_> = Reply::new(220, "2.0.0", "Ready to start TLS");
-pub(crate) const XCLIENT: Reply<'_> = Reply::new(220, "2.0.0", "Ready for another client");
-pub(crate) const AUTHENTICATED: Reply<'_> = Reply::new(235, "2.7.0", "Authentication successful");
-pub(crate) const OK: Reply<'_> = Reply::new(250, "2.0.0", "Ok");
-pub(crate) const SENDER_OK: Reply<'_> = Reply::new(250, "2.1.0", "Ok");
-pub(crate) const RECIPIENT_OK: Reply<'_> = Reply::new(250, "2.1.5", "Ok");
-pub(crate) const CHUNK_OK: Reply<'_> = Reply::new(250, "2.0.0", "Ok: chunk received");
-pub(crate) const CANNOT_VERIFY: Reply<'_> = Reply::new(252, "2.0.0", "Send some mail, I'll try");
-pub(crate) const HELP: Reply<'_> = Reply::new(214, "2.0.0", "See RFC 5321");
-pub(crate) const SEND_CONTENT: Reply<'_> = Reply::new(354, "", "End data with <CR><LF>.<CR><LF>");
+pub(crate) const CLOSING: Reply<'_> = Reply::new("221 2.0.0 Bye");
+pub(crate) const START_TLS: Reply<'_> = Reply::new("220 2.0.0 Ready to start TLS");
+pub(crate) const XCLIENT: Reply<'_> = Reply::new("220 2.0.0 Ready for another client");
+pub(crate) const AUTHENTICATED: Reply<'_> = Reply::new("235 2.7.0 Authentication successful");
+pub(crate) const OK: Reply<'_> = Reply::new("250 2.0.0 Ok");
+pub(crate) const SENDER_OK: Reply<'_> = Reply::new("250 2.1.0 Ok");
+pub(crate) const RECIPIENT_OK: Reply<'_> = Reply::new("250 2.1.5 Ok");
+pub(crate) const CHUNK_OK: Reply<'_> = Reply::new("250 2.0.0 Ok: chunk received");
+pub(crate) const CANNOT_VERIFY: Reply<'_> = Reply::new("252 2.0.0 Send some mail, I'll try");
+pub(crate) const HELP: Reply<'_> = Reply::new("214 2.0.0 See RFC 5321");
+pub(crate) const SEND_CONTENT: Reply<'_> = Reply::bare("354 End data with <CR><LF>.<CR><LF>");
 
 pub(crate) const SHUTTING_DOWN: Reply<'_> =
-    Reply::new(421, "4.3.2", "Service shutting down, closing transmission channel");
+    Reply::new("421 4.3.2 Service shutting down, closing transmission channel");
 pub(crate) const TOO_MANY_CONNECTIONS: Reply<'_> =
-    Reply::new(421, "4.7.0", "Error: too many connections");
+    Reply::new("421 4.7.0 Error: too many connections");
 pub(crate) const TOO_MANY_MAILS: Reply<'_> =
-    Reply::new(421, "4.7.0", "Too many messages in this connection");
+    Reply::new("421 4.7.0 Too many messages in this connection");
 pub(crate) const GREYLISTED: Reply<'_> =
-    Reply::new(450, "4.7.1", "Recipient address rejected: Greylisted, please try again in");
+    Reply::new("450 4.7.1 Recipient address rejected: Greylisted, please try again in");
 pub(crate) const TOO_FAST: Reply<'_> =
-    Reply::new(450, "4.7.1", "Error: rate limit exceeded, slow down");
-pub(crate) const NO_STORAGE: Reply<'_> = Reply::new(452, "4.3.1", "Insufficient system storage");
+    Reply::new("450 4.7.1 Error: rate limit exceeded, slow down");
+pub(crate) const NO_STORAGE: Reply<'_> = Reply::new("452 4.3.1 Insufficient system storage");
 pub(crate) const TOO_MANY_RECIPIENTS: Reply<'_> =
-    Reply::new(452, "4.5.3", "Error: too many recipients");
+    Reply::new("452 4.5.3 Error: too many recipients");
 
-pub(crate) const LINE_TOO_LONG: Reply<'_> = Reply::new(500, "5.5.2", "Error: line too long");
-pub(crate) const UNKNOWN_COMMAND: Reply<'_> =
-    Reply::new(500, "5.5.2", "Error: command not recognized");
-pub(crate) const SYNTAX: Reply<'_> = Reply::new(501, "5.5.4", "Syntax error in arguments");
+pub(crate) const LINE_TOO_LONG: Reply<'_> = Reply::new("500 5.5.2 Error: line too long");
+pub(crate) const UNKNOWN_COMMAND: Reply<'_> = Reply::new("500 5.5.2 Error: command not recognized");
+pub(crate) const SYNTAX: Reply<'_> = Reply::new("501 5.5.4 Syntax error in arguments");
 pub(crate) const BAD_BASE64: Reply<'_> =
-    Reply::new(501, "5.5.2", "Authentication response is not valid base64");
-pub(crate) const AUTH_CANCELLED: Reply<'_> = Reply::new(501, "5.7.0", "Authentication cancelled");
+    Reply::new("501 5.5.2 Authentication response is not valid base64");
+pub(crate) const AUTH_CANCELLED: Reply<'_> = Reply::new("501 5.7.0 Authentication cancelled");
 pub(crate) const NOT_IMPLEMENTED: Reply<'_> =
-    Reply::new(502, "5.5.1", "Error: command not implemented");
-pub(crate) const HELLO_FIRST: Reply<'_> = Reply::new(503, "5.5.1", "Error: send EHLO first");
-pub(crate) const MAIL_FIRST: Reply<'_> = Reply::new(503, "5.5.1", "Error: need MAIL command");
-pub(crate) const NESTED_MAIL: Reply<'_> = Reply::new(503, "5.5.1", "Error: sender already given");
+    Reply::new("502 5.5.1 Error: command not implemented");
+pub(crate) const HELLO_FIRST: Reply<'_> = Reply::new("503 5.5.1 Error: send EHLO first");
+pub(crate) const MAIL_FIRST: Reply<'_> = Reply::new("503 5.5.1 Error: need MAIL command");
+pub(crate) const NESTED_MAIL: Reply<'_> = Reply::new("503 5.5.1 Error: sender already given");
 pub(crate) const RCPT_FIRST: Reply<'_> =
-    Reply::new(503, "5.5.1", "Valid RCPT command must precede BDAT");
-pub(crate) const CHUNKS_BEGUN: Reply<'_> =
-    Reply::new(503, "5.5.1", "Error: only BDAT may follow BDAT");
-pub(crate) const TLS_ACTIVE: Reply<'_> = Reply::new(503, "5.5.1", "Error: TLS already active");
+    Reply::new("503 5.5.1 Valid RCPT command must precede BDAT");
+pub(crate) const CHUNKS_BEGUN: Reply<'_> = Reply::new("503 5.5.1 Error: only BDAT may follow BDAT");
+pub(crate) const TLS_ACTIVE: Reply<'_> = Reply::new("503 5.5.1 Error: TLS already active");
 pub(crate) const ALREADY_AUTHENTICATED: Reply<'_> =
-    Reply::new(503, "5.5.1", "Error: already authenticated");
+    Reply::new("503 5.5.1 Error: already authenticated");
 pub(crate) const AUTH_IN_TRANSACTION: Reply<'_> =
-    Reply::new(503, "5.5.1", "Error: AUTH not permitted during a mail transaction");
+    Reply::new("503 5.5.1 Error: AUTH not permitted during a mail transaction");
 pub(crate) const AFTER_CONTENT: Reply<'_> =
-    Reply::new(503, "5.5.1", "Bad sequence of commands - pipelined after end of DATA");
+    Reply::new("503 5.5.1 Bad sequence of commands - pipelined after end of DATA");
 pub(crate) const UNKNOWN_MECHANISM: Reply<'_> =
-    Reply::new(504, "5.5.4", "Unrecognized authentication type");
+    Reply::new("504 5.5.4 Unrecognized authentication type");
 pub(crate) const TLS_REQUIRED: Reply<'_> =
-    Reply::new(530, "5.7.0", "Must issue a STARTTLS command first");
-pub(crate) const AUTH_REQUIRED: Reply<'_> = Reply::new(530, "5.7.0", "Authentication required");
+    Reply::new("530 5.7.0 Must issue a STARTTLS command first");
+pub(crate) const AUTH_REQUIRED: Reply<'_> = Reply::new("530 5.7.0 Authentication required");
 pub(crate) const BAD_CREDENTIALS: Reply<'_> =
-    Reply::new(535, "5.7.8", "Authentication credentials invalid");
+    Reply::new("535 5.7.8 Authentication credentials invalid");
 pub(crate) const TOO_BIG: Reply<'_> =
-    Reply::new(552, "5.3.4", "Message size exceeds fixed maximum message size");
+    Reply::new("552 5.3.4 Message size exceeds fixed maximum message size");
 pub(crate) const SYNCHRONIZATION: Reply<'_> =
-    Reply::new(554, "5.5.0", "Error: SMTP protocol synchronization");
-pub(crate) const NO_RECIPIENTS: Reply<'_> = Reply::new(554, "5.5.1", "Error: no valid recipients");
-pub(crate) const UNKNOWN_PARAMETER: Reply<'_> = Reply::new(555, "5.5.4", "Unsupported parameter");
+    Reply::new("554 5.5.0 Error: SMTP protocol synchronization");
+pub(crate) const NO_RECIPIENTS: Reply<'_> = Reply::new("554 5.5.1 Error: no valid recipients");
+pub(crate) const UNKNOWN_PARAMETER: Reply<'_> = Reply::new("555 5.5.4 Unsupported parameter");
 
 #[cfg(test)]
 mod tests {
@@ -218,7 +230,8 @@ mod tests {
     #[test]
     fn queue_ids_are_hexadecimal() {
         assert_eq!(QueueId::new(0, 0x2a).as_str(), "0-2A");
-        assert_eq!(QueueId::new(u64::MAX, 16).reply_text(), "Ok: queued as FFFFFFFFFFFFFFFF-10");
+        let reply = QueueId::new(u64::MAX, 16).reply().line.to_owned();
+        assert_eq!(reply, "250 2.0.0 Ok: queued as FFFFFFFFFFFFFFFF-10");
     }
 
     #[test]

@@ -36,8 +36,8 @@ impl Session {
         }
         let server = Arc::clone(&self.server);
         let name = if server.is_lmtp() { reply::LMTP_GREETING } else { reply::GREETING };
-        let text = format!("{} {name}", server.config.hostname);
-        let given = self.answer(Stage::Greeting, About::default(), Reply::new(220, "", &text));
+        let line = format!("220 {} {name}", server.config.hostname);
+        let given = self.answer(Stage::Greeting, About::default(), Reply::bare(&line));
         if !given.code.is_positive_completion() {
             self.hello = Greeted::Never;
         }
@@ -167,7 +167,7 @@ impl Session {
             None => {
                 match greeted {
                     Greeted::Ehlo => self.write_octets(&server.hello(self.tls_active).reply),
-                    _ => self.write(Reply::new(250, "", &server.config.hostname)),
+                    _ => self.write(Reply::bare(&format!("250 {}", server.config.hostname))),
                 }
                 reply::OK.code
             }

@@ -74,7 +74,7 @@ impl Transaction {
     pub(super) fn reset(&mut self) {
         self.progress = Progress::Closed;
         // A rule may invite content without a transaction; nobody is to get it.
-        self.envelope.begin("", "");
+        self.envelope.clear();
         self.refused_before = false;
         self.refusal = None;
         self.content_fault = None;
@@ -526,7 +526,7 @@ impl Session {
     }
 
     fn give_final(&mut self, fault: Option<&Action>, refusal: Option<Reply<'_>>, id: QueueId) {
-        let usual = refusal.unwrap_or(Reply::new(250, "2.0.0", id.reply_text()));
+        let usual = refusal.unwrap_or(id.reply());
         match fault {
             None => self.write(usual),
             Some(action) => self.act(action, Some(usual)),
