@@ -33,23 +33,50 @@ struct Block {
     flags: u64,
 }
 
-impl Block {
-    fn new(id: MessageId, recipient: u64) -> Self {
-        let number = id.number.unwrap_or_default();
+/// What mails under one key have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kinship {
+    stem: u64,
+    recipient: u64,
+    /// The number without the bits that choose a flag.
+    number: u64,
+}
+
+impl Kinship {
+    fn key(self) -> u64 {
         let mut octets = [0; 24];
-        octets[..8].copy_from_slice(&id.stem.to_le_bytes());
-        octets[8..16].copy_from_slice(&recipient.to_le_bytes());
-        octets[16..].copy_from_slice(&(number / 64).to_le_bytes());
-        Self { key: XxHash3_64::oneshot(&octets), flags: 1 << (number % 64) }
+        octets[..8].copy_from_slice(&self.stem.to_le_bytes());
+        octets[8..16].copy_from_slice(&self.recipient.to_le_bytes());
+        octets[16..].copy_from_slice(&self.number.to_le_bytes());
+        XxHash3_64::oneshot(&octets)
     }
 }
 
 /// The mails of one session that are not in [`Seen`] yet, and the latest one.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals {
-    /// Mails that share their key, so that a flight is entered at once.
-    pending: Option<Block>,
+    /// Mails that share their key, and their flags: a flight is entered at once.
+    pending: Option<(Kinship, u64)>,
     latest: Option<MessageId>,
+    recipient: Recipient,
+}
+
+/// The latest recipient: runs of mails have the same one, as a rule.
+#[derive(Debug, Default)]
+struct Recipient {
+    address: String,
+    hash: u64,
+}
+
+impl Recipient {
+    fn hash(&mut self, address: &str) -> u64 {
+        if self.address != address {
+            self.address.clear();
+            self.address.push_str(address);
+            self.hash = address_hash(address);
+        }
+        self.hash
+    }
 }
 
 impl Arrivals {
@@ -65,16 +92,19 @@ impl Arrivals {
         let before = self.latest.replace(id).filter(|before| before.stem == id.stem);
         let is_late = before.is_some_and(|before| id.number < before.number);
         tally.message_id(id.digest, is_late);
+        let number = id.number.unwrap_or_default();
         for recipient in recipients {
-            let block = Block::new(id, address_hash(recipient));
+            let recipient = self.recipient.hash(recipient);
+            let kinship = Kinship { stem: id.stem, recipient, number: number / 64 };
+            let flag = 1 << (number % 64);
             match &mut self.pending {
-                Some(pending) if pending.key == block.key => {
-                    tally.duplicates(u32::from(pending.flags & block.flags != 0));
-                    pending.flags |= block.flags;
+                Some((pending, flags)) if *pending == kinship => {
+                    tally.duplicates(u32::from(*flags & flag != 0));
+                    *flags |= flag;
                 }
                 _ => {
                     self.enter(seen, tally);
-                    self.pending = Some(block);
+                    self.pending = Some((kinship, flag));
                 }
             }
         }
@@ -82,10 +112,10 @@ impl Arrivals {
 
     /// Enters what came since, and counts what was there before.
     pub(crate) fn enter(&mut self, seen: &Seen, tally: &mut Tally) {
-        let Some(block) = self.pending.take() else { return };
-        match seen.enter(block) {
-            Some(before) => tally.duplicates((before & block.flags).count_ones()),
-            None => tally.unchecked(block.flags.count_ones()),
+        let Some((kinship, flags)) = self.pending.take() else { return };
+        match seen.enter(Block { key: kinship.key(), flags }) {
+            Some(before) => tally.duplicates((before & flags).count_ones()),
+            None => tally.unchecked(flags.count_ones()),
         }
     }
 }
