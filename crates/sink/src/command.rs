@@ -305,7 +305,7 @@ fn mailbox(input: &[u8]) -> IResult<&[u8], &[u8]> {
 
 /// `Dot-string = Atom *("." Atom)`, with UTF-8 in atoms (RFC 6531 3.3).
 fn dot_string(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    dot_separated(&DOT_STRING, input)
+    dot_separated(&ATOM, input)
 }
 
 /// `Quoted-string = DQUOTE *QcontentSMTP DQUOTE`
@@ -318,26 +318,24 @@ fn quoted_string(input: &[u8]) -> IResult<&[u8], &[u8]> {
 
 /// `Domain = sub-domain *("." sub-domain)`. Underscores are let through, as servers do.
 fn domain(input: &[u8]) -> IResult<&[u8], &[u8]> {
-    dot_separated(&DOMAIN, input)
+    dot_separated(&LABEL, input)
 }
 
-/// Octets of a set, with something before, between and behind all dots. In one pass, since most of
-/// what clients say is addresses.
+/// Octets of a set, with dots between them. Looked at once, since most of what clients say is
+/// addresses.
 fn dot_separated<'a>(set: &[bool; 256], input: &'a [u8]) -> IResult<&'a [u8], &'a [u8]> {
-    let mut before = b'.';
-    let mut length = 0;
-    for &octet in input.iter().take_while(|&&octet| set[usize::from(octet)]) {
-        if octet == b'.' && before == b'.' {
-            break;
+    let mut rest = input;
+    loop {
+        let length = rest.iter().position(|&octet| !set[usize::from(octet)]).unwrap_or(rest.len());
+        if length == 0 {
+            return fail().parse(input);
         }
-        before = octet;
-        length += 1;
+        rest = &rest[length..];
+        match rest {
+            [b'.', behind @ ..] => rest = behind,
+            _ => return Ok((rest, &input[..input.len() - rest.len()])),
+        }
     }
-    let is_followed_by_dot = input.get(length) == Some(&b'.');
-    if before == b'.' || is_followed_by_dot {
-        return fail().parse(input);
-    }
-    Ok((&input[length..], &input[..length]))
 }
 
 /// `address-literal = "[" ( IPv4 / IPv6 / General ) "]"`
@@ -401,12 +399,11 @@ fn is_printable(b: u8) -> bool {
     (0x20..0x7f).contains(&b) || b >= 0x80
 }
 
-/// `atext` of RFC 5322 3.2.3, UTF-8, and the dots between atoms, as a table: it is asked for every
-/// octet of every address.
-const DOT_STRING: [bool; 256] = octets(b"!#$%&'*+-/=?^_`{|}~.");
+/// `atext` of RFC 5322 3.2.3 and UTF-8, as a table: it is asked for every octet of every address.
+const ATOM: [bool; 256] = octets(b"!#$%&'*+-/=?^_`{|}~");
 
-/// Letters, digits, hyphens and UTF-8, and the dots between labels.
-const DOMAIN: [bool; 256] = octets(b"-_.");
+/// Letters, digits, hyphens and UTF-8.
+const LABEL: [bool; 256] = octets(b"-_");
 
 /// Letters, digits, UTF-8 and `others`.
 const fn octets(others: &[u8]) -> [bool; 256] {
