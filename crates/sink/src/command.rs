@@ -2,9 +2,9 @@
 //! becomes a typed [`Command`] that borrows from it.
 
 use nom::branch::alt;
-use nom::bytes::complete::{tag, tag_no_case, take_while, take_while_m_n, take_while1};
+use nom::bytes::complete::{tag, tag_no_case, take, take_while, take_while_m_n, take_while1};
 use nom::character::complete::u64;
-use nom::combinator::{all_consuming, fail, map, opt, recognize, rest, value};
+use nom::combinator::{all_consuming, fail, map, opt, recognize, rest, value, verify};
 use nom::multi::many0_count;
 use nom::sequence::{delimited, preceded, separated_pair, terminated};
 use nom::{IResult, Parser};
@@ -240,9 +240,8 @@ impl Verb {
     /// One comparison of four octets instead of a chain of string compares: commands are most of
     /// what a session does.
     fn parse(verb: &[u8]) -> Option<Self> {
-        if let Ok(mut verb) = <[u8; 4]>::try_from(verb) {
-            verb.make_ascii_uppercase();
-            return match &verb {
+        if let Ok(verb) = <[u8; 4]>::try_from(verb) {
+            return match &upper(verb) {
                 b"MAIL" => Some(Self::Mail),
                 b"RCPT" => Some(Self::Rcpt),
                 b"DATA" => Some(Self::Data),
@@ -267,10 +266,23 @@ impl Verb {
     }
 }
 
+/// These upper-case letters, in any case.
+fn letters<'a, const N: usize>(
+    expected: &'static [u8; N],
+) -> impl Parser<&'a [u8], Output = &'a [u8], Error = nom::error::Error<&'a [u8]>> {
+    verify(take(N), |found: &[u8]| found.first_chunk().is_some_and(|it| upper(*it) == *expected))
+}
+
+/// Letters in upper case. Other octets change, too, but none into a letter.
+fn upper<const N: usize>(octets: [u8; N]) -> [u8; N] {
+    octets.map(|octet| octet & !0x20)
+}
+
 /// `" FROM:" Reverse-path [Mail-parameters]`
 fn mail(input: &[u8]) -> IResult<&[u8], Command<'_>> {
     let path = alt((value(&b""[..], tag("<>")), angle_path(mailbox)));
-    let (input, mailbox) = preceded((tag_no_case(" FROM:"), opt(tag(" "))), path).parse(input)?;
+    let from = (tag(" "), letters(b"FROM"), tag(":"), opt(tag(" ")));
+    let (input, mailbox) = preceded(from, path).parse(input)?;
     let (input, parameters) = parameters(input)?;
     Ok((input, Command::Mail(Path { mailbox, parameters })))
 }
@@ -278,7 +290,8 @@ fn mail(input: &[u8]) -> IResult<&[u8], Command<'_>> {
 /// `" TO:" ( "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path ) [Rcpt-parameters]`
 fn rcpt(input: &[u8]) -> IResult<&[u8], Command<'_>> {
     let path = angle_path(alt((mailbox, tag_no_case("postmaster"))));
-    let (input, mailbox) = preceded((tag_no_case(" TO:"), opt(tag(" "))), path).parse(input)?;
+    let to = (tag(" "), letters(b"TO"), tag(":"), opt(tag(" ")));
+    let (input, mailbox) = preceded(to, path).parse(input)?;
     let (input, parameters) = parameters(input)?;
     Ok((input, Command::Rcpt(Path { mailbox, parameters })))
 }
@@ -361,7 +374,7 @@ fn parameter(input: &[u8]) -> IResult<&[u8], Parameter<'_>> {
 
 /// `bdat-cmd = "BDAT" SP chunk-size [ SP "LAST" ]` (RFC 3030 2)
 fn bdat(input: &[u8]) -> IResult<&[u8], Chunk> {
-    let last = map(opt(preceded(tag(" "), tag_no_case("LAST"))), |last| last.is_some());
+    let last = map(opt(preceded(tag(" "), letters(b"LAST"))), |last| last.is_some());
     map(preceded(tag(" "), (u64, last)), |(size, last)| Chunk { size, last }).parse(input)
 }
 

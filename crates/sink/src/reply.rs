@@ -8,7 +8,7 @@ use std::time::Duration;
 pub(crate) struct Reply<'a> {
     pub(crate) code: Code,
     /// The line without its end, whole as it goes out most of the time.
-    line: &'a str,
+    line: &'a [u8],
     /// The octets of the enhanced status code (RFC 3463) and the blank behind it.
     enhanced: usize,
     /// What the text ends with, where it says when to come again.
@@ -55,14 +55,14 @@ impl fmt::Display for Code {
 
 impl<'a> Reply<'a> {
     /// A line with an enhanced status code.
-    pub(crate) const fn new(line: &'a str) -> Self {
-        assert!(matches!(line.as_bytes(), [_, _, _, b' ', _, b'.', _, b'.', _, b' ', ..]));
+    pub(crate) const fn new(line: &'a [u8]) -> Self {
+        assert!(matches!(line, [_, _, _, b' ', _, b'.', _, b'.', _, b' ', ..]));
         Self { enhanced: "2.0.0 ".len(), ..Self::bare(line) }
     }
 
     /// A line without an enhanced status code.
-    pub(crate) const fn bare(line: &'a str) -> Self {
-        let Some(code) = Code::of(line.as_bytes()) else { panic!("a reply begins with its code") };
+    pub(crate) const fn bare(line: &'a [u8]) -> Self {
+        let Some(code) = Code::of(line) else { panic!("a reply begins with its code") };
         Self { code, line, enhanced: 0, seconds: None }
     }
 
@@ -75,11 +75,11 @@ impl<'a> Reply<'a> {
     /// Appends the reply, CRLF included.
     pub(crate) fn write(self, enhanced: Enhanced, out: &mut Vec<u8>) {
         match enhanced {
-            Enhanced::Shown => out.extend_from_slice(self.line.as_bytes()),
+            Enhanced::Shown => out.extend_from_slice(self.line),
             Enhanced::Hidden => {
                 let (code, rest) = self.line.split_at("250 ".len());
-                out.extend_from_slice(code.as_bytes());
-                out.extend_from_slice(&rest.as_bytes()[self.enhanced..]);
+                out.extend_from_slice(code);
+                out.extend_from_slice(&rest[self.enhanced..]);
             }
         }
         if let Some(seconds) = self.seconds {
@@ -113,17 +113,13 @@ impl QueueId {
 
     /// The final reply: `250 2.0.0 Ok: queued as 3F-2A`.
     pub(crate) fn reply(&self) -> Reply<'_> {
-        Reply::new(self.line())
+        Reply::new(&self.line[..self.length])
     }
 
     /// The name itself.
     pub(crate) fn as_str(&self) -> &str {
-        &self.line()[Self::PREFIX.len()..]
-    }
-
-    fn line(&self) -> &str {
         // Only ASCII was pushed.
-        std::str::from_utf8(&self.line[..self.length]).unwrap_or_default()
+        std::str::from_utf8(&self.line[Self::PREFIX.len()..self.length]).unwrap_or_default()
     }
 
     fn push(&mut self, b: u8) {
@@ -142,66 +138,68 @@ impl QueueId {
 pub(crate) const GREETING: &str = "ESMTP posthaste sink";
 pub(crate) const LMTP_GREETING: &str = "LMTP posthaste sink";
 
-pub(crate) const CLOSING: Reply<'_> = Reply::new("221 2.0.0 Bye");
-pub(crate) const START_TLS: Reply<'_> = Reply::new("220 2.0.0 Ready to start TLS");
-pub(crate) const XCLIENT: Reply<'_> = Reply::new("220 2.0.0 Ready for another client");
-pub(crate) const AUTHENTICATED: Reply<'_> = Reply::new("235 2.7.0 Authentication successful");
-pub(crate) const OK: Reply<'_> = Reply::new("250 2.0.0 Ok");
-pub(crate) const SENDER_OK: Reply<'_> = Reply::new("250 2.1.0 Ok");
-pub(crate) const RECIPIENT_OK: Reply<'_> = Reply::new("250 2.1.5 Ok");
-pub(crate) const CHUNK_OK: Reply<'_> = Reply::new("250 2.0.0 Ok: chunk received");
-pub(crate) const CANNOT_VERIFY: Reply<'_> = Reply::new("252 2.0.0 Send some mail, I'll try");
-pub(crate) const HELP: Reply<'_> = Reply::new("214 2.0.0 See RFC 5321");
-pub(crate) const SEND_CONTENT: Reply<'_> = Reply::bare("354 End data with <CR><LF>.<CR><LF>");
+pub(crate) const CLOSING: Reply<'_> = Reply::new(b"221 2.0.0 Bye");
+pub(crate) const START_TLS: Reply<'_> = Reply::new(b"220 2.0.0 Ready to start TLS");
+pub(crate) const XCLIENT: Reply<'_> = Reply::new(b"220 2.0.0 Ready for another client");
+pub(crate) const AUTHENTICATED: Reply<'_> = Reply::new(b"235 2.7.0 Authentication successful");
+pub(crate) const OK: Reply<'_> = Reply::new(b"250 2.0.0 Ok");
+pub(crate) const SENDER_OK: Reply<'_> = Reply::new(b"250 2.1.0 Ok");
+pub(crate) const RECIPIENT_OK: Reply<'_> = Reply::new(b"250 2.1.5 Ok");
+pub(crate) const CHUNK_OK: Reply<'_> = Reply::new(b"250 2.0.0 Ok: chunk received");
+pub(crate) const CANNOT_VERIFY: Reply<'_> = Reply::new(b"252 2.0.0 Send some mail, I'll try");
+pub(crate) const HELP: Reply<'_> = Reply::new(b"214 2.0.0 See RFC 5321");
+pub(crate) const SEND_CONTENT: Reply<'_> = Reply::bare(b"354 End data with <CR><LF>.<CR><LF>");
 
 pub(crate) const SHUTTING_DOWN: Reply<'_> =
-    Reply::new("421 4.3.2 Service shutting down, closing transmission channel");
+    Reply::new(b"421 4.3.2 Service shutting down, closing transmission channel");
 pub(crate) const TOO_MANY_CONNECTIONS: Reply<'_> =
-    Reply::new("421 4.7.0 Error: too many connections");
+    Reply::new(b"421 4.7.0 Error: too many connections");
 pub(crate) const TOO_MANY_MAILS: Reply<'_> =
-    Reply::new("421 4.7.0 Too many messages in this connection");
+    Reply::new(b"421 4.7.0 Too many messages in this connection");
 pub(crate) const GREYLISTED: Reply<'_> =
-    Reply::new("450 4.7.1 Recipient address rejected: Greylisted, please try again in");
+    Reply::new(b"450 4.7.1 Recipient address rejected: Greylisted, please try again in");
 pub(crate) const TOO_FAST: Reply<'_> =
-    Reply::new("450 4.7.1 Error: rate limit exceeded, slow down");
-pub(crate) const NO_STORAGE: Reply<'_> = Reply::new("452 4.3.1 Insufficient system storage");
+    Reply::new(b"450 4.7.1 Error: rate limit exceeded, slow down");
+pub(crate) const NO_STORAGE: Reply<'_> = Reply::new(b"452 4.3.1 Insufficient system storage");
 pub(crate) const TOO_MANY_RECIPIENTS: Reply<'_> =
-    Reply::new("452 4.5.3 Error: too many recipients");
+    Reply::new(b"452 4.5.3 Error: too many recipients");
 
-pub(crate) const LINE_TOO_LONG: Reply<'_> = Reply::new("500 5.5.2 Error: line too long");
-pub(crate) const UNKNOWN_COMMAND: Reply<'_> = Reply::new("500 5.5.2 Error: command not recognized");
-pub(crate) const SYNTAX: Reply<'_> = Reply::new("501 5.5.4 Syntax error in arguments");
+pub(crate) const LINE_TOO_LONG: Reply<'_> = Reply::new(b"500 5.5.2 Error: line too long");
+pub(crate) const UNKNOWN_COMMAND: Reply<'_> =
+    Reply::new(b"500 5.5.2 Error: command not recognized");
+pub(crate) const SYNTAX: Reply<'_> = Reply::new(b"501 5.5.4 Syntax error in arguments");
 pub(crate) const BAD_BASE64: Reply<'_> =
-    Reply::new("501 5.5.2 Authentication response is not valid base64");
-pub(crate) const AUTH_CANCELLED: Reply<'_> = Reply::new("501 5.7.0 Authentication cancelled");
+    Reply::new(b"501 5.5.2 Authentication response is not valid base64");
+pub(crate) const AUTH_CANCELLED: Reply<'_> = Reply::new(b"501 5.7.0 Authentication cancelled");
 pub(crate) const NOT_IMPLEMENTED: Reply<'_> =
-    Reply::new("502 5.5.1 Error: command not implemented");
-pub(crate) const HELLO_FIRST: Reply<'_> = Reply::new("503 5.5.1 Error: send EHLO first");
-pub(crate) const MAIL_FIRST: Reply<'_> = Reply::new("503 5.5.1 Error: need MAIL command");
-pub(crate) const NESTED_MAIL: Reply<'_> = Reply::new("503 5.5.1 Error: sender already given");
+    Reply::new(b"502 5.5.1 Error: command not implemented");
+pub(crate) const HELLO_FIRST: Reply<'_> = Reply::new(b"503 5.5.1 Error: send EHLO first");
+pub(crate) const MAIL_FIRST: Reply<'_> = Reply::new(b"503 5.5.1 Error: need MAIL command");
+pub(crate) const NESTED_MAIL: Reply<'_> = Reply::new(b"503 5.5.1 Error: sender already given");
 pub(crate) const RCPT_FIRST: Reply<'_> =
-    Reply::new("503 5.5.1 Valid RCPT command must precede BDAT");
-pub(crate) const CHUNKS_BEGUN: Reply<'_> = Reply::new("503 5.5.1 Error: only BDAT may follow BDAT");
-pub(crate) const TLS_ACTIVE: Reply<'_> = Reply::new("503 5.5.1 Error: TLS already active");
+    Reply::new(b"503 5.5.1 Valid RCPT command must precede BDAT");
+pub(crate) const CHUNKS_BEGUN: Reply<'_> =
+    Reply::new(b"503 5.5.1 Error: only BDAT may follow BDAT");
+pub(crate) const TLS_ACTIVE: Reply<'_> = Reply::new(b"503 5.5.1 Error: TLS already active");
 pub(crate) const ALREADY_AUTHENTICATED: Reply<'_> =
-    Reply::new("503 5.5.1 Error: already authenticated");
+    Reply::new(b"503 5.5.1 Error: already authenticated");
 pub(crate) const AUTH_IN_TRANSACTION: Reply<'_> =
-    Reply::new("503 5.5.1 Error: AUTH not permitted during a mail transaction");
+    Reply::new(b"503 5.5.1 Error: AUTH not permitted during a mail transaction");
 pub(crate) const AFTER_CONTENT: Reply<'_> =
-    Reply::new("503 5.5.1 Bad sequence of commands - pipelined after end of DATA");
+    Reply::new(b"503 5.5.1 Bad sequence of commands - pipelined after end of DATA");
 pub(crate) const UNKNOWN_MECHANISM: Reply<'_> =
-    Reply::new("504 5.5.4 Unrecognized authentication type");
+    Reply::new(b"504 5.5.4 Unrecognized authentication type");
 pub(crate) const TLS_REQUIRED: Reply<'_> =
-    Reply::new("530 5.7.0 Must issue a STARTTLS command first");
-pub(crate) const AUTH_REQUIRED: Reply<'_> = Reply::new("530 5.7.0 Authentication required");
+    Reply::new(b"530 5.7.0 Must issue a STARTTLS command first");
+pub(crate) const AUTH_REQUIRED: Reply<'_> = Reply::new(b"530 5.7.0 Authentication required");
 pub(crate) const BAD_CREDENTIALS: Reply<'_> =
-    Reply::new("535 5.7.8 Authentication credentials invalid");
+    Reply::new(b"535 5.7.8 Authentication credentials invalid");
 pub(crate) const TOO_BIG: Reply<'_> =
-    Reply::new("552 5.3.4 Message size exceeds fixed maximum message size");
+    Reply::new(b"552 5.3.4 Message size exceeds fixed maximum message size");
 pub(crate) const SYNCHRONIZATION: Reply<'_> =
-    Reply::new("554 5.5.0 Error: SMTP protocol synchronization");
-pub(crate) const NO_RECIPIENTS: Reply<'_> = Reply::new("554 5.5.1 Error: no valid recipients");
-pub(crate) const UNKNOWN_PARAMETER: Reply<'_> = Reply::new("555 5.5.4 Unsupported parameter");
+    Reply::new(b"554 5.5.0 Error: SMTP protocol synchronization");
+pub(crate) const NO_RECIPIENTS: Reply<'_> = Reply::new(b"554 5.5.1 Error: no valid recipients");
+pub(crate) const UNKNOWN_PARAMETER: Reply<'_> = Reply::new(b"555 5.5.4 Unsupported parameter");
 
 #[cfg(test)]
 mod tests {
@@ -230,8 +228,8 @@ mod tests {
     #[test]
     fn queue_ids_are_hexadecimal() {
         assert_eq!(QueueId::new(0, 0x2a).as_str(), "0-2A");
-        let reply = QueueId::new(u64::MAX, 16).reply().line.to_owned();
-        assert_eq!(reply, "250 2.0.0 Ok: queued as FFFFFFFFFFFFFFFF-10");
+        let id = QueueId::new(u64::MAX, 16);
+        assert_eq!(id.reply().line, b"250 2.0.0 Ok: queued as FFFFFFFFFFFFFFFF-10");
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl Session {
 
     fn challenge(&mut self, exchange: Exchange, challenge: &[u8]) {
         self.phase = Phase::Auth(exchange);
-        self.write(Reply::bare(&format!("334 {}", STANDARD.encode(challenge))));
+        self.write(Reply::bare(format!("334 {}", STANDARD.encode(challenge)).as_bytes()));
     }
 
     fn garbled(&mut self) {

@@ -37,7 +37,7 @@ impl Session {
         let server = Arc::clone(&self.server);
         let name = if server.is_lmtp() { reply::LMTP_GREETING } else { reply::GREETING };
         let line = format!("220 {} {name}", server.config.hostname);
-        let given = self.answer(Stage::Greeting, About::default(), Reply::bare(&line));
+        let given = self.answer(Stage::Greeting, About::default(), Reply::bare(line.as_bytes()));
         if !given.code.is_positive_completion() {
             self.hello = Greeted::Never;
         }
@@ -167,7 +167,8 @@ impl Session {
             None => {
                 match greeted {
                     Greeted::Ehlo => self.write_octets(&server.hello(self.tls_active).reply),
-                    _ => self.write(Reply::bare(&format!("250 {}", server.config.hostname))),
+                    _ => self
+                        .write(Reply::bare(format!("250 {}", server.config.hostname).as_bytes())),
                 }
                 reply::OK.code
             }
