@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use memchr::{memchr, memchr2, memmem, memrchr};
+use memchr::{memchr2, memmem, memrchr};
 
 use crate::stats::{Tally, Violation};
 
@@ -101,20 +101,48 @@ impl Decoder {
 static DOT_LINE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 
 /// Looks at the lines of content, without transparency, for what text must not have.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Inspector {
+    eight_bit: EightBit,
     /// Octets of the current line so far.
     line: usize,
     behind_cr: bool,
+    /// Whether octets above 0x7f, and NUL octets, are in the input at hand.
+    has_eight_bit: bool,
+    has_nul: bool,
+}
+
+/// Whether content may have octets above 0x7f.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EightBit {
+    Allowed,
+    Forbidden,
 }
 
 impl Inspector {
+    pub(crate) fn new(eight_bit: EightBit) -> Self {
+        Self { eight_bit, line: 0, behind_cr: false, has_eight_bit: false, has_nul: false }
+    }
+
     pub(crate) fn inspect(&mut self, octets: &[u8], tally: &mut Tally) {
-        let [first, .., last] = octets else { return self.inspect_lines(octets, tally) };
-        let is_clean = (*first == b'\n') == self.behind_cr && has_whole_line_ends(octets);
+        let (Some(first), Some(last)) = (octets.first(), octets.last()) else { return };
+        let findings = Findings::of(octets);
+        self.has_eight_bit |= findings.has_eight_bit;
+        self.has_nul |= findings.has_nul;
+        let is_clean = (*first == b'\n') == self.behind_cr && findings.has_whole_line_ends;
         match self.skip_short_lines(octets).filter(|_| is_clean) {
             Some(line) => (self.line, self.behind_cr) = (line, *last == b'\r'),
             None => self.inspect_lines(octets, tally),
+        }
+    }
+
+    /// The input ends here: counts what needs to be seen once in an input, not once a line.
+    pub(crate) fn end_input(&mut self, tally: &mut Tally) {
+        if std::mem::take(&mut self.has_eight_bit) && self.eight_bit == EightBit::Forbidden {
+            tally.violation(Violation::EightBit);
+        }
+        if std::mem::take(&mut self.has_nul) {
+            tally.violation(Violation::Nul);
         }
     }
 
@@ -172,32 +200,63 @@ impl Inspector {
     }
 }
 
-/// Whether a CR is before each LF, and an LF behind each CR, but for both ends of `octets`. This is
-/// asked for all content there is: without branches, the compiler makes it one look at many octets.
-fn has_whole_line_ends(octets: &[u8]) -> bool {
-    let pairs = octets.iter().zip(octets.get(1..).unwrap_or_default());
-    let broken = pairs.fold(0, |broken, (&octet, &next)| {
-        broken | (u8::from(octet == b'\r') ^ u8::from(next == b'\n'))
-    });
-    broken == 0
+/// What one look at each octet finds.
+#[derive(Debug, Clone, Copy)]
+struct Findings {
+    has_eight_bit: bool,
+    has_nul: bool,
+    /// A CR is before each LF, and an LF behind each CR, but for both ends.
+    has_whole_line_ends: bool,
 }
 
-/// Counts what needs to be seen once in an input, not once a line.
-pub(crate) fn inspect_octets(octets: &[u8], eight_bit: EightBit, tally: &mut Tally) {
-    if eight_bit == EightBit::Forbidden && !octets.is_ascii() {
-        tally.violation(Violation::EightBit);
-    }
-    if memchr(0, octets).is_some() {
-        tally.violation(Violation::Nul);
+impl Findings {
+    fn of(octets: &[u8]) -> Self {
+        let Some((last, others)) = octets.split_last().filter(|(_, others)| others.len() >= WIDTH)
+        else {
+            // What is put behind makes a CR at the end look broken, and does nothing else.
+            let mut padded = [b'x'; WIDTH + 1];
+            padded[..octets.len()].copy_from_slice(octets);
+            return Self::of(&padded);
+        };
+        let followers = &octets[1..];
+        let mut pairs = Pairs { union: [*last; WIDTH], least: [*last; WIDTH], broken: [0; WIDTH] };
+        let (blocks, next) = (others.as_chunks().0, followers.as_chunks().0);
+        blocks.iter().zip(next).for_each(|(block, next)| pairs.see(block, next));
+        // Octets that are seen again change nothing.
+        if let (Some(block), Some(next)) = (others.last_chunk(), followers.last_chunk()) {
+            pairs.see(block, next);
+        }
+        Self {
+            has_eight_bit: !pairs.union.is_ascii(),
+            has_nul: pairs.least.iter().min() == Some(&0),
+            has_whole_line_ends: pairs.broken == [0; WIDTH],
+        }
     }
 }
 
-/// Whether content may have octets above 0x7f.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EightBit {
-    Allowed,
-    Forbidden,
+/// What octets and the ones behind them have, many at once: all content goes through here, and the
+/// compiler makes vector instructions of it.
+struct Pairs {
+    /// All bits that were seen.
+    union: [u8; WIDTH],
+    least: [u8; WIDTH],
+    /// Not 0 where an LF is behind no CR, or a CR before no LF.
+    broken: [u8; WIDTH],
 }
+
+impl Pairs {
+    fn see(&mut self, octets: &[u8; WIDTH], followers: &[u8; WIDTH]) {
+        for at in 0..WIDTH {
+            let (octet, next) = (octets[at], followers[at]);
+            self.union[at] |= octet;
+            self.least[at] = self.least[at].min(octet);
+            self.broken[at] |= u8::from((octet == b'\r') != (next == b'\n'));
+        }
+    }
+}
+
+/// Octets looked at together: two vectors of the least that the processor has.
+const WIDTH: usize = 32;
 
 /// Octets of a text line with its CRLF (RFC 5321 4.5.3.1.6).
 const MAX_TEXT_LINE: usize = 1000;
@@ -209,7 +268,7 @@ mod tests {
     /// The content, what is left behind its end, and the violations; by pieces cut at `cuts`.
     fn decode(input: &[u8], cuts: &[usize]) -> (Vec<u8>, Option<Vec<u8>>, Tally) {
         let (mut decoder, mut content) = (Decoder::new(), Vec::new());
-        let (mut inspector, mut tally) = (Inspector::default(), Tally::default());
+        let (mut inspector, mut tally) = (Inspector::new(EightBit::Allowed), Tally::default());
         let mut bounds = vec![0];
         bounds.extend_from_slice(cuts);
         bounds.push(input.len());
@@ -284,6 +343,22 @@ mod tests {
         assert_eq!(tally.violations().count(), 0);
     }
 
+    #[test]
+    fn octets_are_found_wherever_they_are() {
+        for length in 1..100 {
+            for at in 0..length {
+                for (octet, expected) in
+                    [(0, (false, true)), (0x80, (true, false)), (b'a', (false, false))]
+                {
+                    let mut text = vec![b'x'; length];
+                    text[at] = octet;
+                    let found = Findings::of(&text);
+                    assert_eq!((found.has_eight_bit, found.has_nul), expected, "{length} {at}");
+                }
+            }
+        }
+    }
+
     /// What is passed over as clean has nothing that a look at each octet would find.
     #[test]
     fn many_lines_at_once_are_inspected_like_each_octet() {
@@ -297,7 +372,8 @@ mod tests {
                 text.extend_from_slice(end.as_bytes());
             }
             let inspect = |pieces: usize| {
-                let (mut inspector, mut tally) = (Inspector::default(), Tally::default());
+                let (mut inspector, mut tally) =
+                    (Inspector::new(EightBit::Allowed), Tally::default());
                 text.chunks(pieces).for_each(|piece| inspector.inspect(piece, &mut tally));
                 inspector.finish(&mut tally);
                 tally.violations().collect::<Vec<_>>()
@@ -315,7 +391,7 @@ mod tests {
     fn chunks_are_inspected_across_cuts() {
         let text = b"a\r\nb\nc\rd\r\n\r";
         for cut in 0..=text.len() {
-            let (mut inspector, mut tally) = (Inspector::default(), Tally::default());
+            let (mut inspector, mut tally) = (Inspector::new(EightBit::Allowed), Tally::default());
             inspector.inspect(&text[..cut], &mut tally);
             inspector.inspect(&text[cut..], &mut tally);
             inspector.finish(&mut tally);

@@ -49,9 +49,12 @@ impl Session {
 
     /// The actions of the rule that applies here.
     pub(super) fn fault(&mut self, stage: Stage, about: About<'_>) -> Option<Action> {
-        if !self.server.faults.any_at(stage) {
-            return None;
-        }
+        if self.server.faults.any_at(stage) { self.choose_fault(stage, about) } else { None }
+    }
+
+    /// Apart, because most stages of most sinks have no rules.
+    #[cold]
+    fn choose_fault(&mut self, stage: Stage, about: About<'_>) -> Option<Action> {
         let server = Arc::clone(&self.server);
         let occasion = Occasion {
             stage,

@@ -6,7 +6,7 @@ use super::answer::About;
 use super::{Close, Phase, Session};
 use crate::command::{Chunk, Path};
 use crate::config::RefusedChunk;
-use crate::content::{Decoded, Decoder, EightBit, Inspector, inspect_octets};
+use crate::content::{Decoded, Decoder, EightBit, Inspector};
 use crate::fault::Action;
 use crate::mail::{Envelope, Mail};
 use crate::message_id::Finder;
@@ -93,6 +93,12 @@ impl Transaction {
         self.content.receive(octets);
         if let Some(inspector) = &mut self.inspector {
             inspector.inspect(octets, tally);
+        }
+    }
+
+    fn end_input(&mut self, tally: &mut Tally) {
+        if let Some(inspector) = &mut self.inspector {
+            inspector.end_input(tally);
         }
     }
 }
@@ -287,9 +293,11 @@ impl Session {
         if self.server.seen.is_some() {
             content.message_id.begin();
         }
-        let inspects = self.server.config.inspect_content && !self.transaction.declared.binary;
-        self.transaction.inspector = inspects.then(Inspector::default);
-        let declared = self.transaction.declared.size.unwrap_or_default();
+        let declared = self.transaction.declared;
+        let inspects = self.server.config.inspect_content && !declared.binary;
+        let eight_bit = if declared.eight_bit { EightBit::Allowed } else { EightBit::Forbidden };
+        self.transaction.inspector = inspects.then(|| Inspector::new(eight_bit));
+        let declared = declared.size.unwrap_or_default();
         // A client's word is taken for so much memory and no more.
         content.kept.reserve(content.room.min(declared.min(MAX_RESERVED) as usize));
         self.transaction.content_fault =
@@ -308,7 +316,7 @@ impl Session {
             Decoded::More => part.len(),
             Decoded::End(length) => length,
         };
-        self.inspect(&part[..length]);
+        transaction.end_input(tally);
         match decoded {
             Decoded::More => self.meet_content_fault(length),
             Decoded::End(_) => self.final_reply(),
@@ -368,7 +376,7 @@ impl Session {
         self.phase = Phase::Chunk { left, last };
         if self.transaction.refusal.is_none() {
             self.transaction.receive(part, &mut self.tally);
-            self.inspect(part);
+            self.transaction.end_input(&mut self.tally);
         }
         if left == 0 {
             self.end_chunk();
@@ -411,15 +419,6 @@ impl Session {
         let refused_before = self.transaction.refused_before;
         self.transaction.reset();
         self.transaction.refused_before = refused_before || !last;
-    }
-
-    fn inspect(&mut self, octets: &[u8]) {
-        if self.transaction.inspector.is_none() {
-            return;
-        }
-        let declared = self.transaction.declared;
-        let eight_bit = if declared.eight_bit { EightBit::Allowed } else { EightBit::Forbidden };
-        inspect_octets(octets, eight_bit, &mut self.tally);
     }
 
     /// Input up to the octet for which a rule waits.
