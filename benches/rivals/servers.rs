@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::thread;
+use std::thread::{self, available_parallelism};
 use std::time::{Duration, Instant};
 
 use benches::bare;
@@ -197,9 +197,11 @@ fn check_log(server: &Server, mails: usize, rival: Rival, load: &Load) -> Result
     Ok(())
 }
 
-/// Is our sink: listens, says where, serves until standard input ends, and says what it counted.
+/// Is our sink: listens, says where, serves until standard input ends, and says what it counted. Half
+/// of the cores are the client's: threads beyond the others only hand connections to each other.
 pub(crate) fn serve_sink() {
-    let runtime = Builder::new_multi_thread().enable_all().build().unwrap();
+    let threads = available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
+    let runtime = Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut options = SinkOptions::default();
         options.set("duplicates", "true").unwrap();
