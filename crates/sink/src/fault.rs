@@ -110,8 +110,8 @@ impl Action {
 pub(crate) struct Glob(String);
 
 impl Glob {
-    pub(crate) fn matches(&self, text: &str) -> bool {
-        let (pattern, text) = (self.0.as_bytes(), text.as_bytes());
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
+        let pattern = self.0.as_bytes();
         let (mut p, mut t) = (0, 0);
         // Where to go on after the latest `*` if what follows it does not fit here.
         let mut retry: Option<(usize, usize)> = None;
@@ -152,7 +152,11 @@ mod tests {
             ("", "", true),
             ("", "a", false),
         ] {
-            assert_eq!(Glob(pattern.to_owned()).matches(text), expected, "{pattern} {text}");
+            assert_eq!(
+                Glob(pattern.to_owned()).matches(text.as_bytes()),
+                expected,
+                "{pattern} {text}"
+            );
         }
     }
 }

@@ -73,8 +73,8 @@ impl LimitState {
     pub(crate) fn greylisted(
         &self,
         now: Instant,
-        reverse_path: &str,
-        forward_path: &str,
+        reverse_path: &[u8],
+        forward_path: &[u8],
     ) -> Option<Duration> {
         let wait = Duration::from_nanos(self.greylist.value()?);
         let pair = (address_hash(reverse_path), address_hash(forward_path));
@@ -137,8 +137,9 @@ mod tests {
         let limits = Limits { greylist: Some(Duration::from_secs(60)), ..Limits::default() };
         let state = LimitState::new(&limits);
         let start = Instant::now();
-        let at = |seconds, to| {
-            let wait = state.greylisted(start + Duration::from_secs(seconds), "a@x", to);
+        let at = |seconds, to: &str| {
+            let wait =
+                state.greylisted(start + Duration::from_secs(seconds), b"a@x", to.as_bytes());
             wait.map_or(0, |wait| wait.as_secs())
         };
         assert_eq!(at(0, "b@y"), 60);

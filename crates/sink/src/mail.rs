@@ -70,10 +70,11 @@ pub(crate) struct Envelope {
     parameters: Texts,
 }
 
-/// Texts behind one another.
+/// Texts behind one another, as the octets they came in: they are UTF-8, as whoever wants text is
+/// told, but few want it.
 #[derive(Debug, Default)]
 struct Texts {
-    text: String,
+    text: Vec<u8>,
     /// Where each ends in `text`.
     ends: Vec<usize>,
 }
@@ -84,17 +85,17 @@ impl Texts {
         self.ends.clear();
     }
 
-    fn push(&mut self, text: &str) {
-        self.text.push_str(text);
+    fn push(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
         self.ends.push(self.text.len());
     }
 
-    fn behind_first(&self) -> impl Iterator<Item = &str> {
+    fn behind_first(&self) -> impl Iterator<Item = &[u8]> {
         self.ends.array_windows().map(|&[start, end]| &self.text[start..end])
     }
 
     /// The first one; empty if there is none.
-    fn first(&self) -> &str {
+    fn first(&self) -> &[u8] {
         &self.text[..self.ends.first().copied().unwrap_or(0)]
     }
 }
@@ -105,30 +106,30 @@ impl Envelope {
         self.parameters.clear();
     }
 
-    pub(crate) fn begin(&mut self, reverse_path: &str, parameters: &str) {
+    pub(crate) fn begin(&mut self, reverse_path: &[u8], parameters: &[u8]) {
         self.clear();
         self.paths.push(reverse_path);
         self.parameters.push(parameters);
     }
 
-    pub(crate) fn push(&mut self, forward_path: &str, parameters: &str) {
+    pub(crate) fn push(&mut self, forward_path: &[u8], parameters: &[u8]) {
         self.paths.push(forward_path);
         self.parameters.push(parameters);
     }
 
-    pub(crate) fn reverse_path(&self) -> &str {
+    pub(crate) fn reverse_path(&self) -> &[u8] {
         self.paths.first()
     }
 
-    pub(crate) fn parameters(&self) -> &str {
+    pub(crate) fn parameters(&self) -> &[u8] {
         self.parameters.first()
     }
 
-    pub(crate) fn recipients(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn recipients(&self) -> impl Iterator<Item = &[u8]> {
         self.paths.behind_first()
     }
 
-    pub(crate) fn recipient_parameters(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn recipient_parameters(&self) -> impl Iterator<Item = &[u8]> {
         self.parameters.behind_first()
     }
 
@@ -175,14 +176,15 @@ mod tests {
     fn an_envelope_is_used_again() {
         let mut envelope = Envelope::default();
         for _ in 0..2 {
-            envelope.begin("a@b", "SIZE=1");
+            envelope.begin(b"a@b", b"SIZE=1");
             assert!(envelope.is_empty());
-            envelope.push("c@d", "");
-            envelope.push("e@f", "NOTIFY=NEVER");
-            assert_eq!((envelope.reverse_path(), envelope.parameters()), ("a@b", "SIZE=1"));
+            envelope.push(b"c@d", b"");
+            envelope.push(b"e@f", b"NOTIFY=NEVER");
+            assert_eq!(envelope.reverse_path(), b"a@b");
+            assert_eq!(envelope.parameters(), b"SIZE=1");
             let parameters: Vec<_> = envelope.recipient_parameters().collect();
-            assert_eq!(parameters, ["", "NOTIFY=NEVER"]);
-            assert_eq!(envelope.recipients().collect::<Vec<_>>(), ["c@d", "e@f"]);
+            assert_eq!(parameters, [&b""[..], b"NOTIFY=NEVER"]);
+            assert_eq!(envelope.recipients().collect::<Vec<_>>(), [b"c@d", b"e@f"]);
             assert_eq!(envelope.len(), 2);
         }
     }

@@ -64,15 +64,15 @@ pub(crate) struct Arrivals {
 /// The latest recipient: runs of mails have the same one, as a rule.
 #[derive(Debug, Default)]
 struct Recipient {
-    address: String,
+    address: Vec<u8>,
     hash: u64,
 }
 
 impl Recipient {
-    fn hash(&mut self, address: &str) -> u64 {
+    fn hash(&mut self, address: &[u8]) -> u64 {
         if self.address != address {
             self.address.clear();
-            self.address.push_str(address);
+            self.address.extend_from_slice(address);
             self.hash = address_hash(address);
         }
         self.hash
@@ -84,7 +84,7 @@ impl Arrivals {
     pub(crate) fn note<'a>(
         &mut self,
         id: Option<MessageId>,
-        recipients: impl Iterator<Item = &'a str>,
+        recipients: impl Iterator<Item = &'a [u8]>,
         seen: &Seen,
         tally: &mut Tally,
     ) {
@@ -173,7 +173,7 @@ mod tests {
             let (mut arrivals, mut tally) = (Arrivals::default(), Tally::default());
             for (id, recipients) in *mails {
                 let id = Some(MessageId::new(id.as_bytes()));
-                arrivals.note(id, recipients.iter().copied(), &seen, &mut tally);
+                arrivals.note(id, recipients.iter().map(|it| it.as_bytes()), &seen, &mut tally);
             }
             arrivals.enter(&seen, &mut tally);
             counters.add(&mut tally);

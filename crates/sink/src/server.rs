@@ -120,12 +120,12 @@ impl Server {
 }
 
 /// A hash of an address without regard to case, the same in each run.
-pub(crate) fn address_hash(address: &str) -> u64 {
+pub(crate) fn address_hash(address: &[u8]) -> u64 {
     let mut buffer = [0; USUAL_ADDRESS];
     let Some(lower) = buffer.get_mut(..address.len()) else {
-        return XxHash3_64::oneshot(address.to_ascii_lowercase().as_bytes());
+        return XxHash3_64::oneshot(&address.to_ascii_lowercase());
     };
-    lower.copy_from_slice(address.as_bytes());
+    lower.copy_from_slice(address);
     lower.make_ascii_lowercase();
     XxHash3_64::oneshot(lower)
 }

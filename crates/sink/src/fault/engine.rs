@@ -42,9 +42,9 @@ pub(crate) struct Occasion<'a> {
     /// The envelope of the transaction; at MAIL and RCPT, with what the command would add apart.
     pub(crate) envelope: &'a Envelope,
     /// The reverse-path where it is not in the envelope yet.
-    pub(crate) reverse_path: Option<&'a str>,
+    pub(crate) reverse_path: Option<&'a [u8]>,
     /// The recipient it is about; without one, any of the envelope fits.
-    pub(crate) recipient: Option<&'a str>,
+    pub(crate) recipient: Option<&'a [u8]>,
 }
 
 impl Faults {
@@ -130,7 +130,7 @@ impl Counted {
     }
 
     /// How often this address was counted before; `None` if there are too many to count.
-    fn count_address(&self, address: &str) -> Option<u64> {
+    fn count_address(&self, address: &[u8]) -> Option<u64> {
         let mut seen = lock(&self.seen_by_address);
         let key = address_hash(address);
         if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&key) {

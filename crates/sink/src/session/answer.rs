@@ -21,8 +21,8 @@ pub(super) enum Step {
 /// What an answer is about, beyond the transaction at hand.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct About<'a> {
-    pub(super) reverse_path: Option<&'a str>,
-    pub(super) recipient: Option<&'a str>,
+    pub(super) reverse_path: Option<&'a [u8]>,
+    pub(super) recipient: Option<&'a [u8]>,
 }
 
 /// The part of a fault that matters to the session's own state.

@@ -80,7 +80,7 @@ impl Transaction {
         self.content_fault = None;
     }
 
-    fn begin(&mut self, reverse_path: &str, parameters: &str, declared: Declared) {
+    fn begin(&mut self, reverse_path: &[u8], parameters: &[u8], declared: Declared) {
         self.progress = Progress::Envelope;
         self.refused_before = false;
         self.declared = declared;
@@ -125,7 +125,7 @@ impl Session {
     fn check_mail(
         &mut self,
         path: Path<'_>,
-        reverse_path: &str,
+        reverse_path: &[u8],
     ) -> Result<Declared, Reply<'static>> {
         if self.transaction.is_open() {
             self.violation(Violation::NestedMail);
@@ -167,7 +167,7 @@ impl Session {
         }
     }
 
-    fn check_rcpt(&mut self, path: Path<'_>, forward_path: &str) -> Result<(), Reply<'static>> {
+    fn check_rcpt(&mut self, path: Path<'_>, forward_path: &[u8]) -> Result<(), Reply<'static>> {
         if !self.transaction.is_open() {
             return Err(self.without_mail());
         }
@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// RCPTMAX and RCPTDOMAINMAX (RFC 9422 section 4).
-    fn check_stated_limits(&mut self, forward_path: &str) -> Result<(), Reply<'static>> {
+    fn check_stated_limits(&mut self, forward_path: &[u8]) -> Result<(), Reply<'static>> {
         let limits = self.offer().limits;
         let count = self.transaction.envelope.len() as u64;
         let is_one_domain_more = limits.domains.is_some_and(|limit| {
@@ -224,18 +224,19 @@ impl Session {
         reply
     }
 
-    /// The mailbox and the parameters as text. What is no UTF-8 is refused as a syntax error.
-    fn texts_of<'a>(&mut self, path: Path<'a>) -> Option<(&'a str, &'a str)> {
-        let text = |octets: &'a [u8]| std::str::from_utf8(octets).ok();
-        let texts = text(path.mailbox).zip(text(path.parameters.as_bytes()));
-        if texts.is_none() {
-            self.violation(Violation::Syntax);
-            self.write(reply::SYNTAX);
+    /// The mailbox and the parameters. What is no UTF-8 is refused as a syntax error.
+    fn texts_of<'a>(&mut self, path: Path<'a>) -> Option<(&'a [u8], &'a [u8])> {
+        let texts = (path.mailbox, path.parameters.as_bytes());
+        let is_text = |octets: &[u8]| octets.is_ascii() || std::str::from_utf8(octets).is_ok();
+        if is_text(texts.0) && is_text(texts.1) {
+            return Some(texts);
         }
-        texts
+        self.violation(Violation::Syntax);
+        self.write(reply::SYNTAX);
+        None
     }
 
-    fn note_utf8(&mut self, mailbox: &str, allowed: bool) {
+    fn note_utf8(&mut self, mailbox: &[u8], allowed: bool) {
         if !allowed && !mailbox.is_ascii() {
             self.violation(Violation::Utf8Address);
         }
@@ -500,12 +501,13 @@ impl Session {
             return None;
         }
         if self.server.store.wants_content() {
+            let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
             let mail = Mail {
                 queue_id: id.as_str().to_owned(),
-                reverse_path: envelope.reverse_path().to_owned(),
-                parameters: envelope.parameters().to_owned(),
-                recipients: envelope.recipients().map(str::to_owned).collect(),
-                recipient_parameters: envelope.recipient_parameters().map(str::to_owned).collect(),
+                reverse_path: text(envelope.reverse_path()),
+                parameters: text(envelope.parameters()),
+                recipients: envelope.recipients().map(text).collect(),
+                recipient_parameters: envelope.recipient_parameters().map(text).collect(),
                 on_behalf_of: self.on_behalf_of.clone(),
                 received: self.server.age(self.now),
                 content: Bytes::from(std::mem::take(&mut self.transaction.content.kept)),
@@ -546,8 +548,9 @@ impl Action {
 }
 
 /// The domain of a forward-path in lower case; empty for `<Postmaster>`.
-fn domain_of(forward_path: &str) -> String {
-    forward_path.rsplit_once('@').map(|(_, domain)| domain.to_lowercase()).unwrap_or_default()
+fn domain_of(forward_path: &[u8]) -> String {
+    let domain = memchr::memrchr(b'@', forward_path).map(|at| &forward_path[at + 1..]);
+    String::from_utf8_lossy(domain.unwrap_or_default()).to_lowercase()
 }
 
 /// Recipients of one mail, whatever the limits say: the tests of a client with a million recipients

@@ -39,7 +39,7 @@ struct Keys {
 impl Keyring {
     pub(crate) fn new(user: &User, seed: u64) -> Self {
         let mut salt = [0; 16];
-        fastrand::Rng::with_seed(seed ^ address_hash(&user.name)).fill(&mut salt);
+        fastrand::Rng::with_seed(seed ^ address_hash(user.name.as_bytes())).fill(&mut salt);
         Self { salt, sha1: OnceLock::new(), sha256: OnceLock::new() }
     }
 
