@@ -33,40 +33,52 @@ pub enum Mechanism {
     External,
 }
 
-impl Mechanism {
-    const ALL: [Self; 10] = [
-        Self::Plain,
-        Self::Login,
-        Self::CramMd5,
-        Self::ScramSha1,
-        Self::ScramSha1Plus,
-        Self::ScramSha256,
-        Self::ScramSha256Plus,
-        Self::XOAuth2,
-        Self::OAuthBearer,
-        Self::External,
-    ];
+/// Makes the list of all mechanisms, their names, and the search for one of them.
+macro_rules! mechanisms {
+    ($($name:literal => $mechanism:ident),+ $(,)?) => {
+        impl Mechanism {
+            const ALL: &[Self] = &[$(Self::$mechanism),+];
 
-    /// The registered name, in upper case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "PLAIN",
-            Self::Login => "LOGIN",
-            Self::CramMd5 => "CRAM-MD5",
-            Self::ScramSha1 => "SCRAM-SHA-1",
-            Self::ScramSha1Plus => "SCRAM-SHA-1-PLUS",
-            Self::ScramSha256 => "SCRAM-SHA-256",
-            Self::ScramSha256Plus => "SCRAM-SHA-256-PLUS",
-            Self::XOAuth2 => "XOAUTH2",
-            Self::OAuthBearer => "OAUTHBEARER",
-            Self::External => "EXTERNAL",
+            /// The registered name, in upper case.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$mechanism => const {
+                        match str::from_utf8($name) {
+                            Ok(name) => name,
+                            Err(_) => panic!(),
+                        }
+                    },)+
+                }
+            }
+
+            /// The mechanism with exactly this name.
+            // Measured: as patterns, names cost a fraction of what comparing with a list does.
+            fn spelled(name: &[u8]) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$mechanism),)+
+                    _ => None,
+                }
+            }
         }
-    }
+    };
+}
 
+mechanisms! {
+    b"PLAIN" => Plain,
+    b"LOGIN" => Login,
+    b"CRAM-MD5" => CramMd5,
+    b"SCRAM-SHA-1" => ScramSha1,
+    b"SCRAM-SHA-1-PLUS" => ScramSha1Plus,
+    b"SCRAM-SHA-256" => ScramSha256,
+    b"SCRAM-SHA-256-PLUS" => ScramSha256Plus,
+    b"XOAUTH2" => XOAuth2,
+    b"OAUTHBEARER" => OAuthBearer,
+    b"EXTERNAL" => External,
+}
+
+impl Mechanism {
     fn named(name: &[u8]) -> Option<Self> {
-        find_in_any_case(name, |name| {
-            Self::ALL.into_iter().find(|known| known.name().as_bytes() == name)
-        })
+        find_in_any_case(name, Self::spelled)
     }
 
     const fn bit(self) -> u16 {
@@ -139,7 +151,7 @@ impl AuthMechanisms {
     /// The known mechanisms, in the order of [`Mechanism`].
     pub fn iter(&self) -> impl Iterator<Item = Mechanism> + use<> {
         let known = self.known;
-        Mechanism::ALL.into_iter().filter(move |mechanism| known & mechanism.bit() != 0)
+        Mechanism::ALL.iter().copied().filter(move |mechanism| known & mechanism.bit() != 0)
     }
 
     /// The names of the other mechanisms, in the order and spelling of the server.
@@ -171,7 +183,7 @@ mod tests {
 
     #[test]
     fn names_are_read_in_any_case() {
-        for mechanism in Mechanism::ALL {
+        for mechanism in Mechanism::ALL.iter().copied() {
             assert_eq!(mechanism.name().parse(), Ok(mechanism));
             assert_eq!(mechanism.name().to_lowercase().parse(), Ok(mechanism));
             assert_eq!(mechanism.to_string(), mechanism.name());
