@@ -144,6 +144,9 @@ impl<D: Dispatch> Driver<D> {
             progress |= self.obey(cx, now);
             progress |= self.write(cx, stream, now);
             if !progress && self.await_deadline(cx, timer.as_mut()).is_pending() {
+                if self.session.in_flight() == 0 {
+                    self.session.shrink();
+                }
                 return Poll::Pending;
             }
         }

@@ -293,6 +293,15 @@ impl Session {
         self.close(now, CloseReason::Aborted { stage });
     }
 
+    /// Gives back the memory of all queues that are empty, which they will take again with the next mail. Worth it before
+    /// a wait that may be long.
+    pub fn shrink(&mut self) {
+        self.partial.shrink_to_fit();
+        self.events.shrink_to_fit();
+        self.transmit.shrink();
+        self.transfer.shrink();
+    }
+
     /// Changes the pipelining mode; it takes effect from the next command on.
     pub fn set_pipelining(&mut self, now: Instant, mode: Pipelining) {
         self.transfer.set_mode(mode);

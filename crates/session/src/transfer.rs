@@ -121,6 +121,12 @@ impl Transfer {
         self.mode = mode;
     }
 
+    /// Gives back memory that is not in use.
+    pub(crate) fn shrink(&mut self) {
+        self.expected.shrink_to_fit();
+        self.transactions.shrink_to_fit();
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.transactions.len()
     }

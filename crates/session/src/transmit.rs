@@ -147,6 +147,14 @@ impl Transmit {
         self.queued
     }
 
+    /// Gives back memory that is not in use. Secrets are not in there any more.
+    pub(crate) fn shrink(&mut self) {
+        self.chunks.shrink_to_fit();
+        if self.commands.is_empty() {
+            self.commands = Vec::new();
+        }
+    }
+
     fn recycle(&mut self) {
         if std::mem::take(&mut self.secret) {
             self.commands.zeroize();
