@@ -30,7 +30,7 @@ pub(super) struct Transaction {
     /// The reply to the chunk that is being read, if it is refused.
     refusal: Option<Reply<'static>>,
     /// What a rule does when so many more octets of content have come.
-    content_fault: Option<(u64, Action)>,
+    content_fault: Option<(u64, Box<Action>)>,
 }
 
 /// How far a transaction has come.
@@ -301,8 +301,9 @@ impl Session {
         let declared = declared.size.unwrap_or_default();
         // A client's word is taken for so much memory and no more.
         content.kept.reserve(content.room.min(declared.min(MAX_RESERVED) as usize));
-        self.transaction.content_fault =
-            self.fault(Stage::Content, About::default()).map(|action| (action.bytes, action));
+        self.transaction.content_fault = self
+            .fault(Stage::Content, About::default())
+            .map(|action| (action.bytes, Box::new(action)));
     }
 
     /// Reads content of DATA. Returns what is behind its end.
