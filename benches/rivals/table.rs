@@ -1,7 +1,8 @@
 //! The table: all clients in all scenarios, as Markdown and as JSON.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -54,7 +55,8 @@ pub(crate) fn make(settings: &Settings) -> Result<(), String> {
         all.push(to_json(scenario, &results));
     }
     let document = json!({ "size": SIZE, "rounds": settings.rounds, "scenarios": all });
-    fs::write(&settings.json, format!("{document:#}\n")).map_err(|error| error.to_string())?;
+    write(&settings.json, &format!("{document:#}\n"))
+        .map_err(|error| format!("{}: {error}", settings.json.display()))?;
     println!("\n{}", settings.json.display());
     Ok(())
 }
@@ -188,6 +190,14 @@ fn grouped(value: f64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Writes a file, in a folder that is made where it is missing.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, text)
 }
 
 fn to_json(scenario: &Scenario, results: &Results) -> Value {
