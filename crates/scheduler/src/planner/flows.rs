@@ -40,7 +40,7 @@ impl Planner {
             if is_busy && is_dear(cost) {
                 return None;
             }
-            if !self.passes_limits(now, destination, flow, cost) {
+            if self.has_limits() && !self.passes_limits(now, destination, flow, cost) {
                 continue;
             }
             if !self.server(id).own.is_empty() {
@@ -48,8 +48,10 @@ impl Planner {
                 server.own_turns = server.own_turns.wrapping_add(1);
             }
             self.pop_from_flow(flow, cost);
-            self.take_from_server(now, id, cost);
-            self.pace_next(now, destination, flow);
+            if self.has_limits() {
+                self.take_from_server(now, id, cost);
+                self.pace_next(now, destination, flow);
+            }
             self.remove_flow_if_empty(flow);
             return Some(head);
         }

@@ -477,23 +477,29 @@ impl Planner {
 
     /// To be called after the lists are as the state says.
     pub(super) fn set_job_state(&mut self, key: Key, state: State, alarm: Alarm) {
-        let last = self.expiring.tail(&self.jobs).filter(|&last| last != key);
-        let last = last.and_then(|last| self.jobs.get(last)).map(|last| last.expires);
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.state = state;
-        let in_turn = alarm == Alarm::Expiry
-            && (job.expires_in_turn || last.is_none_or(|last| last <= job.expires));
+        let (was_in_turn, expires) = (job.expires_in_turn, job.expires);
+        let in_turn = alarm == Alarm::Expiry && (was_in_turn || self.expires_last(expires));
         let at = match alarm {
             Alarm::Never => None,
-            Alarm::Expiry => (!in_turn).then_some(job.expires),
+            Alarm::Expiry => (!in_turn).then_some(expires),
             Alarm::At(at) => Some(at),
         };
+        let Some(job) = self.jobs.get_mut(key) else { return };
+        job.expires_in_turn = in_turn;
         self.timers.set(&mut job.timer, at, Timer::Job(key));
-        match (std::mem::replace(&mut job.expires_in_turn, in_turn), in_turn) {
+        match (was_in_turn, in_turn) {
             (false, true) => self.expiring.push(End::Tail, key, &mut self.jobs),
             (true, false) => self.expiring.remove(key, &mut self.jobs),
             (false, false) | (true, true) => {}
         }
+    }
+
+    /// Whether none of those that expire in turn does so later.
+    fn expires_last(&self, expires: Time) -> bool {
+        let last = self.expiring.tail(&self.jobs).and_then(|last| self.jobs.get(last));
+        last.is_none_or(|last| last.expires <= expires)
     }
 
     /// When the first of those expires that do so in turn.

@@ -62,6 +62,11 @@ impl Planner {
         id
     }
 
+    /// Whether anything is limited by a rate.
+    pub(super) fn has_limits(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
     /// Whether the next deadline is that of a rate limit, so that it matters to be on time.
     pub fn next_deadline_is_exact(&self) -> bool {
         let is_first = self.timers.earliest() == self.next_deadline();

@@ -158,6 +158,16 @@ impl Turns {
         }
     }
 
+    /// Lets it have another turn at that time instead; mostly it is the first, and mostly stays so.
+    fn postpone(&mut self, (pass, key): (u64, Key), until: u64) {
+        let is_first = self.first == Some((pass, key));
+        if is_first && self.others.first().is_none_or(|&other| (until, key) < other) {
+            self.first = Some((until, key));
+        } else if self.remove((pass, key)) {
+            self.insert((until, key));
+        }
+    }
+
     /// Whether it was there.
     fn remove(&mut self, turn: (u64, Key)) -> bool {
         if self.first == Some(turn) {
@@ -316,12 +326,15 @@ impl Queue {
         jobs: &mut Slots<Job>,
     ) -> Option<Key> {
         let job = flow.head(jobs)?;
-        self.take_out(key, flow);
+        let turn = (flow.pass, key);
+        let (len, runnable) = (flow.len(), flow.runnable());
         let is_again = jobs.get(job).is_some_and(|job| job.is_again);
         let list = if is_again { &mut flow.again } else { &mut flow.fresh };
         list.remove(job, jobs);
         let is_kept_waiting = !is_again && !flow.again.is_empty();
         flow.turns = if is_kept_waiting { flow.turns + 1 } else { 0 };
+        self.len = self.len - len + flow.len();
+        self.runnable = self.runnable - runnable + flow.runnable();
 
         let price = price(cost) * SCALE;
         let ring = &mut self.classes[flow.name.class as usize];
@@ -329,7 +342,11 @@ impl Queue {
         ring.pass = ring.pass.saturating_add(price / weight(flow.name.class));
         ring.now = ring.now.max(flow.pass);
         flow.pass = flow.pass.saturating_add(price / u64::from(flow.weight));
-        self.put_back(key, flow);
+        if flow.runnable() == 0 {
+            ring.flows.remove(turn);
+        } else {
+            ring.flows.postpone(turn, flow.pass);
+        }
         Some(job)
     }
 }
