@@ -82,11 +82,10 @@ fn behind_code(input: &[u8]) -> Parsed<'_, Line<'_>> {
 /// A token that only starts like one (`5.7.1.`, `5.1000.1`) is text.
 #[inline(always)]
 pub(crate) fn leading_status_code(text: &[u8]) -> Parsed<'_, EnhancedStatusCode> {
-    let text = skip_blanks(text);
     if let Ok(found) = short_status_code(text) {
         return Ok(found);
     }
-    let (rest, code) = status_code(text)?;
+    let (rest, code) = status_code(skip_blanks(text))?;
     if rest.first().is_none_or(is_blank) { Ok((rest, code)) } else { Err(FAILED) }
 }
 

@@ -1,6 +1,6 @@
 //! What a server's LIMITS leave of a session (RFC 9422 section 4).
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use posthaste_reply::Limits9422;
 
@@ -17,7 +17,7 @@ pub(crate) struct Budget {
     /// MAIL commands sent; refused ones count.
     mails: u32,
     /// The recipients' domains, in lower case, where they are limited.
-    domains: HashSet<Box<str>>,
+    domains: BTreeSet<Box<str>>,
 }
 
 /// What a session has for a mail.
@@ -26,7 +26,7 @@ pub(crate) struct Share {
     /// The recipients who must be left to another transaction, by their places, in order.
     pub(crate) withheld: Vec<usize>,
     /// The domains that the others add.
-    pub(crate) domains: HashSet<Box<str>>,
+    pub(crate) domains: BTreeSet<Box<str>>,
 }
 
 impl Budget {
@@ -64,8 +64,8 @@ impl Budget {
     }
 
     /// Takes note that a mail with these domains is sent.
-    pub(crate) fn enter(&mut self, domains: HashSet<Box<str>>) {
-        self.domains.extend(domains);
+    pub(crate) fn enter(&mut self, mut domains: BTreeSet<Box<str>>) {
+        self.domains.append(&mut domains);
     }
 
     /// Whether the path's domain is one of those used already, or can become one.

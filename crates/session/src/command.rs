@@ -59,7 +59,7 @@ pub(crate) fn mail(
     out: &mut Vec<u8>,
     reverse_path: &ReversePath,
     parameters: MailParameters,
-    options: &MailOptions,
+    options: Option<&MailOptions>,
     extensions: &Extensions,
 ) {
     out.extend_from_slice(b"MAIL FROM:<");
@@ -77,7 +77,7 @@ pub(crate) fn mail(
     if parameters.smtputf8 {
         out.extend_from_slice(b" SMTPUTF8");
     }
-    if !options.is_empty() {
+    if let Some(options) = options {
         push_options(out, options, extensions);
     }
     out.extend_from_slice(b"\r\n");
@@ -240,11 +240,11 @@ mod tests {
         let none = Extensions::default();
         let plain = MailParameters::default();
         let null = ReversePath::Null;
-        check(|out| mail(out, &null, plain, MailOptions::NONE, &none), "MAIL FROM:<>\r\n"); // CMD-04
+        check(|out| mail(out, &null, plain, None, &none), "MAIL FROM:<>\r\n"); // CMD-04
         let all = MailParameters { size: Some(1024), body: Body::EightBit, smtputf8: true };
         let from = "a@b".parse().unwrap();
         let line = "MAIL FROM:<a@b> SIZE=1024 BODY=8BITMIME SMTPUTF8\r\n";
-        check(|out| mail(out, &from, all, MailOptions::NONE, &none), line);
+        check(|out| mail(out, &from, all, None, &none), line);
         let to = |path: &ForwardPath| {
             let mut out = Vec::new();
             rcpt(&mut out, path, None, &none);
@@ -289,7 +289,7 @@ mod tests {
         let check = |keywords, mail_line: &str, rcpt_line: &str| {
             let offered = offered(keywords);
             let mut out = Vec::new();
-            mail(&mut out, &null, MailParameters::default(), &options, &offered);
+            mail(&mut out, &null, MailParameters::default(), Some(&options), &offered);
             rcpt(&mut out, &path, Some(&recipient), &offered);
             let expected =
                 format!("MAIL FROM:<>{mail_line}\r\nRCPT TO:<Postmaster>{rcpt_line}\r\n");

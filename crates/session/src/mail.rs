@@ -182,8 +182,12 @@ impl Envelope {
 
     /// What is asked for the mail as a whole.
     pub fn options(&self) -> &MailOptions {
-        let options = self.extras.as_ref().and_then(|extras| extras.options.as_deref());
-        options.unwrap_or(MailOptions::NONE)
+        self.some_options().unwrap_or(MailOptions::NONE)
+    }
+
+    /// The same, where anything is.
+    pub(crate) fn some_options(&self) -> Option<&MailOptions> {
+        self.extras.as_ref()?.options.as_deref()
     }
 
     /// What is asked for the recipient at this place, if anything is.
@@ -198,8 +202,8 @@ impl Envelope {
 
     /// Whether any address can only be sent to a server that offers SMTPUTF8.
     pub fn needs_smtputf8(&self) -> bool {
-        let is_ascii = |path: &ForwardPath| path.as_bytes().is_ascii();
-        !(self.reverse_path.as_bytes().is_ascii() && self.forward_paths().iter().all(is_ascii))
+        let has_other = |path: &ForwardPath| !path.as_bytes().is_ascii();
+        !self.reverse_path.as_bytes().is_ascii() || self.forward_paths().iter().any(has_other)
     }
 }
 

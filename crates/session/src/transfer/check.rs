@@ -81,7 +81,13 @@ fn check_lengths(envelope: &Envelope, extensions: &Extensions) -> Result<(), Uns
         body: if extensions.eight_bit_mime() { Body::EightBit } else { Body::Plain },
         smtputf8: extensions.smtputf8(),
     };
-    command::mail(&mut line, envelope.reverse_path(), parameters, envelope.options(), extensions);
+    command::mail(
+        &mut line,
+        envelope.reverse_path(),
+        parameters,
+        envelope.some_options(),
+        extensions,
+    );
     let mut fits = line.len() <= MAX_COMMAND + growth_of_mail(extensions);
     for (place, path) in envelope.forward_paths().iter().enumerate() {
         line.clear();

@@ -227,7 +227,7 @@ pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions
         body,
         smtputf8: extensions.smtputf8() && needs_smtputf8(mail),
     };
-    command::mail(out, envelope.reverse_path(), parameters, envelope.options(), extensions);
+    command::mail(out, envelope.reverse_path(), parameters, envelope.some_options(), extensions);
 }
 
 /// The RCPT command for the recipient at a place.

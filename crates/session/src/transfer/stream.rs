@@ -47,30 +47,33 @@ impl Session {
         // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
         let resets = std::mem::replace(&mut transfer.needs_reset, true);
         let start = transmit.queued();
-        let mail_end = transmit.push_command(|out| {
+        let mail = &transaction.mail;
+        let octets = mail.content.len();
+        let mut mail_end = start;
+        let mut recipients = 0;
+        let begins = transmit.push_command(|out| {
+            let before = out.len();
+            let mut expect = |to, out: &Vec<u8>| {
+                let end = start + (out.len() - before) as u64;
+                transfer.expected.push_back(Expected { to, begins: 0, end });
+                end
+            };
             if resets {
                 out.extend_from_slice(command::RSET);
+                expect(To::Reset, out);
             }
-            write_mail(out, &transaction.mail, extensions);
+            write_mail(out, mail, extensions);
+            mail_end = expect(To::Mail, out);
+            let mut next = transaction.next_recipient(0);
+            while let Some(place) = next {
+                write_rcpt(out, mail, extensions, place);
+                expect(To::Rcpt, out);
+                recipients += 1;
+                next = transaction.next_recipient(place + 1);
+            }
+            command::bdat(out, octets, true);
         });
-        if resets {
-            let end = start + command::RSET.len() as u64;
-            transfer.expected.push_back(Expected { to: To::Reset, begins: 0, end });
-        }
-        transfer.expected.push_back(Expected { to: To::Mail, begins: 0, end: mail_end });
-        let mut recipients = 0;
-        let mut next = transaction.next_recipient(0);
-        while let Some(place) = next {
-            let mail = &transaction.mail;
-            let end = transmit.push_command(|out| write_rcpt(out, mail, extensions, place));
-            transfer.expected.push_back(Expected { to: To::Rcpt, begins: 0, end });
-            recipients += 1;
-            next = transaction.next_recipient(place + 1);
-        }
-        let content = transaction.mail.content.clone();
-        let octets = content.len();
-        let begins = transmit.push_command(|out| command::bdat(out, octets, true));
-        let end = transmit.push_part(content, 0..octets);
+        let end = transmit.push_part(mail.content.clone(), 0..octets);
         transfer.expected.push_back(Expected { to: To::Streamed, begins, end });
         // MAIL and BDAT are answered, too.
         transaction.streamed(recipients + 2);
