@@ -56,7 +56,7 @@ pub enum Freshness {
 /// the report has each recipient once.
 ///
 /// Millions of mails may wait for their first attempt, and most have one recipient: the books of
-/// such a mail are its forward-path, and what it has in common with others.
+/// such a mail are its forward-path and its content, and what it has in common with others.
 #[derive(Debug)]
 pub struct Ledger {
     submitted: Time,
@@ -68,6 +68,7 @@ enum State {
     /// No attempt is over, and nothing is asked for but delivery to one recipient.
     Fresh {
         forward_path: ForwardPath,
+        content: Content,
         common: Arc<Common>,
     },
     Open(Box<Books>),
@@ -77,7 +78,6 @@ enum State {
 #[derive(Debug)]
 struct Common {
     reverse_path: ReversePath,
-    content: Content,
     in_doubt: InDoubtPolicy,
 }
 
@@ -105,7 +105,7 @@ impl Ledger {
     /// What the mail consists of.
     pub fn content(&self) -> &Content {
         match &self.state {
-            State::Fresh { common, .. } => &common.content,
+            State::Fresh { content, .. } => content,
             State::Open(books) => &books.mail().content,
         }
     }
@@ -115,7 +115,9 @@ impl Ledger {
     /// copied.
     pub fn next_attempt(&mut self, most: u32) -> Option<Mail> {
         match &mut self.state {
-            State::Fresh { forward_path, common } => Some(common.mail_to(forward_path)),
+            State::Fresh { forward_path, content, common } => {
+                Some(common.mail(forward_path, content))
+            }
             State::Open(books) => books.next_attempt(most),
         }
     }
@@ -189,8 +191,8 @@ impl Ledger {
     }
 
     fn books(&mut self) -> &mut Books {
-        if let State::Fresh { forward_path, common } = &self.state {
-            let mail = common.mail_to(forward_path);
+        if let State::Fresh { forward_path, content, common } = &self.state {
+            let mail = common.mail(forward_path, content);
             self.state = State::Open(Box::new(Books::new(mail, common.in_doubt)));
         }
         match &mut self.state {
@@ -207,9 +209,9 @@ impl Attempt {
 }
 
 impl Common {
-    fn mail_to(&self, forward_path: &ForwardPath) -> Mail {
+    fn mail(&self, forward_path: &ForwardPath, content: &Content) -> Mail {
         let envelope = Envelope::to_one(self.reverse_path.clone(), forward_path.clone());
-        Mail::new(envelope, self.content.clone())
+        Mail::new(envelope, content.clone())
     }
 }
 
@@ -219,26 +221,21 @@ impl Ledgers {
         let is_usual =
             !mail.envelope.has_options() && mail.partial_refusal == PartialRefusal::default();
         let state = match mail.envelope.forward_paths() {
-            [forward_path] if is_usual => {
-                let common = self.common(&mail, in_doubt);
-                State::Fresh { forward_path: forward_path.clone(), common }
-            }
+            [forward_path] if is_usual => State::Fresh {
+                forward_path: forward_path.clone(),
+                common: self.common(mail.envelope.reverse_path(), in_doubt),
+                content: mail.content,
+            },
             _ => State::Open(Box::new(Books::new(mail, in_doubt))),
         };
         Ledger { submitted, state }
     }
 
-    fn common(&mut self, mail: &Mail, in_doubt: InDoubtPolicy) -> Arc<Common> {
-        let Mail { envelope, content, .. } = mail;
-        let last = self.last.take().filter(|last| {
-            last.content.is_shared_with(content)
-                && last.reverse_path == *envelope.reverse_path()
-                && last.in_doubt == in_doubt
-        });
-        let common = last.unwrap_or_else(|| {
-            let (reverse_path, content) = (envelope.reverse_path().clone(), content.clone());
-            Arc::new(Common { reverse_path, content, in_doubt })
-        });
-        Arc::clone(self.last.insert(common))
+    fn common(&mut self, reverse_path: &ReversePath, in_doubt: InDoubtPolicy) -> Arc<Common> {
+        let is_the_same =
+            |it: &Arc<Common>| it.reverse_path == *reverse_path && it.in_doubt == in_doubt;
+        let last = self.last.take().filter(is_the_same);
+        let new = || Arc::new(Common { reverse_path: reverse_path.clone(), in_doubt });
+        Arc::clone(self.last.insert(last.unwrap_or_else(new)))
     }
 }

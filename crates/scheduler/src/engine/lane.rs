@@ -231,7 +231,12 @@ impl Lane {
     fn pull(&mut self, state: &mut State, now: Time, most: usize) {
         let mut octets = 0;
         while self.pulled.len() < most && octets < MAX_PULLED_OCTETS {
-            match state.planner.pull(now, self.connection, &mut state.actions) {
+            let State { planner, actions, .. } = state;
+            let pull = match self.pulled.is_empty() {
+                true => planner.pull(now, self.connection, actions),
+                false => planner.pull_more(now, self.connection, actions),
+            };
+            match pull {
                 Pull::Quit => return self.is_dismissed = true,
                 Pull::Wait => return self.waits = true,
                 Pull::Job { job, recipients } => {

@@ -127,11 +127,12 @@ impl Shared {
         let mut arrivals = Vec::with_capacity(done.size_hint().0);
         for Done { report, addressee, number, octets } in done {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
-            let Submission { class, tenant, .. } = waiter.to();
-            let mail = number.get();
-            let observed = Observation::Reported { mail, class, tenant, report: &report };
-            if let Err(cause) = catch_unwind(AssertUnwindSafe(|| self.observe(observed))) {
-                panic = Some(cause);
+            if let Some(observer) = &self.observer {
+                let Submission { class, tenant, .. } = waiter.to();
+                let mail = number.get();
+                let observed = Observation::Reported { mail, class, tenant, report: &report };
+                let observe = AssertUnwindSafe(|| observer.observe(observed));
+                panic = catch_unwind(observe).err().or(panic);
             }
             match waiter {
                 // Whoever has gone away does not want to know.

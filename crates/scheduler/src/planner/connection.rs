@@ -99,26 +99,50 @@ impl Planner {
         }
         // It pulls now, and is not expected to do so any more.
         self.set_phase(key, Phase::Busy);
-        match self.next_job(now, key) {
-            Some(job) => {
-                self.start(now, key, job);
-                self.server_mut(server).pace.start(now);
-                let is_paced = self.server(server).pace.rate(now).is_some();
-                let is_limited = !self.destination(destination).rates.is_empty()
-                    || !self.server(server).rates.is_empty();
-                if is_paced || is_limited || self.has_limited_flows {
-                    self.balance(now, destination, out);
-                }
-                let cap = self.server(server).recipient_cap.at(now);
-                Pull::Job { job: JobId(job), recipients: cap.unwrap_or(u32::MAX) }
+        self.pull_one(now, connection, (server, destination), out)
+    }
+
+    /// A connection has room for another mail in the same moment in which it was [given](Self::pull) one: but for the
+    /// mails that it has had, nothing has changed that could tell it to end.
+    pub fn pull_more(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        out: &mut Vec<Action>,
+    ) -> Pull {
+        match self.connections.get(connection.0) {
+            Some(found) if found.phase == Phase::Busy && !self.is_worn(now, connection.0) => {
+                let from = (found.server, found.destination);
+                self.pull_one(now, connection, from, out)
             }
-            None => {
-                self.wait(now, key);
-                self.balance(now, destination, out);
-                self.yield_idle(out);
-                Pull::Wait
-            }
+            Some(_) | None => self.pull(now, connection, out),
         }
+    }
+
+    fn pull_one(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        (server, destination): (ServerId, DestinationId),
+        out: &mut Vec<Action>,
+    ) -> Pull {
+        let key = connection.0;
+        let Some(job) = self.next_job(now, key) else {
+            self.wait(now, key);
+            self.balance(now, destination, out);
+            self.yield_idle(out);
+            return Pull::Wait;
+        };
+        self.start(now, key, job);
+        self.server_mut(server).pace.start(now);
+        let is_paced = self.server(server).pace.rate(now).is_some();
+        let is_limited = !self.destination(destination).rates.is_empty()
+            || !self.server(server).rates.is_empty();
+        if is_paced || is_limited || self.has_limited_flows {
+            self.balance(now, destination, out);
+        }
+        let cap = self.server(server).recipient_cap.at(now);
+        Pull::Job { job: JobId(job), recipients: cap.unwrap_or(u32::MAX) }
     }
 
     /// Whether a server of a better preference, or one of the same that has none, could have the place
