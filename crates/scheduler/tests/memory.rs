@@ -51,7 +51,7 @@ fn a_queued_mail_is_small() {
     let mails = if is_slow { 1_000_000 } else { 140_000 };
     let (all, planner) = (octets_per_mail(mails), planners_octets_per_mail(mails));
     println!("{all} octets a mail of {mails}, {planner} of them the planner's");
-    assert!(all - planner < 80, "the engine has {} octets", all - planner);
+    assert!(all - planner <= 80, "the engine has {} octets", all - planner);
     assert!(all < 200, "{all} octets, {planner} of them the planner's");
 }
 
