@@ -88,7 +88,7 @@ impl Mailbox {
 
     /// Whether a server must support SMTPUTF8 to take this mailbox (RFC 6531 section 3.4).
     pub fn needs_smtputf8(&self) -> bool {
-        !self.as_bytes().is_ascii()
+        !self.0.is_ascii()
     }
 }
 
@@ -152,6 +152,13 @@ impl ReversePath {
             Self::Mailbox(mailbox) => mailbox.as_bytes(),
         }
     }
+
+    pub(crate) fn needs_smtputf8(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Mailbox(mailbox) => mailbox.needs_smtputf8(),
+        }
+    }
 }
 
 impl FromStr for ReversePath {
@@ -200,6 +207,13 @@ impl ForwardPath {
         match self {
             Self::Postmaster => b"Postmaster",
             Self::Mailbox(mailbox) => mailbox.as_bytes(),
+        }
+    }
+
+    pub(crate) fn needs_smtputf8(&self) -> bool {
+        match self {
+            Self::Postmaster => false,
+            Self::Mailbox(mailbox) => mailbox.needs_smtputf8(),
         }
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Budget {
     domains: BTreeSet<Box<str>>,
 }
 
-/// What a session has for a mail.
+/// What a session has for a mail, where a limit speaks to it.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     /// The recipients who must be left to another transaction, by their places, in order.
@@ -40,16 +40,16 @@ impl Budget {
         left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX)
     }
 
-    /// What is left for this mail. The limit of domains may be one of the session or of the transaction; keeping
+    /// What is left for this mail; `None` where no limit holds anybody up. The limit of domains may be one of the session or of the transaction; keeping
     /// to it in the session keeps to it in both.
-    pub(crate) fn share(&self, limits: Limits9422, envelope: &Envelope) -> Share {
+    pub(crate) fn share(&self, limits: Limits9422, envelope: &Envelope) -> Option<Share> {
         let most = to_usize(limits.rcpt_max);
         let most_domains = limits.rcpt_domain_max.map(|most| to_usize(Some(most)));
         let most_domains = most_domains.filter(|&most| most <= MAX_DOMAINS);
-        let mut share = Share::default();
         if envelope.forward_paths().len() <= most && most_domains.is_none() {
-            return share;
+            return None;
         }
+        let mut share = Share::default();
         let mut admitted = 0;
         for (place, path) in envelope.forward_paths().iter().enumerate() {
             let fits = admitted < most
@@ -60,7 +60,7 @@ impl Budget {
                 share.withheld.push(place);
             }
         }
-        share
+        Some(share)
     }
 
     /// Takes note that a mail with these domains is sent.
@@ -102,9 +102,9 @@ mod tests {
 
     /// The places withheld of a mail to these recipients, which is then sent.
     fn send(budget: &mut Budget, limits: Limits9422, recipients: &str) -> Vec<usize> {
-        let Share { withheld, domains } = budget.share(limits, &envelope(recipients));
-        budget.enter(domains);
-        withheld
+        let share = budget.share(limits, &envelope(recipients)).unwrap_or_default();
+        budget.enter(share.domains);
+        share.withheld
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         let mut budget = Budget::default();
         assert!(send(&mut budget, limits, "a@X b@x").is_empty());
         // What is only looked at uses nothing up.
-        assert!(budget.share(limits, &envelope("a@q")).withheld.is_empty());
+        assert!(budget.share(limits, &envelope("a@q")).unwrap().withheld.is_empty());
         assert_eq!(send(&mut budget, limits, "a@y a@z b@x"), [1]);
         assert_eq!(send(&mut budget, limits, "a@z"), [0]);
     }

@@ -172,24 +172,9 @@ pub(crate) fn auth_response(out: &mut Vec<u8>, response: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A number as it is written; the formatting machinery takes ten times as long.
-fn push_decimal(out: &mut Vec<u8>, mut number: usize) {
-    let mut digits = [0; MAX_DIGITS];
-    let mut length = 0;
-    for place in digits.iter_mut().rev() {
-        // A digit is less than 10.
-        *place = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[MAX_DIGITS - length..]);
+fn push_decimal(out: &mut Vec<u8>, number: usize) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
-
-/// Digits of the largest `u64`.
-const MAX_DIGITS: usize = 20;
 
 fn push(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {

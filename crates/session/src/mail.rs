@@ -202,8 +202,8 @@ impl Envelope {
 
     /// Whether any address can only be sent to a server that offers SMTPUTF8.
     pub fn needs_smtputf8(&self) -> bool {
-        let has_other = |path: &ForwardPath| !path.as_bytes().is_ascii();
-        !self.reverse_path.as_bytes().is_ascii() || self.forward_paths().iter().any(has_other)
+        self.reverse_path.needs_smtputf8()
+            || self.forward_paths().iter().any(ForwardPath::needs_smtputf8)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use posthaste_reply::{Escaped, Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::config::{Chunking, Config, LineEnds, Pipelining};
 use crate::event::{CloseReason, Event, Speaker, TranscriptLine, Violation};
 use crate::mail::{Mail, PartialRefusal};
@@ -221,25 +221,40 @@ impl Session {
         if let Err(unsendable) = self.check_sendable(&mail) {
             return refuse(mail, SubmitErrorReason::Unsendable(unsendable));
         }
-        let limits = self.extensions.limits();
-        let share = self.transfer.share(limits, &mail);
-        let is_partial = !share.withheld.is_empty();
-        let is_empty = share.withheld.len() == mail.envelope.forward_paths().len();
-        if is_partial
-            && mail.partial_refusal == PartialRefusal::AllOrNothing
-            && !Budget::default().share(limits, &mail.envelope).withheld.is_empty()
+        let share = self.transfer.share(self.extensions.limits(), &mail);
+        if let Some(share) = &share
+            && let Err(reason) = self.check_share(now, share, &mail)
         {
-            let reason = SubmitErrorReason::Unsendable(Unsendable::TooManyRecipients);
             return refuse(mail, reason);
-        }
-        if is_empty || is_partial && mail.partial_refusal == PartialRefusal::AllOrNothing {
-            // The domains of this session are used up.
-            self.quit(now);
-            return refuse(mail, SubmitErrorReason::NoRoom);
         }
         let id = self.transfer.add(mail, share);
         self.settle(now);
         Ok(id)
+    }
+
+    /// Whether what the server's limits leave is enough for this mail to begin.
+    fn check_share(
+        &mut self,
+        now: Instant,
+        share: &Share,
+        mail: &Mail,
+    ) -> Result<(), SubmitErrorReason> {
+        let limits = self.extensions.limits();
+        let is_partial = |share: &Share| !share.withheld.is_empty();
+        let is_whole_wanted = mail.partial_refusal == PartialRefusal::AllOrNothing;
+        if is_whole_wanted
+            && is_partial(share)
+            && Budget::default().share(limits, &mail.envelope).as_ref().is_some_and(is_partial)
+        {
+            return Err(SubmitErrorReason::Unsendable(Unsendable::TooManyRecipients));
+        }
+        let is_empty = share.withheld.len() == mail.envelope.forward_paths().len();
+        if is_empty || is_whole_wanted && is_partial(share) {
+            // The domains of this session are used up.
+            self.quit(now);
+            return Err(SubmitErrorReason::NoRoom);
+        }
+        Ok(())
     }
 
     /// How many more mails can be submitted now without being held up here.

@@ -13,6 +13,7 @@ pub(crate) enum Text {
     Inline {
         /// At most [`INLINE`].
         len: u8,
+        /// Zeros behind the text.
         octets: [u8; INLINE],
     },
     Shared(Arc<str>),
@@ -31,6 +32,14 @@ impl Text {
         match self {
             Self::Inline { len, octets } => octets.get(..usize::from(*len)).unwrap_or_default(),
             Self::Shared(text) => text.as_bytes(),
+        }
+    }
+
+    pub(crate) fn is_ascii(&self) -> bool {
+        match self {
+            // As many for each, which takes a few instructions.
+            Self::Inline { octets, .. } => octets.iter().fold(0, |all, octet| all | octet) < 0x80,
+            Self::Shared(text) => text.is_ascii(),
         }
     }
 }

@@ -160,12 +160,15 @@ impl Transfer {
     }
 
     /// What the server's limits leave to others of this mail's recipients.
-    pub(crate) fn share(&self, limits: Limits9422, mail: &Mail) -> Share {
+    pub(crate) fn share(&self, limits: Limits9422, mail: &Mail) -> Option<Share> {
         self.budget.share(limits, &mail.envelope)
     }
 
-    pub(crate) fn add(&mut self, mail: Mail, Share { withheld, domains }: Share) -> TransactionId {
-        self.budget.enter(domains);
+    pub(crate) fn add(&mut self, mail: Mail, share: Option<Share>) -> TransactionId {
+        let withheld = share.map_or_else(Vec::new, |Share { withheld, domains }| {
+            self.budget.enter(domains);
+            withheld
+        });
         let id = TransactionId(self.next_id);
         self.next_id += 1;
         self.octets += mail.content.len();
