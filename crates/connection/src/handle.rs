@@ -184,7 +184,7 @@ impl Dispatch for Requests {
         match event {
             Event::Finished(finished) => {
                 if let Some(reply) = self.waiting.pop_front() {
-                    let _ = reply.send(Ok(*finished));
+                    let _ = reply.send(Ok(finished));
                 }
             }
             Event::Closed(reason) => self.closed = Some(reason),

@@ -90,6 +90,28 @@ impl Framer {
     // Measured: else the reply is copied on its way out.
     #[inline(always)]
     pub fn read<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Reply<'a>>, FrameError> {
+        if self.so_far.scanned == 0
+            && let Some(reply) = self.single_line(buffer)
+        {
+            return Ok(Some(reply));
+        }
+        self.read_lines(buffer)
+    }
+
+    /// A reply of one line that is there already, as nearly all are: it needs no state.
+    #[inline(always)]
+    fn single_line<'a>(&self, buffer: &'a [u8]) -> Option<Reply<'a>> {
+        let (bytes, _) = buffer.split_at_checked(scan::line_end(buffer, 0)?)?;
+        let (_, (code, line)) = grammar::line(bytes).ok()?;
+        if !line.is_last || bytes.len() > SoFar::NOTHING.bound(self.limits) {
+            return None;
+        }
+        let enhanced = grammar::leading_status_code(line.text).ok().map(|(_, enhanced)| enhanced);
+        let summary = Summary { code, enhanced, has_bare_lf: line.has_bare_lf };
+        Some(Reply { bytes, summary })
+    }
+
+    fn read_lines<'a>(&mut self, buffer: &'a [u8]) -> Result<Option<Reply<'a>>, FrameError> {
         // A copy, which stays in registers.
         let mut so_far = self.so_far;
         debug_assert!(buffer.len() >= so_far.scanned, "the buffer shrank within a reply");

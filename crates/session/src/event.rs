@@ -10,6 +10,7 @@ use crate::stage::Stage;
 /// Something that happened in a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are Finished")]
 pub enum Event {
     /// The session takes mails now. [`Session::extensions`](crate::Session::extensions) says what the server offers.
     Ready,
@@ -22,7 +23,7 @@ pub enum Event {
     /// (RFC 7628 section 3.2.2). At most 1024 octets, without control characters and secrets.
     TokenRefused(Box<str>),
     /// A mail is done with.
-    Finished(Box<Finished>),
+    Finished(Finished),
     /// The server answered a mail that was sent in this mode as usual, for the first time on this connection.
     PipeliningProven(Pipelining),
     /// The server did not bear a pipelining mode.

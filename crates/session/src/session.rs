@@ -474,6 +474,12 @@ impl Session {
         {
             return self.handle_transfer_reply(now, reply);
         }
+        self.handle_scrubbed_reply(now, reply);
+    }
+
+    /// The same for a reply that is written down, or may hold a secret, or is not about a mail.
+    #[cold]
+    fn handle_scrubbed_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let scrubbed = self.scrubber.scrub_reply(reply);
         let safe = match scrubbed.as_deref().map_or(Ok(reply), Reply::parse) {
             Ok(safe) => safe,
@@ -540,11 +546,13 @@ impl Session {
         self.emit(Event::Transcript(Box::new(TranscriptLine { speaker, text })));
     }
 
+    #[cold]
     pub(crate) fn violate(&mut self, now: Instant, violation: Violation) {
         let stage = self.stage();
         self.close(now, CloseReason::Violation { stage, violation });
     }
 
+    #[cold]
     pub(crate) fn unexpected(&mut self, now: Instant, stage: Stage, reply: Reply<'_>) {
         let violation = Violation::UnexpectedReply(stored(reply));
         self.close(now, CloseReason::Violation { stage, violation });

@@ -126,10 +126,9 @@ impl Transaction {
 
     /// The recipient at `place`, or the next one behind whom the server is to hear of.
     pub(crate) fn next_recipient(&self, place: usize) -> Option<usize> {
-        let rest = self.recipients.iter().enumerate().skip(place);
-        rest.filter(|(_, recipient)| !matches!(recipient, Recipient::Withheld))
-            .map(|(at, _)| at)
-            .next()
+        let mut rest = self.recipients.get(place..)?.iter();
+        let skipped = rest.position(|recipient| !matches!(recipient, Recipient::Withheld))?;
+        Some(place + skipped)
     }
 
     pub(crate) fn mail_queued(&mut self, now: Instant, end: u64) {

@@ -95,7 +95,7 @@ impl Client {
 
     fn finished(&mut self) -> Option<Finished> {
         std::iter::from_fn(|| self.session.poll_event()).find_map(|event| match event {
-            Event::Finished(finished) => Some(*finished),
+            Event::Finished(finished) => Some(finished),
             _ => None,
         })
     }

@@ -73,7 +73,7 @@ impl Notes {
 
     pub(crate) fn finished(&self) -> Vec<Finished> {
         self.collect(|note| match note {
-            Note::Event(Event::Finished(finished)) => Some((**finished).clone()),
+            Note::Event(Event::Finished(finished)) => Some(finished.clone()),
             _ => None,
         })
     }

@@ -363,7 +363,7 @@ impl Dispatch for Lane {
                     state.planner.connection_ready(now, connection, &mut state.actions);
                 });
             }
-            Event::Finished(finished) => self.finished(*finished),
+            Event::Finished(finished) => self.finished(finished),
             Event::PipeliningProven(mode) => shared.plan(|state, now| {
                 state.planner.pipelining_proven(now, connection, mode, &mut state.actions);
             }),

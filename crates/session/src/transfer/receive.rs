@@ -15,19 +15,17 @@ use crate::transaction::{Cut, Next, Transaction};
 impl Session {
     /// The receive cursor: one reply, which answers the oldest command without one.
     pub(crate) fn handle_transfer_reply(&mut self, now: Instant, reply: Reply<'_>) {
-        let stage = self.transfer.stage(self.transmit.written());
         let Some(&expected) = self.transfer.expected.front() else {
             return self.handle_unsolicited(now, reply);
         };
         if is_farewell(reply) {
-            return self.handle_farewell(now, stage, expected, stored(reply));
+            return self.handle_farewell(now, expected, stored(reply));
         }
-        let written = self.transmit.written();
-        if expected.end > written {
-            return self.handle_early(now, stage, expected, reply);
+        if expected.end > self.transmit.written() {
+            return self.handle_early(now, expected, reply);
         }
         if let Some(objection) = self.objection(expected.to, reply) {
-            return self.handle_objection(now, stage, expected.to, objection);
+            return self.handle_objection(now, expected.to, objection);
         }
         self.take_reply(now, expected.to, reply);
     }
@@ -53,8 +51,9 @@ impl Session {
             // Of that the phase takes care.
             To::Quit => {}
         }
-        let is_answered = self.transfer.expected.front().is_some_and(|next| next.to == To::Quit);
-        if is_answered && matches!(self.phase, Phase::Ready) {
+        let is_answered =
+            |next: &Expected| next.to == To::Quit && matches!(self.phase, Phase::Ready);
+        if self.transfer.expected.front().is_some_and(is_answered) {
             self.transfer.expected.clear();
             self.phase = Phase::Quitting(CloseReason::Quit);
         }
@@ -100,7 +99,8 @@ impl Session {
 
     /// The server goes down. Only 421 speaks of the mail, and only where its end was written: 221 is a goodbye that
     /// leaves open what became of it (RFC 5321 section 3.8).
-    fn handle_farewell(&mut self, now: Instant, stage: Stage, expected: Expected, reply: ReplyBuf) {
+    fn handle_farewell(&mut self, now: Instant, expected: Expected, reply: ReplyBuf) {
+        let stage = self.stage();
         let is_written = expected.end <= self.transmit.written();
         if is_written && reply.code() == ReplyCode::NOT_AVAILABLE {
             let front = self.transfer.transactions.front_mut();
@@ -119,7 +119,8 @@ impl Session {
 
     /// A reply to a command that has not been written yet. A negative one to content on its way is a
     /// server that has heard enough; everything else answers nothing.
-    fn handle_early(&mut self, now: Instant, stage: Stage, expected: Expected, reply: Reply<'_>) {
+    fn handle_early(&mut self, now: Instant, expected: Expected, reply: Reply<'_>) {
+        let stage = self.stage();
         let has_begun = expected.begins <= self.transmit.written();
         if expected.to == To::Streamed && has_begun && reply.code().is_negative() {
             // The server discards the rest, and what follows is answered.
@@ -184,7 +185,8 @@ impl Session {
     }
 
     /// The mode goes down, and no mail suffers.
-    fn handle_objection(&mut self, now: Instant, stage: Stage, to: To, objection: Objection) {
+    fn handle_objection(&mut self, now: Instant, to: To, objection: Objection) {
+        let stage = self.stage();
         self.lower(self.transfer.flight(), objection);
         let Some(front) = self.transfer.transactions.front_mut() else { return };
         let is_streamed = front.flight == Pipelining::Stream;
@@ -459,7 +461,7 @@ impl Session {
         }
         transfer.octets = transfer.octets.saturating_sub(front.mail.content.len());
         let finished = front.finish(now, reply);
-        self.emit(Event::Finished(Box::new(finished)));
+        self.emit(Event::Finished(finished));
     }
 
     /// Takes note that a flight of this mode was answered as usual.
@@ -493,7 +495,7 @@ impl Session {
                 _ => Cut::Lost(stage),
             };
             let finished = transaction.cut(now, written, cut);
-            self.emit(Event::Finished(Box::new(finished)));
+            self.emit(Event::Finished(finished));
         }
         self.transfer.expected.clear();
     }

@@ -149,7 +149,7 @@ impl Client {
     }
 
     /// Exactly one outcome for each mail, and the right one.
-    fn finish(&mut self, finished: Box<Finished>) {
+    fn finish(&mut self, finished: Finished) {
         let place = self.in_flight.iter().position(|(id, ..)| *id == finished.id);
         let Some(place) = place else { panic!("an outcome for a mail that is not under way") };
         let (_, index, mail) = self.in_flight.remove(place);
@@ -158,7 +158,7 @@ impl Client {
         let timing = &finished.timing;
         let points = [timing.mail, timing.data, timing.content, timing.finished];
         assert!(points.iter().flatten().is_sorted(), "time goes forward: {timing:?}");
-        self.fates[index] = Some(Fate::Finished(finished));
+        self.fates[index] = Some(Fate::Finished(Box::new(finished)));
     }
 
     fn close(&mut self, world: &mut World<'_>, reason: CloseReason) {
