@@ -17,6 +17,8 @@ use transparency::Transparency;
 
 /// Longest text line without its CRLF (RFC 5321 section 4.5.3.1.6 allows 1000 octets with it).
 pub const MAX_LINE: usize = 998;
+/// What ends a line.
+const CRLF: &[u8] = b"\r\n";
 /// What ends content (RFC 5321 section 4.1.1.4), where the content has its own final CRLF.
 const TERMINATOR: &[u8] = b".\r\n";
 /// The same where the final CRLF is missing.
@@ -83,6 +85,10 @@ struct Checked {
     transparency: Transparency,
     /// The octets are header fields in front of this content, which has none of that kind.
     behind: Option<Content>,
+    /// Octets as SIZE counts them, with what is behind and with the line end that is added.
+    len: usize,
+    /// The last line has no CRLF, so that one is added.
+    is_open: bool,
     has_8bit: bool,
     header_needs_smtputf8: bool,
     is_binary: bool,
@@ -99,12 +105,15 @@ impl Content {
         let octets = octets.into();
         let Findings { has_8bit, has_dots } = check(&octets)?;
         let (behind, is_binary) = (None, false);
+        let is_open = !octets.is_empty() && !octets.ends_with(CRLF);
         Ok(Self::from_checked(Checked {
             transparency: transparency(&octets, has_dots),
             has_8bit,
             header_needs_smtputf8: has_8bit && header_needs_smtputf8(&octets),
+            len: octets.len() + if is_open { CRLF.len() } else { 0 },
             octets,
             behind,
+            is_open,
             is_binary,
         }))
     }
@@ -130,9 +139,11 @@ impl Content {
         let (transparency, behind) = (Transparency::Clean, None);
         let (has_8bit, is_binary) = (true, true);
         Self::from_checked(Checked {
+            len: octets.len(),
             octets,
             transparency,
             behind,
+            is_open: false,
             has_8bit,
             header_needs_smtputf8,
             is_binary,
@@ -173,6 +184,8 @@ impl Content {
             header_needs_smtputf8: has_8bit && header_needs_smtputf8(&fields)
                 || behind.header_needs_smtputf8(),
             is_binary: behind.is_binary(),
+            len: fields.len() + behind.len(),
+            is_open: behind.0.is_open,
             octets: fields,
             behind: Some(behind.clone()),
         }))
@@ -207,13 +220,12 @@ impl Content {
     /// The octets as they go out without transparency, in order.
     fn parts(&self) -> [&[u8]; 3] {
         let behind = self.0.behind.as_ref().map_or(&[][..], |behind| &*behind.0.octets);
-        [&self.0.octets, behind, if self.has_final_crlf() { b"" } else { b"\r\n" }]
+        [&self.0.octets, behind, if self.0.is_open { CRLF } else { b"" }]
     }
 
     /// Length in octets as SIZE counts it (RFC 1870 section 5): CRLFs count, transparency does not.
     pub fn len(&self) -> usize {
-        let behind = self.0.behind.as_ref().map_or(0, |behind| behind.0.octets.len());
-        self.0.octets.len() + behind + if self.has_final_crlf() { 0 } else { 2 }
+        self.0.len
     }
 
     /// Whether it is not text in lines, so that the server must offer BINARYMIME (RFC 3030).
@@ -241,11 +253,6 @@ impl Content {
         self.0.header_needs_smtputf8
     }
 
-    fn has_final_crlf(&self) -> bool {
-        let last = &self.0.behind.as_ref().unwrap_or(self).0;
-        last.is_binary || last.octets.is_empty() || last.octets.ends_with(b"\r\n")
-    }
-
     /// Number of slices that the wire form consists of, the terminator included.
     fn slice_count(&self) -> usize {
         let behind = self.0.behind.as_ref().map_or(1, Self::slice_count);
@@ -258,8 +265,8 @@ impl Content {
         match (&self.0.behind, index.checked_sub(own)) {
             (_, None) => self.0.slice(index),
             (Some(behind), Some(index)) => behind.slice(index),
-            (None, Some(_)) if self.has_final_crlf() => TERMINATOR,
-            (None, Some(_)) => TERMINATOR_WITH_CRLF,
+            (None, Some(_)) if self.0.is_open => TERMINATOR_WITH_CRLF,
+            (None, Some(_)) => TERMINATOR,
         }
     }
 }
@@ -565,7 +572,7 @@ mod tests {
             }
             proptest::prop_assert!(!body.starts_with(b".\r") && !body.starts_with(b".\n"));
             let mut expected = content.to_bytes().to_vec();
-            if !content.has_final_crlf() { expected.extend_from_slice(b"\r\n"); }
+            if content.0.is_open { expected.extend_from_slice(b"\r\n"); }
             let unstuffed: Vec<u8> = {
                 let text = String::from_utf8(sent[..sent.len() - 3].to_vec()).unwrap();
                 text.split_inclusive("\r\n").flat_map(|line| line.strip_prefix('.').unwrap_or(line).bytes()).collect()
