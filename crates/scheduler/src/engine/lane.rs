@@ -122,15 +122,9 @@ struct Sending {
 #[derive(Debug)]
 struct Over {
     job: JobId,
-    started: Time,
-    outcomes: Vec<Outcome>,
-    connection: Freshness,
-}
-
-/// A job that is done with, and its last attempt.
-struct Closing {
-    entry: Entry,
     attempt: Attempt,
+    /// The job, once the planner has forgotten it: it was the last attempt.
+    closing: Option<Entry>,
 }
 
 impl Lane {
@@ -204,27 +198,24 @@ impl Lane {
     fn exchange(&mut self, room: usize) {
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy();
-        let done = shared.plan(|state, now| {
-            let done = self.enter(state, now);
+        shared.plan(|state, now| {
+            self.enter(state, now);
             self.pull(state, now, room.min(MAX_PULLED));
-            done
         });
-        shared.report(done.into_iter().map(Closing::done));
+        shared.report(self.over.drain(..).filter_map(Over::done));
     }
 
-    /// Enters what attempts came to. Gives the jobs that are done with.
-    fn enter(&mut self, state: &mut State, now: Time) -> Vec<Closing> {
-        let mut done = Vec::with_capacity(self.over.len());
-        for Over { job, started, outcomes, connection } in self.over.drain(..) {
-            let attempt = Attempt { started, ended: now, outcomes, connection };
-            let Some(entry) = state.job_mut(job) else { continue };
-            let result = entry.ledger.attempted(&attempt);
-            state.planner.finished(now, self.connection, job, result, &mut state.actions);
+    /// Enters what attempts came to.
+    fn enter(&mut self, state: &mut State, now: Time) {
+        for Over { job, attempt, closing } in &mut self.over {
+            let Some(entry) = state.job_mut(*job) else { continue };
+            attempt.ended = now;
+            let result = entry.ledger.attempted(attempt);
+            state.planner.finished(now, self.connection, *job, result, &mut state.actions);
             if result.again.is_none() {
-                done.extend(state.take_job(job).map(|entry| Closing { entry, attempt }));
+                *closing = state.take_job(*job);
             }
         }
-        done
     }
 
     /// Takes mails from the planner, as far as the connection is to have some.
@@ -252,11 +243,19 @@ impl Lane {
         }
     }
 
+    /// Gives back memory that is not in use: the wait may be long.
+    fn shrink(&mut self) {
+        self.pulled.shrink_to_fit();
+        self.in_flight.shrink_to_fit();
+        self.over.shrink_to_fit();
+    }
+
     /// Notes that an attempt is over.
     fn end_attempt(&mut self, Sending { job, started, .. }: Sending, outcomes: Vec<Outcome>) {
         let connection = if self.has_delivered { Freshness::Used } else { Freshness::Fresh };
         self.has_delivered |= outcomes.iter().any(Outcome::is_delivered);
-        self.over.push(Over { job, started, outcomes, connection });
+        let attempt = Attempt { started, ended: started, outcomes, connection };
+        self.over.push(Over { job, attempt, closing: None });
     }
 
     /// Notes that nothing of this mail was sent.
@@ -308,11 +307,11 @@ impl Lane {
     }
 }
 
-impl Closing {
+impl Over {
     /// The report is made without the lock.
-    fn done(self) -> Done {
-        let Self { entry, attempt } = self;
-        Done::new(entry, |ledger| ledger.into_report(attempt))
+    fn done(self) -> Option<Done> {
+        let Self { attempt, closing, .. } = self;
+        Some(Done::new(closing?, |ledger| ledger.into_report(attempt)))
     }
 }
 
@@ -327,6 +326,9 @@ impl Dispatch for Lane {
             if room > 0 || !self.over.is_empty() {
                 self.exchange(room);
                 continue;
+            }
+            if self.in_flight.is_empty() {
+                self.shrink();
             }
             if self.registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 return Poll::Pending;
@@ -347,8 +349,7 @@ impl Dispatch for Lane {
     }
 
     fn handle_event(&mut self, event: Event, session: &Session) {
-        let shared = Arc::clone(&self.shared);
-        let connection = self.connection;
+        let (shared, connection) = (&self.shared, self.connection);
         match event {
             Event::Ready => {
                 self.is_ready = true;
@@ -402,13 +403,12 @@ impl Drop for Lane {
         self.give_back_pulled();
         let shared = Arc::clone(&self.shared);
         let _busy = shared.busy();
-        let done = shared.plan(|state, now| {
-            let done = self.enter(state, now);
+        shared.plan(|state, now| {
+            self.enter(state, now);
             state.remove_port(self.connection);
             state.planner.connection_closed(now, self.connection, self.ending, &mut state.actions);
-            done
         });
-        shared.report(done.into_iter().map(Closing::done));
+        shared.report(self.over.drain(..).filter_map(Over::done));
     }
 }
 
