@@ -124,7 +124,8 @@ impl Shared {
         let done = done.into_iter();
         // Whatever an observer does, each report gets to whoever waits for it.
         let mut panic = None;
-        let mut arrivals = Vec::with_capacity(done.size_hint().0);
+        let most = done.size_hint().1.unwrap_or_default();
+        let mut arrivals = Vec::with_capacity(most);
         for Done { report, addressee, number, octets } in done {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
             if let Some(observer) = &self.observer {

@@ -456,6 +456,12 @@ impl Planner {
 
     /// Takes a job from whatever list it is on, and from the timers.
     pub(super) fn detach(&mut self, key: Key) {
+        self.unlist(key);
+        self.set_job_state(key, State::Apart, Alarm::Never);
+    }
+
+    /// Takes a job from the list that its state says.
+    fn unlist(&mut self, key: Key) {
         let Some(job) = self.jobs.get(key) else { return };
         match job.state {
             State::Ready => self.remove_from_flow(key),
@@ -467,11 +473,14 @@ impl Planner {
             }
             State::Apart | State::Waits(_) => {}
         }
-        self.set_job_state(key, State::Apart, Alarm::Never);
     }
 
     fn forget_job(&mut self, key: Key) {
-        self.detach(key);
+        self.unlist(key);
+        // One that is in flight is not waited for.
+        if self.jobs.get(key).is_some_and(|job| job.expires_in_turn || job.timer.is_armed()) {
+            self.set_job_state(key, State::Apart, Alarm::Never);
+        }
         self.jobs.remove(key);
     }
 
@@ -488,7 +497,9 @@ impl Planner {
         };
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.expires_in_turn = in_turn;
-        self.timers.set(&mut job.timer, at, Timer::Job(key));
+        if at.is_some() || job.timer.is_armed() {
+            self.timers.set(&mut job.timer, at, Timer::Job(key));
+        }
         match (was_in_turn, in_turn) {
             (false, true) => self.expiring.push(End::Tail, key, &mut self.jobs),
             (true, false) => self.expiring.remove(key, &mut self.jobs),
