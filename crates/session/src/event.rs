@@ -10,7 +10,6 @@ use crate::stage::Stage;
 /// Something that happened in a session.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are Finished")]
 pub enum Event {
     /// The session takes mails now. [`Session::extensions`](crate::Session::extensions) says what the server offers.
     Ready,

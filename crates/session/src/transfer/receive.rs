@@ -24,13 +24,16 @@ impl Session {
         if expected.end > self.transmit.written() {
             return self.handle_early(now, expected, reply);
         }
-        if let Some(objection) = self.objection(expected.to, reply) {
+        if reply.code().is_negative()
+            && let Some(objection) = self.objection(expected.to, reply)
+        {
             return self.handle_objection(now, expected.to, objection);
         }
         self.take_reply(now, expected.to, reply);
     }
 
     /// The reply answers the oldest command without one.
+    #[inline(always)]
     fn take_reply(&mut self, now: Instant, to: To, reply: Reply<'_>) {
         self.transfer.expected.pop_front();
         if to != To::Reset
@@ -155,11 +158,8 @@ impl Session {
         }
     }
 
-    /// Whether the reply speaks against the mode rather than against the mail.
+    /// Whether a negative reply speaks against the mode rather than against the mail.
     fn objection(&self, to: To, reply: Reply<'_>) -> Option<Objection> {
-        if !reply.code().is_negative() {
-            return None;
-        }
         let flight = self.transfer.flight();
         let front = self.transfer.transactions.front()?;
         // In LMTP that is about one recipient, and the others may have the mail.
