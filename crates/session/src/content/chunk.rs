@@ -24,12 +24,15 @@ impl ChunkCursor {
         let (mut used, mut begins) = (0, 0);
         for part in self.content.parts() {
             let from = self.at.saturating_sub(begins).min(part.len());
-            let until = self.end.saturating_sub(begins).min(part.len());
+            let until = (self.end - begins).min(part.len());
             begins += part.len();
             if let Some(octets) = part.get(from..until).filter(|octets| !octets.is_empty()) {
                 let Some(place) = out.get_mut(used) else { break };
                 *place = IoSlice::new(octets);
                 used += 1;
+            }
+            if begins >= self.end {
+                break;
             }
         }
         used

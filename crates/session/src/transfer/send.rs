@@ -17,15 +17,15 @@ impl Session {
     /// The send cursor: queues every command that may go out now.
     pub(crate) fn fill(&mut self, now: Instant) {
         while self.send_next(now) {}
-        let is_idle = self.transfer.transactions.is_empty() && self.transfer.expected.is_empty();
-        // A mail that cannot begin any more is handed back.
         let is_spent = self.transfer.is_spent(self.extensions.limits());
-        if !matches!(self.phase, Phase::Ready) {
+        if !(self.quits || is_spent) || !matches!(self.phase, Phase::Ready) {
             return;
         }
+        let is_idle = self.transfer.transactions.is_empty() && self.transfer.expected.is_empty();
+        // A mail that cannot begin any more is handed back.
         if self.quits && is_idle || is_spent && self.transfer.expected.is_empty() {
             self.close_politely(CloseReason::Quit);
-        } else if (self.quits || is_spent) && self.may_quit_ahead() {
+        } else if self.may_quit_ahead() {
             let end = self.command(|out| out.extend_from_slice(command::QUIT));
             self.transfer.expect(To::Quit, end);
         }
