@@ -268,10 +268,9 @@ impl Transaction {
     }
 
     /// Ends the transaction; `reply` is the positive final reply, if there was one.
-    pub(crate) fn finish(mut self, now: Instant, reply: Option<ReplyBuf>) -> Finished {
-        self.timing.finished = Some(now);
-        let refusal = self.refusal.take();
-        let not_sent = if self.starts_over { NotSent::Pipelining } else { NotSent::AllOrNothing };
+    pub(crate) fn finish(self, now: Instant, reply: Option<ReplyBuf>) -> Finished {
+        let Self { id, mail, refusal, recipients, starts_over, timing, .. } = self;
+        let not_sent = if starts_over { NotSent::Pipelining } else { NotSent::AllOrNothing };
         let outcome = |recipient| match (recipient, &refusal, &reply) {
             (Recipient::Refused(refusal), _, _) => Outcome::Refused(refusal),
             (Recipient::Delivered(reply), _, _) => Outcome::Delivered(reply),
@@ -281,8 +280,8 @@ impl Transaction {
             (Recipient::Accepted, None, Some(reply)) => Outcome::Delivered(reply.clone()),
             (Recipient::Accepted | Recipient::Pending, None, _) => Outcome::NotSent(not_sent),
         };
-        let outcomes = self.recipients.into_iter().map(outcome).collect();
-        Finished { id: self.id, mail: self.mail, outcomes, timing: self.timing }
+        let outcomes = recipients.into_iter().map(outcome).collect();
+        Finished { id, mail, outcomes, timing: Timing { finished: Some(now), ..timing } }
     }
 
     /// Ends the transaction where the connection ended; `written` octets had been written by then.

@@ -445,9 +445,10 @@ impl Session {
             front.next = Next::Done;
             transfer.sending = 1;
         }
-        let Some(front) = transfer.transactions.pop_front_if(|front| front.is_over()) else {
+        if !transfer.transactions.front().is_some_and(Transaction::is_over) {
             return;
-        };
+        }
+        let Some(front) = transfer.transactions.pop_front() else { return };
         transfer.sending = transfer.sending.saturating_sub(1);
         transfer.unwritten = transfer.unwritten.saturating_sub(1);
         // What is behind a streamed mail is on its way, so that this one is handed back.
@@ -460,8 +461,7 @@ impl Session {
             return;
         }
         transfer.octets = transfer.octets.saturating_sub(front.mail.content.len());
-        let finished = front.finish(now, reply);
-        self.emit(Event::Finished(finished));
+        self.emit(Event::Finished(front.finish(now, reply)));
     }
 
     /// Takes note that a flight of this mode was answered as usual.
