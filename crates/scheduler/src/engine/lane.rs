@@ -15,6 +15,7 @@ use posthaste_session::{
 };
 use tracing::{Instrument, Span};
 
+use super::delivery::Arrival;
 use super::observe::Observation;
 use super::port::{End, Orders, Port};
 use super::shared::Shared;
@@ -47,6 +48,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         submitting: None,
         in_flight: VecDeque::new(),
         over: Vec::new(),
+        arrivals: Vec::new(),
         info: None,
         avoids_tls: tls == Use::Never,
         has_delivered: false,
@@ -99,6 +101,8 @@ struct Lane {
     in_flight: VecDeque<Sending>,
     /// Attempts that are over, which the planner does not know yet.
     over: Vec<Over>,
+    /// What reports are collected in on their way; empty between any two calls.
+    arrivals: Vec<Arrival>,
     info: Option<Info>,
     /// TLS was not even tried.
     avoids_tls: bool,
@@ -202,7 +206,7 @@ impl Lane {
             self.enter(state, now);
             self.pull(state, now, room.min(MAX_PULLED));
         });
-        shared.report(self.over.drain(..).filter_map(Over::done));
+        shared.report_by(&mut self.arrivals, self.over.drain(..).filter_map(Over::done));
     }
 
     /// Enters what attempts came to.
@@ -248,6 +252,7 @@ impl Lane {
         self.pulled.shrink_to_fit();
         self.in_flight.shrink_to_fit();
         self.over.shrink_to_fit();
+        self.arrivals.shrink_to_fit();
     }
 
     /// Notes that an attempt is over.

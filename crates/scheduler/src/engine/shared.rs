@@ -120,12 +120,20 @@ impl Shared {
 
     /// Hands out the reports of those mails of which these were the last jobs.
     pub(super) fn report(&self, done: impl IntoIterator<Item = Done>) {
+        self.report_by(&mut Vec::new(), done);
+    }
+
+    /// The same for whoever does so often: what reports are collected in is empty before and after.
+    pub(super) fn report_by(
+        &self,
+        arrivals: &mut Vec<Arrival>,
+        done: impl IntoIterator<Item = Done>,
+    ) {
         let mut for_line: Option<Arc<Line>> = None;
         let done = done.into_iter();
         // Whatever an observer does, each report gets to whoever waits for it.
         let mut panic = None;
-        let most = done.size_hint().1.unwrap_or_default();
-        let mut arrivals = Vec::with_capacity(most);
+        arrivals.reserve(done.size_hint().1.unwrap_or_default());
         for Done { report, addressee, number, octets } in done {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
             if let Some(observer) = &self.observer {
@@ -143,7 +151,7 @@ impl Shared {
                 }
                 Waiter::Stream(place, line) => {
                     if for_line.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &line)) {
-                        self.hand_over(for_line.take(), &mut arrivals);
+                        self.hand_over(for_line.take(), arrivals);
                     }
                     let cost = octets.map(|octets| self.intake.cost(octets));
                     arrivals.push(Arrival { place, report, cost });
@@ -151,7 +159,7 @@ impl Shared {
                 }
             }
         }
-        self.hand_over(for_line, &mut arrivals);
+        self.hand_over(for_line, arrivals);
         if let Some(cause) = panic {
             resume_unwind(cause);
         }
