@@ -80,9 +80,9 @@ impl Framer {
 
     /// Reads the reply that starts with the first octet of `buffer`.
     ///
-    /// Between two calls the buffer may only grow; each octet is looked at once. `Ok(Some(reply))`:
-    /// the framer is ready for the next reply, which starts behind the octets of this one.
-    /// `Ok(None)`: more octets are needed.
+    /// Between two calls the buffer may only grow; each octet is looked at once, but for the first
+    /// line of a longer reply, which may be twice. `Ok(Some(reply))`: the framer is ready for the
+    /// next reply, which starts behind the octets of this one. `Ok(None)`: more octets are needed.
     ///
     /// # Errors
     ///
