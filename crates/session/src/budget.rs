@@ -40,8 +40,8 @@ impl Budget {
         left.and_then(|left| usize::try_from(left).ok()).unwrap_or(usize::MAX)
     }
 
-    /// What is left for this mail; `None` where no limit holds anybody up. The limit of domains may be one of the session or of the transaction; keeping
-    /// to it in the session keeps to it in both.
+    /// What is left for this mail; `None` where no limit holds anybody up. The limit of domains may be one of the
+    /// session or of the transaction; keeping to it in the session keeps to it in both.
     pub(crate) fn share(&self, limits: Limits9422, envelope: &Envelope) -> Option<Share> {
         let most = to_usize(limits.rcpt_max);
         let most_domains = limits.rcpt_domain_max.map(|most| to_usize(Some(most)));
