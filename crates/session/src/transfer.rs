@@ -50,6 +50,8 @@ pub(crate) struct Transfer {
     needs_reset: bool,
     /// It has recipients: content that is streamed could go out to them, so that it waits until RSET is answered.
     is_open: bool,
+    /// The last mail was sent in `stream`; the next one there has RSET ahead of it, whatever the mode was in between.
+    has_streamed: bool,
     /// [`MAX_GROUP`] was reached, and half of it has to be answered first.
     is_group_full: bool,
     budget: Budget,
@@ -103,6 +105,7 @@ impl Transfer {
             transactions: VecDeque::new(),
             sending: 0,
             needs_reset: false,
+            has_streamed: false,
             is_open: false,
             is_group_full: false,
             budget: Budget::default(),

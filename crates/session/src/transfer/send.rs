@@ -62,8 +62,10 @@ impl Session {
             return self.send_streamed(now);
         }
         let transfer = &mut self.transfer;
-        if transfer.needs_reset && next == Next::Mail {
-            transfer.needs_reset = false;
+        let needs_reset =
+            transfer.needs_reset || mode == Pipelining::Stream && transfer.has_streamed;
+        if needs_reset && next == Next::Mail {
+            (transfer.needs_reset, transfer.has_streamed) = (false, false);
             self.send(To::Reset, |out, _, _| out.extend_from_slice(command::RSET));
             return true;
         }
@@ -80,6 +82,7 @@ impl Session {
         let end = self.send(To::Mail, write_mail);
         self.transfer.budget.mail_sent();
         self.transfer.needs_reset |= mode == Pipelining::Stream;
+        self.transfer.has_streamed = mode == Pipelining::Stream;
         let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) else {
             return false;
         };

@@ -45,7 +45,8 @@ impl Session {
             return false;
         };
         // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
-        let resets = std::mem::replace(&mut transfer.needs_reset, true);
+        let resets = transfer.needs_reset || transfer.has_streamed;
+        (transfer.needs_reset, transfer.has_streamed) = (true, true);
         let start = transmit.queued();
         let mail = &transaction.mail;
         let octets = mail.content.len();
