@@ -1,9 +1,8 @@
 //! What is held in memory: `cargo bench -p benches --bench memory`.
 //!
 //! *A connection*: ten thousand of them, open and idle through the whole engine, plain and with TLS.
-//! *A queued mail*: a million, each with a forward-path of its own and all with one content, for a server that is not
-//! there. The heap is what is allocated and not freed, exactly; the
-//! resident set is what the kernel counts, and includes what the allocator keeps for later. What is in
+//! *A queued mail*: a million, each with a forward-path of its own and all with one content, for a
+//! server that is not there. The heap is what is allocated and not freed, exactly; the resident set is what the kernel counts, and includes what the allocator keeps for later. What is in
 //! the kernel's buffers is in neither.
 //!
 //! Targets: 4 KiB a plain connection, 25 KiB one with TLS, 200 octets a queued mail.
