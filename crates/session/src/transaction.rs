@@ -307,6 +307,8 @@ impl Transaction {
             (Recipient::Refused(refusal), _) if refusals_count => Outcome::Refused(refusal),
             (Recipient::Delivered(reply), _) => Outcome::Delivered(reply),
             (Recipient::Withheld, _) => Outcome::NotSent(NotSent::Limit),
+            // What the content was answered is not about one that was not taken.
+            (Recipient::TurnedAway, _) => Outcome::NotSent(not_sent),
             (_, Some(refusal)) => Outcome::Refused(refusal.clone()),
             // Of one whose refusal does not count, nobody knows whether it was one.
             (Recipient::Accepted | Recipient::Pending | Recipient::Refused(_), None)

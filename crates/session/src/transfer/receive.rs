@@ -113,7 +113,7 @@ impl Session {
                     front.refuse(stage, reply.clone())
                 }
                 (To::Mail, Some(front)) => front.turn_all_away(),
-                (To::Rcpt, Some(front)) => front.turn_away(),
+                (To::Rcpt, Some(front)) if !front.is_refused() => front.turn_away(),
                 _ => {}
             }
         }
