@@ -143,9 +143,12 @@ impl Flights {
     fn push_content(&mut self, size: usize, run: usize) {
         let end = self.octets.len() + size - 2;
         let name = format!("Message-ID: <{}-{run}.{:0DIGITS$}", std::process::id(), 0);
-        self.push(&["From: <a@posthaste.example>\r\nTo: <b@posthaste.example>\r\n", &name]);
+        self.push(&[&name]);
         self.numbers.push(self.octets.len());
-        self.push(&["@posthaste.example>\r\nSubject: bare\r\n\r\n"]);
+        self.push(&["@posthaste.example>\r\n"]);
+        self.push(&[
+            "From: <a@posthaste.example>\r\nTo: <b@posthaste.example>\r\nSubject: bare\r\n\r\n",
+        ]);
         while self.octets.len() + LINE.len() < end {
             self.push(&[LINE]);
         }

@@ -10,7 +10,7 @@ use posthaste::{Content, Envelope, ForwardPath, Mail, Mailbox, Mailer};
 use crate::load::{FROM, Load, TO};
 
 /// Sends a load by scheduler, connections and sessions. What the mails have in common is
-/// checked once, and the fields in which they differ mail by mail. Returns how long that took, up to the last report.
+/// checked once, and the field in which they differ mail by mail. Returns how long that took, up to the last report.
 ///
 /// # Panics
 ///
@@ -27,7 +27,7 @@ pub async fn send(load: Load, mode: Pipelining) -> Duration {
     let rest = Content::new(contents.rest().to_vec()).unwrap();
     let mails = stream::iter((0..load.mails).map(move |number| {
         let envelope = Envelope::to_one(from.clone(), to.clone());
-        Mail::new(envelope, rest.with_fields(contents.fields(number)).unwrap())
+        Mail::new(envelope, rest.with_fields(contents.field(number)).unwrap())
     }));
     let window = if load.connections <= FEW { large_window() } else { Window::default() };
     let intake = load.connections * AHEAD * window.mails() as usize * load.size;

@@ -86,12 +86,11 @@ pub struct Contents {
 
 impl Contents {
     fn new(load: &Load) -> Self {
-        let mut octets = format!("From: <{FROM}>\r\nTo: <{TO}>\r\n").into_bytes();
-        octets.extend(format!("Message-ID: <{}.{FIRST}", load.run).bytes());
+        let mut octets = format!("Message-ID: <{}.{FIRST}", load.run).into_bytes();
         let end = octets.len();
         octets.extend(b"@posthaste.example>\r\n");
         let rest = octets.len();
-        octets.extend(b"Subject: rivals\r\n\r\n");
+        octets.extend(format!("From: <{FROM}>\r\nTo: <{TO}>\r\nSubject: rivals\r\n\r\n").bytes());
         while octets.len() + LINE.len() + 2 <= load.size {
             octets.extend(LINE);
         }
@@ -105,12 +104,12 @@ impl Contents {
         self.numbered(number, self.octets.len())
     }
 
-    /// The fields at its beginning, the Message-ID being the last.
-    pub fn fields(&self, number: usize) -> Vec<u8> {
+    /// The field at its beginning, which is the Message-ID.
+    pub fn field(&self, number: usize) -> Vec<u8> {
         self.numbered(number, self.rest)
     }
 
-    /// What is behind those fields, the same for all numbers.
+    /// What is behind that field, the same for all numbers.
     pub fn rest(&self) -> &[u8] {
         &self.octets[self.rest..]
     }

@@ -46,7 +46,7 @@ func main() {
 			must(err)
 			must(client.Hello("client.example"))
 			for number := connection; number < mails; number += connections {
-				head := fmt.Sprintf("From: <%s>\r\nTo: <%s>\r\nMessage-ID: <%d.%d@posthaste.example>\r\n\r\n", from, to, run, 1000000000+number)
+				head := fmt.Sprintf("Message-ID: <%d.%d@posthaste.example>\r\nFrom: <%s>\r\nTo: <%s>\r\n\r\n", run, 1000000000+number, from, to)
 				must(client.Mail(from))
 				must(client.Rcpt(to))
 				content, err := client.Data()

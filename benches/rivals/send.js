@@ -10,7 +10,7 @@ const filler = ('x'.repeat(70) + '\r\n').repeat(size / 72 + 1);
 
 function raw(number) {
   const id = `${run}.${1000000000 + number}@posthaste.example`;
-  const head = `From: <${envelope.from}>\r\nTo: <${envelope.to}>\r\nMessage-ID: <${id}>\r\n\r\n`;
+  const head = `Message-ID: <${id}>\r\nFrom: <${envelope.from}>\r\nTo: <${envelope.to}>\r\n\r\n`;
   return head + filler.slice(0, size - head.length - 2) + '\r\n';
 }
 

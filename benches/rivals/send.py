@@ -16,7 +16,7 @@ async def send(host, port, numbers, size, run):
     await client.connect()
     for number in numbers:
         message_id = f"<{run}.{1_000_000_000 + number}@posthaste.example>"
-        head = f"From: <{FROM}>\r\nTo: <{TO}>\r\nMessage-ID: {message_id}\r\n\r\n".encode()
+        head = f"Message-ID: {message_id}\r\nFrom: <{FROM}>\r\nTo: <{TO}>\r\n\r\n".encode()
         content = head + filler[: size - len(head) - 2] + b"\r\n"
         await client.sendmail(FROM, [TO], content)
     await client.quit()

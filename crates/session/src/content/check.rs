@@ -27,8 +27,8 @@ pub(super) fn check_fields(octets: &[u8]) -> Result<Findings, ContentError> {
     Ok(findings)
 }
 
-/// Octets that are looked at together: a multiple of what an instruction looks at, and so few that a line that is too
-/// long leaves one such block at least without a line end.
+/// Octets among which a line end is looked for: so few that a line that is too long leaves one such block at least
+/// without any.
 const BLOCK: usize = MAX_LINE / 64 * 32;
 
 const ANY: bool = false;
@@ -36,65 +36,102 @@ const FIELDS: bool = true;
 
 fn look<const KIND: bool>(octets: &[u8]) -> Result<Findings, ContentError> {
     // Each octet is looked at with the one before it, and before the first one a line begins.
-    let Some((&first, followers)) = octets.split_first() else { return Ok(Findings::default()) };
+    let Some((first, followers)) = octets.split_first() else { return Ok(Findings::default()) };
     let mut all = Pairs::default();
-    all.see::<KIND>(b'\n', first);
+    all.see_some::<KIND>(b"\n", std::slice::from_ref(first));
     let mut may_have_long_lines = false;
     for (before, after) in octets.chunks(BLOCK).zip(followers.chunks(BLOCK)) {
         let mut block = Pairs::default();
-        for (&before, &after) in before.iter().zip(after) {
-            block.see::<KIND>(before, after);
-        }
-        may_have_long_lines |= block.line_feeds == 0 && after.len() == BLOCK;
-        all.add(block);
+        block.see_all::<KIND>(before, after);
+        may_have_long_lines |= after.len() == BLOCK && any(block.line_feeds) == 0;
+        all.add(&block);
     }
-    if all.wrong != 0 || octets.ends_with(b"\r") || may_have_long_lines {
+    if any(all.wrong) != 0 || octets.ends_with(b"\r") || may_have_long_lines {
         check_each_line(octets)?;
     }
-    if all.empty_lines != 0 {
+    if any(all.empty_lines) != 0 {
         return Err(ContentError::NotFields);
     }
-    Ok(Findings { has_8bit: !all.octets.is_ascii(), has_dots: all.dots != 0 })
+    Ok(Findings { has_8bit: !any(all.octets).is_ascii(), has_dots: any(all.dots) != 0 })
 }
 
-/// What pairs of octets have: 1 where one of them has it. As numbers, because then the compiler finds machine
-/// instructions that look at many pairs at once.
+/// Octets that are looked at together: as many as a machine instruction takes everywhere.
+const LANES: usize = 16;
+
+/// Neither does it end a line, nor begin one, nor stand for anything.
+const FILLER: u8 = b'a';
+
+/// What pairs of octets have, by their place among [`LANES`]: 1 where one of them has it. As numbers and without
+/// branches, because then the compiler finds machine instructions that look at many pairs at once.
 #[derive(Clone, Copy, Default)]
 struct Pairs {
     /// A NUL, a CR without an LF, or an LF without a CR.
-    wrong: u8,
+    wrong: [u8; LANES],
     /// A dot behind an LF.
-    dots: u8,
-    line_feeds: u8,
+    dots: [u8; LANES],
+    line_feeds: [u8; LANES],
     /// A CR behind an LF; in fields only.
-    empty_lines: u8,
+    empty_lines: [u8; LANES],
     /// All octets in one.
-    octets: u8,
+    octets: [u8; LANES],
 }
 
 impl Pairs {
-    /// Sees an octet and the one before it.
+    /// Sees octets, each with the one before it.
     #[inline]
-    fn see<const KIND: bool>(&mut self, before: u8, octet: u8) {
-        let is_lf = u8::from(octet == b'\n');
-        let is_after_lf = u8::from(before == b'\n');
-        self.wrong |= u8::from(before == b'\r') ^ is_lf | u8::from(octet == 0);
-        self.dots |= is_after_lf & u8::from(octet == b'.');
-        self.line_feeds |= is_lf;
-        if KIND == FIELDS {
-            self.empty_lines |= is_after_lf & u8::from(octet == b'\r');
+    fn see_all<const KIND: bool>(&mut self, before: &[u8], octets: &[u8]) {
+        let (before, _) = before.split_at(octets.len());
+        let (all_before, rest_before) = before.as_chunks();
+        let (all_octets, rest) = octets.as_chunks();
+        for (before, octets) in all_before.iter().zip(all_octets) {
+            self.see::<KIND>(before, octets);
         }
-        self.octets |= octet;
+        if !rest.is_empty() {
+            self.see_some::<KIND>(rest_before, rest);
+        }
+    }
+
+    /// The same of as many as fit, at most.
+    #[inline]
+    fn see_some<const KIND: bool>(&mut self, before: &[u8], octets: &[u8]) {
+        let (mut all_before, mut all_octets) = ([FILLER; LANES], [FILLER; LANES]);
+        all_before[..before.len()].copy_from_slice(before);
+        all_octets[..octets.len()].copy_from_slice(octets);
+        self.see::<KIND>(&all_before, &all_octets);
     }
 
     #[inline]
-    fn add(&mut self, other: Self) {
-        self.wrong |= other.wrong;
-        self.dots |= other.dots;
-        self.line_feeds |= other.line_feeds;
-        self.empty_lines |= other.empty_lines;
-        self.octets |= other.octets;
+    fn see<const KIND: bool>(&mut self, before: &[u8; LANES], octets: &[u8; LANES]) {
+        for lane in 0..LANES {
+            let (before, octet) = (before[lane], octets[lane]);
+            let is_lf = u8::from(octet == b'\n');
+            let is_after_lf = u8::from(before == b'\n');
+            self.wrong[lane] |= u8::from(before == b'\r') ^ is_lf | u8::from(octet == 0);
+            self.dots[lane] |= is_after_lf & u8::from(octet == b'.');
+            self.line_feeds[lane] |= is_lf;
+            if KIND == FIELDS {
+                self.empty_lines[lane] |= is_after_lf & u8::from(octet == b'\r');
+            }
+            self.octets[lane] |= octet;
+        }
     }
+
+    #[inline]
+    fn add(&mut self, other: &Self) {
+        for lane in 0..LANES {
+            self.wrong[lane] |= other.wrong[lane];
+            self.dots[lane] |= other.dots[lane];
+            self.line_feeds[lane] |= other.line_feeds[lane];
+            self.empty_lines[lane] |= other.empty_lines[lane];
+            self.octets[lane] |= other.octets[lane];
+        }
+    }
+}
+
+/// What any of them has.
+#[inline]
+fn any(lanes: [u8; LANES]) -> u8 {
+    lanes.into_iter().fold(0, |all, lane| all | lane)
 }
 
 /// The same line by line, to say what is wrong and where, if anything is.
