@@ -1,11 +1,14 @@
 //! The engine under load, whole, as its users have it.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
 use posthaste::scheduler::{PipeliningPolicy, SchedulerConfig};
 use posthaste::session::{Pipelining, Window};
 use posthaste::{Content, Envelope, ForwardPath, Mail, Mailbox, Mailer};
+
+use tokio::runtime;
 
 use crate::load::{FROM, Load, TO};
 
@@ -20,12 +23,34 @@ use crate::load::{FROM, Load, TO};
 ///
 /// What was not delivered by then is not.
 pub async fn send(load: Load, mode: Pipelining) -> Duration {
+    send_share(load, mode, 0, 1).await
+}
+
+/// The same from several threads, each with a mailer of its own, a share of the connections, and a share of the mails.
+///
+/// # Panics
+///
+/// When a mail is not delivered, or there are fewer connections than threads.
+pub fn send_from(threads: usize, load: Load, mode: Pipelining) -> Duration {
+    let share = Load { connections: load.connections / threads, ..load };
+    assert!(share.connections > 0, "fewer connections than threads");
+    let send = move |first| {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(send_share(share, mode, first, threads))
+    };
+    let threads: Vec<_> = (0..threads).map(|first| thread::spawn(move || send(first))).collect();
+    let times = threads.into_iter().map(|thread| thread.join().unwrap());
+    times.max().unwrap_or_default()
+}
+
+/// Every so many-th mail of a load, from the one with that number on.
+async fn send_share(load: Load, mode: Pipelining, first: usize, step: usize) -> Duration {
     let start = Instant::now();
     let from: Mailbox = FROM.parse().unwrap();
     let to: ForwardPath = TO.parse().unwrap();
     let contents = load.contents();
     let rest = Content::new(contents.rest().to_vec()).unwrap();
-    let mails = stream::iter((0..load.mails).map(move |number| {
+    let mails = stream::iter((first..load.mails).step_by(step).map(move |number| {
         let envelope = Envelope::to_one(from.clone(), to.clone());
         Mail::new(envelope, rest.with_fields(contents.field(number)).unwrap())
     }));
@@ -48,7 +73,7 @@ pub async fn send(load: Load, mode: Pipelining) -> Duration {
         delivered += 1;
     }
     let elapsed = start.elapsed();
-    assert_eq!(delivered, load.mails);
+    assert_eq!(delivered, (first..load.mails).step_by(step).len());
     mailer.shutdown().await;
     elapsed
 }

@@ -23,6 +23,8 @@ pub(crate) enum Rival {
     FloorBdat,
     /// Posthaste.
     Posthaste(Pipelining),
+    /// Posthaste in `stream`, a thread and a mailer for each of two cores.
+    PosthasteTwice,
     /// Postfix's own generator, keeping its connections.
     SmtpSource,
     /// lettre's pool, as it comes.
@@ -56,12 +58,13 @@ pub(crate) enum Offer {
 
 impl Rival {
     /// In the order of the table.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Floor,
         Self::FloorBdat,
         Self::Posthaste(Pipelining::Envelope),
         Self::Posthaste(Pipelining::Cross),
         Self::Posthaste(Pipelining::Stream),
+        Self::PosthasteTwice,
         Self::SmtpSource,
         Self::Lettre,
         Self::LettreNodelay,
@@ -83,6 +86,7 @@ impl Rival {
             Self::Posthaste(Pipelining::Envelope) => "envelope",
             Self::Posthaste(Pipelining::Cross) => "cross",
             Self::Posthaste(Pipelining::Stream) => "stream",
+            Self::PosthasteTwice => "stream-twice",
             Self::SmtpSource => "smtp-source",
             Self::Lettre => "lettre",
             Self::LettreNodelay => "lettre-nodelay",
@@ -110,6 +114,7 @@ impl Rival {
             Self::Posthaste(Pipelining::Envelope) => "posthaste, `envelope`",
             Self::Posthaste(Pipelining::Cross) => "posthaste, `cross`",
             Self::Posthaste(Pipelining::Stream) => "posthaste, `stream`",
+            Self::PosthasteTwice => "posthaste, `stream`, two mailers of a thread each",
             Self::SmtpSource => "smtp-source -d",
             Self::Lettre => "lettre, pool, as it comes",
             Self::LettreNodelay => "lettre, pool, TCP_NODELAY forced from outside",
@@ -125,27 +130,31 @@ impl Rival {
 
     /// Whether it is what the others are compared with, and not a rival: a bare loop or ours.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Floor | Self::FloorBdat | Self::Posthaste(_))
+        matches!(self, Self::Floor | Self::FloorBdat) || self.is_posthaste()
     }
 
     /// Whether it is ours.
     pub(crate) fn is_posthaste(self) -> bool {
-        matches!(self, Self::Posthaste(_))
+        matches!(self, Self::Posthaste(_) | Self::PosthasteTwice)
     }
 
     /// The bare loop that sends in its way.
     pub(crate) fn floor(self) -> Self {
         match self {
-            Self::FloorBdat | Self::Posthaste(Pipelining::Stream) => Self::FloorBdat,
+            Self::FloorBdat | Self::Posthaste(Pipelining::Stream) | Self::PosthasteTwice => {
+                Self::FloorBdat
+            }
             _ => Self::Floor,
         }
     }
 
     /// Why it cannot take part, if it cannot.
     pub(crate) fn excuse(self, offer: Offer, connections: usize) -> Option<&'static str> {
-        let chunks = matches!(self, Self::FloorBdat | Self::Posthaste(Pipelining::Stream));
-        if chunks && offer == Offer::Pipelining {
+        if self.floor() == Self::FloorBdat && offer == Offer::Pipelining {
             return Some("the server offers no CHUNKING");
+        }
+        if self == Self::PosthasteTwice && connections < THREADS {
+            return Some("it needs a connection for each thread");
         }
         if self == Self::PhpMailer && connections > PROCESSES_MAX {
             return Some("it needs a process for each connection");
@@ -188,6 +197,7 @@ impl Rival {
             Self::Floor
             | Self::FloorBdat
             | Self::Posthaste(_)
+            | Self::PosthasteTwice
             | Self::Lettre
             | Self::MailSend
             | Self::MailSendNodelay
@@ -215,6 +225,7 @@ impl Rival {
             Self::Floor
             | Self::FloorBdat
             | Self::Posthaste(_)
+            | Self::PosthasteTwice
             | Self::Lettre
             | Self::MailSend
             | Self::MailSendNodelay
@@ -236,6 +247,7 @@ impl Rival {
         match self {
             Self::Floor | Self::FloorBdat => bare.send(load.server).unwrap(),
             Self::Posthaste(mode) => runtime().block_on(engine::send(load, mode)),
+            Self::PosthasteTwice => engine::send_from(THREADS, load, Pipelining::Stream),
             Self::Lettre | Self::LettreNodelay => runtime().block_on(clients::lettre(load)),
             Self::MailSend => runtime().block_on(clients::mail_send(load, false)),
             Self::MailSendNodelay => runtime().block_on(clients::mail_send(load, true)),
@@ -249,7 +261,9 @@ impl Rival {
     /// Its version, where it is known without asking it.
     pub(crate) fn version(self) -> Option<String> {
         let output = match self {
-            Self::Floor | Self::FloorBdat | Self::Posthaste(_) => return None,
+            Self::Floor | Self::FloorBdat | Self::Posthaste(_) | Self::PosthasteTwice => {
+                return None;
+            }
             Self::Lettre | Self::LettreNodelay => return locked("lettre"),
             Self::MailSend | Self::MailSendNodelay => return locked("mail-send"),
             Self::AsyncSmtp => return locked("async-smtp"),
@@ -381,6 +395,9 @@ const FETCH: &str = "not installed; benches/rivals/fetch fetches it";
 
 /// Mails a write of the bare loop by BDAT: the default window of `stream`.
 const FLIGHT: usize = 64;
+
+/// Threads of those that have several.
+const THREADS: usize = 2;
 
 /// Processes at a time: PHP has no connections that share one.
 const PROCESSES_MAX: usize = 100;
