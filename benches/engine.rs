@@ -1,5 +1,7 @@
 //! The engine under load, whole, as its users have it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,10 +25,13 @@ use crate::load::{FROM, Load, TO};
 ///
 /// What was not delivered by then is not.
 pub async fn send(load: Load, mode: Pipelining) -> Duration {
-    send_share(load, mode, 0, 1).await
+    let (delivered, elapsed) = send_numbers(load, mode, 0..load.mails).await;
+    assert_eq!(delivered, load.mails);
+    elapsed
 }
 
-/// The same from several threads, each with a mailer of its own, a share of the connections, and a share of the mails.
+/// The same from several threads, each with a mailer of its own and a share of the connections. They take the mails
+/// from one queue.
 ///
 /// # Panics
 ///
@@ -34,23 +39,40 @@ pub async fn send(load: Load, mode: Pipelining) -> Duration {
 pub fn send_from(threads: usize, load: Load, mode: Pipelining) -> Duration {
     let share = Load { connections: load.connections / threads, ..load };
     assert!(share.connections > 0, "fewer connections than threads");
-    let send = move |first| {
+    let queue = Arc::new(AtomicUsize::new(0));
+    let send = move || {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(send_share(share, mode, first, threads))
+        runtime.block_on(send_numbers(share, mode, from_queue(queue, load.mails)))
     };
-    let threads: Vec<_> = (0..threads).map(|first| thread::spawn(move || send(first))).collect();
-    let times = threads.into_iter().map(|thread| thread.join().unwrap());
-    times.max().unwrap_or_default()
+    let threads: Vec<_> = (0..threads).map(|_| thread::spawn(send.clone())).collect();
+    let (mut delivered, mut longest) = (0, Duration::ZERO);
+    for (mails, elapsed) in threads.into_iter().map(|thread| thread.join().unwrap()) {
+        delivered += mails;
+        longest = longest.max(elapsed);
+    }
+    assert_eq!(delivered, load.mails);
+    longest
 }
 
-/// Every so many-th mail of a load, from the one with that number on.
-async fn send_share(load: Load, mode: Pipelining, first: usize, step: usize) -> Duration {
+/// Numbers up to that of the last mail, of which each goes to one of those who share a queue.
+fn from_queue(queue: Arc<AtomicUsize>, mails: usize) -> impl Iterator<Item = usize> + Send {
+    let take = move || queue.fetch_add(HANDFUL, Relaxed);
+    let handfuls = std::iter::repeat_with(take).take_while(move |&first| first < mails);
+    handfuls.flat_map(move |first| first..mails.min(first + HANDFUL))
+}
+
+/// Sends those mails of a load that have these numbers. Returns how many these were, and how long it took.
+async fn send_numbers(
+    load: Load,
+    mode: Pipelining,
+    numbers: impl Iterator<Item = usize> + Send + 'static,
+) -> (usize, Duration) {
     let start = Instant::now();
     let from: Mailbox = FROM.parse().unwrap();
     let to: ForwardPath = TO.parse().unwrap();
     let contents = load.contents();
     let rest = Content::new(contents.rest().to_vec()).unwrap();
-    let mails = stream::iter((first..load.mails).step_by(step).map(move |number| {
+    let mails = stream::iter(numbers.map(move |number| {
         let envelope = Envelope::to_one(from.clone(), to.clone());
         Mail::new(envelope, rest.with_fields(contents.field(number)).unwrap())
     }));
@@ -73,10 +95,12 @@ async fn send_share(load: Load, mode: Pipelining, first: usize, step: usize) -> 
         delivered += 1;
     }
     let elapsed = start.elapsed();
-    assert_eq!(delivered, (first..load.mails).step_by(step).len());
     mailer.shutdown().await;
-    elapsed
+    (delivered, elapsed)
 }
+
+/// Mails taken from a queue at once by one of those who share it.
+const HANDFUL: usize = 64;
 
 /// Windows of mails under way for each connection: those in its session, and as many that are ready when these
 /// are done.
