@@ -1,7 +1,8 @@
 //! A line that takes its time: a proxy that hands on every octet half a round trip after it came.
 //!
 //! It delays and does not slow down: what came together leaves together, nothing looks at an octet,
-//! and how much may be under way is bounded by [`CHUNKS`] alone. It runs in a process of its own, and
+//! and how much may be under way is bounded by [`CHUNKS`] alone. To the server its segments are those of a long
+//! line, too: by their size Postfix decides how much it reads before it answers. It runs in a process of its own, and
 //! is [measured](Line::measure) before anything is measured through it.
 
 use std::io::{self, Read as _, Write as _};
@@ -11,6 +12,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpMaxSeg;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tokio::io::AsyncWriteExt as _;
@@ -123,7 +126,9 @@ pub(crate) fn serve(server: SocketAddr, round_trip: Duration) {
 }
 
 async fn join(client: Stream, server: SocketAddr, round_trip: Duration) {
-    let Ok(server) = Stream::connect(server).await else { return };
+    let socket = TcpSocket::new_v4().unwrap();
+    setsockopt(&socket, TcpMaxSeg, &SEGMENT).unwrap();
+    let Ok(server) = socket.connect(server).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let delay = round_trip / 2;
@@ -167,6 +172,9 @@ async fn hand_on(mut chunks: Receiver<Chunk>, mut to: OwnedWriteHalf) {
         }
     }
 }
+
+/// Octets of a segment on every line that is no loopback.
+const SEGMENT: u32 = 1448;
 
 /// Octets in one read.
 const CHUNK: usize = 64 << 10;

@@ -128,8 +128,8 @@ impl fmt::Display for Scenario {
 /// Octets of a content.
 pub(crate) const SIZE: usize = 1024;
 
-/// A run over a line that takes its time: many times what opening all connections takes.
-const FAR_RUN: Duration = Duration::from_secs(4);
+/// A run over a line that takes its time: many times what opening all connections takes, and their windows.
+const FAR_RUN: Duration = Duration::from_secs(8);
 
 /// How the number of mails grows until a run is long enough.
 const GROWTH: usize = 8;
