@@ -117,11 +117,9 @@ impl Contents {
     /// So many octets of it.
     fn numbered(&self, number: usize, octets: usize) -> Vec<u8> {
         let mut octets = self.octets[..octets].to_vec();
-        let mut rest = FIRST + number;
-        for digit in octets[self.end - DIGITS..self.end].iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(FIRST + number);
+        octets[self.end - DIGITS..self.end].copy_from_slice(digits.as_bytes());
         octets
     }
 }

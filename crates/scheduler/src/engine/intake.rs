@@ -2,20 +2,22 @@
 //! somebody has taken its report.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a mail is counted with at least, so that the number of queued mails is bounded, too.
 const MIN_COST: usize = 1024;
 
-/// Less room than one in so many parts of all is scarce. While there is more, what several mails took is given back
-/// together: each by itself costs as much as planning it.
-const PARTS: u32 = 8;
+/// One part of so many of all room is much.
+const PARTS: usize = 8;
 
 /// Room for content. Clones are the same room.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     semaphore: Arc<Semaphore>,
+    /// How many wait for room.
+    waiting: Arc<AtomicUsize>,
     /// Permits of the semaphore, each for [`MIN_COST`] octets.
     permits: u32,
 }
@@ -29,7 +31,8 @@ impl Intake {
     pub(super) fn new(octets: usize) -> Self {
         let permits = u32::try_from(octets.div_ceil(MIN_COST)).unwrap_or(u32::MAX).max(1);
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
-        Self { semaphore: Arc::new(Semaphore::new(permits as usize)), permits }
+        let semaphore = Arc::new(Semaphore::new(permits as usize));
+        Self { semaphore, waiting: Arc::default(), permits }
     }
 
     /// Takes nothing any more.
@@ -43,7 +46,9 @@ impl Intake {
     ///
     /// Dropped, it takes none.
     pub(super) async fn enter(self, cost: Cost) -> Result<Entrance, Closed> {
-        self.semaphore.acquire_many_owned(cost.0).await.map(Entrance).map_err(|_| Closed)
+        let _waits = Waits::among(&self.waiting);
+        let permits = Arc::clone(&self.semaphore).acquire_many_owned(cost.0).await;
+        permits.map(Entrance).map_err(|_| Closed)
     }
 
     /// Takes room for mails that are queued at once, if there is some and nobody waits for it.
@@ -71,9 +76,27 @@ impl Intake {
         }
     }
 
-    /// Whether so little is left that room is given back at once: somebody may wait for it.
-    pub(super) fn is_scarce(&self) -> bool {
-        self.semaphore.available_permits() < (self.permits / PARTS).max(1) as usize
+    /// Whether room that is to be given back is given back at once, because more than so many wait for some, or because
+    /// it is much. Otherwise what several mails took is given back together: each by itself costs as much as planning
+    /// it.
+    pub(super) fn is_wanted(&self, room: Room, few: usize) -> bool {
+        self.waiting.load(Relaxed) > few || room.0 * PARTS >= self.permits as usize
+    }
+}
+
+/// Somebody waits for room.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn among(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Relaxed);
+        Self(all)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -155,9 +178,25 @@ mod tests {
     }
 
     #[test]
-    fn room_gets_scarce() {
+    fn it_is_known_whether_somebody_waits() {
+        let intake = Intake::new(MIN_COST);
+        let cost = intake.cost(3);
+        assert!(intake.try_pass(cost));
+        let mut one = Box::pin(intake.clone().enter(cost));
+        assert!((&mut one).now_or_never().is_none());
+        let none = Room::default();
+        assert!(intake.is_wanted(none, 0) && !intake.is_wanted(none, 1));
+        drop(one);
+        assert!(!intake.is_wanted(none, 0));
+    }
+
+    #[test]
+    fn much_room_is_given_back_at_once() {
         let intake = Intake::new(80 * MIN_COST);
-        let mails = std::iter::repeat_with(|| intake.try_pass(intake.cost(3)));
-        assert_eq!(mails.take_while(|_| !intake.is_scarce()).count(), 70);
+        let mut room = Room::default();
+        room += intake.cost(9 * MIN_COST);
+        assert!(!intake.is_wanted(room, 0));
+        room += intake.cost(3);
+        assert!(intake.is_wanted(room, 0));
     }
 }

@@ -176,7 +176,8 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
                 this.room += cost;
             }
             this.taken += 1;
-            if this.arrivals.is_empty() || this.shared.intake.is_scarce() {
+            let own = usize::from(this.waiting.is_some());
+            if this.arrivals.is_empty() || this.shared.intake.is_wanted(this.room, own) {
                 this.give_back_room();
             }
             return Poll::Ready(Some((place, report)));

@@ -181,6 +181,7 @@ impl Planner {
     }
 
     /// Whether a connection had its share of mails, or of time.
+    #[inline(always)]
     fn is_worn(&self, now: Time, key: Key) -> bool {
         let Some(found) = self.connections.get(key) else { return true };
         let limits = &self.destination(found.destination).limits;
@@ -192,6 +193,7 @@ impl Planner {
     }
 
     /// Gives a job that is on no list to a connection.
+    #[inline(always)]
     fn start(&mut self, now: Time, key: Key, job: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         if connection.in_flight.is_empty() {

@@ -118,6 +118,7 @@ impl Planner {
     }
 
     /// Puts a job that is on no list into its flow.
+    #[inline(always)]
     pub(super) fn push_to_flow(&mut self, now: Time, key: Key, end: End) {
         let Some(name) = self.jobs.get(key).map(|job| job.flow()) else { return };
         let id = self.flow_named(name);

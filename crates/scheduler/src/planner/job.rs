@@ -291,6 +291,7 @@ impl Planner {
     }
 
     /// Why no mail for a destination is worth keeping.
+    #[inline(always)]
     pub(super) fn hopeless(&self, now: Time, destination: DestinationId) -> Option<GiveUp> {
         let mut cause = None;
         for server in self.destination(destination).servers() {
@@ -461,6 +462,7 @@ impl Planner {
     }
 
     /// Takes a job from the list that its state says.
+    #[inline(always)]
     fn unlist(&mut self, key: Key) {
         let Some(job) = self.jobs.get(key) else { return };
         match job.state {
@@ -475,6 +477,7 @@ impl Planner {
         }
     }
 
+    #[inline(always)]
     fn forget_job(&mut self, key: Key) {
         self.unlist(key);
         // One that is in flight is not waited for.
@@ -485,6 +488,7 @@ impl Planner {
     }
 
     /// To be called after the lists are as the state says.
+    #[inline(always)]
     pub(super) fn set_job_state(&mut self, key: Key, state: State, alarm: Alarm) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         job.state = state;

@@ -98,6 +98,7 @@ impl Planner {
     }
 
     /// Lets a destination wait if a rate limit holds its mail up.
+    #[inline(always)]
     pub(super) fn pace_destination(
         &mut self,
         now: Time,

@@ -111,6 +111,7 @@ impl Planner {
     }
 
     /// What a server says about itself, after so many mails that it accepted on the connection.
+    #[inline]
     fn learn_lesson(
         &mut self,
         now: Time,
@@ -168,6 +169,7 @@ impl Planner {
     }
 
     /// A mail was delivered or refused for reasons of its own.
+    #[inline]
     fn server_answers(&mut self, now: Time, id: ServerId, opened: Time, out: &mut Vec<Action>) {
         let depth = depth(self.server(id).mode());
         let most = self.limits_of(id).max_connections.saturating_mul(depth);

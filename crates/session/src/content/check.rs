@@ -36,9 +36,9 @@ const FIELDS: bool = true;
 
 fn look<const KIND: bool>(octets: &[u8]) -> Result<Findings, ContentError> {
     // Each octet is looked at with the one before it, and before the first one a line begins.
-    let Some((first, followers)) = octets.split_first() else { return Ok(Findings::default()) };
+    let Some((&first, followers)) = octets.split_first() else { return Ok(Findings::default()) };
     let mut all = Pairs::default();
-    all.see_some::<KIND>(b"\n", std::slice::from_ref(first));
+    all.see_one::<KIND>(b'\n', first);
     let mut may_have_long_lines = false;
     for (before, after) in octets.chunks(BLOCK).zip(followers.chunks(BLOCK)) {
         let mut block = Pairs::default();
@@ -81,22 +81,25 @@ impl Pairs {
     #[inline]
     fn see_all<const KIND: bool>(&mut self, before: &[u8], octets: &[u8]) {
         let (before, _) = before.split_at(octets.len());
-        let (all_before, rest_before) = before.as_chunks();
+        let (all_before, _) = before.as_chunks();
         let (all_octets, rest) = octets.as_chunks();
         for (before, octets) in all_before.iter().zip(all_octets) {
             self.see::<KIND>(before, octets);
         }
-        if !rest.is_empty() {
-            self.see_some::<KIND>(rest_before, rest);
+        match (before.last_chunk(), octets.last_chunk()) {
+            _ if rest.is_empty() => {}
+            // Some for the second time, which makes no difference.
+            (Some(before), Some(octets)) => self.see::<KIND>(before, octets),
+            _ => before.iter().zip(octets).for_each(|(&before, &octet)| {
+                self.see_one::<KIND>(before, octet);
+            }),
         }
     }
 
-    /// The same of as many as fit, at most.
     #[inline]
-    fn see_some<const KIND: bool>(&mut self, before: &[u8], octets: &[u8]) {
+    fn see_one<const KIND: bool>(&mut self, before: u8, octet: u8) {
         let (mut all_before, mut all_octets) = ([FILLER; LANES], [FILLER; LANES]);
-        all_before[..before.len()].copy_from_slice(before);
-        all_octets[..octets.len()].copy_from_slice(octets);
+        (all_before[0], all_octets[0]) = (before, octet);
         self.see::<KIND>(&all_before, &all_octets);
     }
 
