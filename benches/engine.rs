@@ -77,7 +77,11 @@ async fn send_numbers(
         Mail::new(envelope, rest.with_fields(contents.field(number)).unwrap())
     }));
     let window = if load.connections <= FEW { large_window() } else { Window::default() };
-    let intake = load.connections * AHEAD * window.mails() as usize * load.size;
+    let under_way = match mode {
+        Pipelining::Stream => window.mails() as usize,
+        Pipelining::Off | Pipelining::Envelope | Pipelining::Cross => UNDER_WAY,
+    };
+    let intake = load.connections * AHEAD * under_way * load.size;
     let scheduler =
         SchedulerConfig { intake: intake.max(INTAKE_MIN), ..SchedulerConfig::default() };
     let mailer = Mailer::builder(&load.server.to_string()).unwrap().scheduler(scheduler);
@@ -102,8 +106,11 @@ async fn send_numbers(
 /// Mails taken from a queue at once by one of those who share it.
 const HANDFUL: usize = 64;
 
-/// Windows of mails under way for each connection: those in its session, and as many that are ready when these
-/// are done.
+/// Mails that a session has at most, but in `stream`.
+const UNDER_WAY: usize = 2;
+
+/// So many times what is under way is taken in: what is in the sessions, and as much that is ready when that is done.
+/// More would be a queue, and each mail cold in memory when its turn comes.
 const AHEAD: usize = 2;
 
 /// So few connections that each gets a [large window](large_window).
@@ -115,4 +122,4 @@ fn large_window() -> Window {
 }
 
 /// Octets that may be under way in any case.
-const INTAKE_MIN: usize = 4 << 20;
+const INTAKE_MIN: usize = 64 << 10;
