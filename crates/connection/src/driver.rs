@@ -118,7 +118,7 @@ impl<D: Dispatch> Driver<D> {
     /// Takes what has come already, before a word is said: with a handshake can come what nobody
     /// asked for.
     pub(crate) async fn hear<S: AsyncRead + Unpin>(&mut self, stream: &mut S) {
-        poll_fn(|cx| Poll::Ready(self.read(cx, stream, now()))).await;
+        poll_fn(|cx| Poll::Ready(self.read(cx, stream))).await;
     }
 
     fn poll<S: AsyncRead + AsyncWrite + Unpin>(
@@ -127,35 +127,49 @@ impl<D: Dispatch> Driver<D> {
         stream: &mut S,
         mut timer: Pin<&mut Sleep>,
     ) -> Poll<Stopped> {
+        let mut has_more = true;
         for _ in 0..MAX_ROUNDS {
-            // A round takes microseconds, so one look at the clock does for all of it.
-            let now = now();
-            let mut progress = self.read(cx, stream, now);
-            // What has come in time counts, however late it is read.
-            progress |= self.expire(now);
-            self.handle_events();
-            if self.session.is_closed() {
-                return Poll::Ready(Stopped::Closed);
-            }
-            if std::mem::take(&mut self.wants_tls) {
-                return Poll::Ready(Stopped::StartTls);
-            }
-            progress |= self.fetch_key(cx, now);
-            progress |= self.obey(cx, now);
-            progress |= self.write(cx, stream, now);
-            if !progress && self.await_deadline(cx, timer.as_mut()).is_pending() {
+            let heard = self.read(cx, stream);
+            if heard.is_none() && !has_more && self.await_deadline(cx, timer.as_mut()).is_pending()
+            {
                 if self.session.in_flight() == 0 {
                     self.session.shrink();
                 }
                 return Poll::Pending;
+            }
+            // A round takes microseconds, so one look at the clock does for all of it.
+            let now = heard.unwrap_or_else(now);
+            // What has come in time counts, however late it is read.
+            self.expire(now);
+            self.handle_events();
+            if let Some(stopped) = self.stopped() {
+                return Poll::Ready(stopped);
+            }
+            self.fetch_key(cx, now);
+            has_more = self.obey(cx, now);
+            has_more |= self.write(cx, stream, now);
+            // Whoever hears of them may have another command.
+            has_more |= self.handle_events();
+            if let Some(stopped) = self.stopped() {
+                return Poll::Ready(stopped);
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn handle_events(&mut self) {
+    fn stopped(&mut self) -> Option<Stopped> {
+        if self.session.is_closed() {
+            return Some(Stopped::Closed);
+        }
+        std::mem::take(&mut self.wants_tls).then_some(Stopped::StartTls)
+    }
+
+    /// Whether there were any.
+    fn handle_events(&mut self) -> bool {
+        let mut were_some = false;
         while let Some(event) = self.session.poll_event() {
+            were_some = true;
             match &event {
                 Event::StartTls => self.wants_tls = true,
                 Event::DeriveKey(derivation) if !self.session.is_closed() => {
@@ -167,29 +181,27 @@ impl<D: Dispatch> Driver<D> {
             }
             self.dispatch.handle_event(event, &self.session);
         }
+        were_some
     }
 
     /// Gives the session the key that it waits for.
-    fn fetch_key(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(derivation) = &mut self.derivation else { return false };
-        let Poll::Ready(result) = Pin::new(derivation).poll(cx) else { return false };
+    fn fetch_key(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Some(derivation) = &mut self.derivation else { return };
+        let Poll::Ready(result) = Pin::new(derivation).poll(cx) else { return };
         self.derivation = None;
         match result {
             Ok(key) => self.session.key_derived(now, key),
             // The runtime shuts down.
             Err(_) => self.session.abort(now),
         }
-        true
     }
 
-    /// Takes mails while there is room for them.
+    /// Takes mails while there is room for them. Whether there may be more.
     fn obey(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let mut progress = false;
         for _ in 0..MAX_COMMANDS {
             let Poll::Ready(command) = self.dispatch.poll_command(cx, self.session.room()) else {
-                return progress;
+                return false;
             };
-            progress = true;
             match command {
                 Command::Submit(mail) => {
                     let result = self.session.submit(now, mail);
@@ -203,43 +215,40 @@ impl<D: Dispatch> Driver<D> {
                 break;
             }
         }
-        progress
+        true
     }
 
+    /// Whether that failed, so that nothing more is written.
     fn write<S: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
         now: Instant,
     ) -> bool {
-        let mut progress = false;
+        let could_write = self.reads_until.is_none();
         while self.session.has_transmit() && self.reads_until.is_none() {
             let result = match self.session.in_flight() {
                 ..=FEW_MAILS => self.poll_write::<_, FEW_SLICES>(cx, stream),
                 _ => self.poll_write::<_, MANY_SLICES>(cx, stream),
             };
             match result {
-                Poll::Pending => return progress,
+                Poll::Pending => return false,
                 Poll::Ready(Ok(octets)) if octets > 0 => {
                     self.session.transmitted(now, octets);
                     self.needs_flush = true;
                 }
                 Poll::Ready(_) => self.reads_until = Some(now + LAST_WORDS_TIME),
             }
-            progress = true;
         }
         if self.needs_flush && self.reads_until.is_none() {
             // TLS holds back what it could not write at once.
             match Pin::new(stream).poll_flush(cx) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.needs_flush = false,
-                Poll::Ready(Err(_)) => {
-                    self.reads_until = Some(now + LAST_WORDS_TIME);
-                    progress = true;
-                }
+                Poll::Ready(Err(_)) => self.reads_until = Some(now + LAST_WORDS_TIME),
             }
         }
-        progress
+        could_write && self.reads_until.is_some()
     }
 
     fn poll_write<S: AsyncWrite + Unpin, const SLICES: usize>(
@@ -252,23 +261,24 @@ impl<D: Dispatch> Driver<D> {
         Pin::new(stream).poll_write_vectored(cx, &slices[..used])
     }
 
+    /// When something was heard, be it the end.
     fn read<S: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
-        now: Instant,
-    ) -> bool {
+    ) -> Option<Instant> {
         let mut memory = [const { MaybeUninit::uninit() }; READ_SIZE];
         let mut buffer = ReadBuf::uninit(&mut memory);
         let result = match Pin::new(stream).poll_read(cx, &mut buffer) {
-            Poll::Pending => return false,
+            Poll::Pending => return None,
             Poll::Ready(result) => result,
         };
+        let now = now();
         match (result, buffer.filled()) {
             (Ok(()), octets @ [_, ..]) => self.session.handle_input(now, octets),
             (Ok(()) | Err(_), _) => self.session.handle_eof(now),
         }
-        true
+        Some(now)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -276,15 +286,14 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// Ends what has a deadline that has passed.
-    fn expire(&mut self, now: Instant) -> bool {
+    fn expire(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| now < deadline) {
-            return false;
+            return;
         }
         self.session.handle_timeout(now);
         if self.reads_until.is_some() {
             self.session.handle_eof(now);
         }
-        true
     }
 
     /// Ready when a deadline has passed. The timer is only ever moved when it fires or must fire
@@ -318,7 +327,8 @@ impl<D: Dispatch> Drop for Driver<D> {
     fn drop(&mut self) {
         self.session.abort(now());
         if !std::thread::panicking() {
-            return self.handle_events();
+            self.handle_events();
+            return;
         }
         // A dispatch that has panicked may do so again, which would end the process and all other
         // connections.
