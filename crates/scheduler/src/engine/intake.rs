@@ -2,24 +2,31 @@
 //! somebody has taken its report.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What a mail is counted with at least, so that the number of queued mails is bounded, too.
 const MIN_COST: usize = 1024;
 
-/// One part of so many of all room is much.
-const PARTS: usize = 8;
-
 /// Room for content. Clones are the same room.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     semaphore: Arc<Semaphore>,
-    /// How many wait for room.
-    waiting: Arc<AtomicUsize>,
+    margin: Arc<Margin>,
     /// Permits of the semaphore, each for [`MIN_COST`] octets.
     permits: u32,
+}
+
+/// Room that is free, and that the semaphore does not know of yet: to tell it of each mail costs as much as planning
+/// the mail. Whoever finds no room, or is about to wait, [tells](Intake::settle) it; and so does whoever gives room
+/// back while others wait.
+#[derive(Debug, Default)]
+struct Margin {
+    /// In permits.
+    room: AtomicUsize,
+    /// How many wait for room.
+    waiting: AtomicUsize,
 }
 
 /// There will be no more room: a shutdown has begun.
@@ -32,7 +39,7 @@ impl Intake {
         let permits = u32::try_from(octets.div_ceil(MIN_COST)).unwrap_or(u32::MAX).max(1);
         let permits = permits.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
         let semaphore = Arc::new(Semaphore::new(permits as usize));
-        Self { semaphore, waiting: Arc::default(), permits }
+        Self { semaphore, margin: Arc::default(), permits }
     }
 
     /// Takes nothing any more.
@@ -46,15 +53,16 @@ impl Intake {
     ///
     /// Dropped, it takes none.
     pub(super) async fn enter(self, cost: Cost) -> Result<Entrance, Closed> {
-        let _waits = Waits::among(&self.waiting);
+        let _waits = Waits::among(&self.margin.waiting);
+        self.settle();
         let permits = Arc::clone(&self.semaphore).acquire_many_owned(cost.0).await;
         permits.map(Entrance).map_err(|_| Closed)
     }
 
     /// Takes room for mails that are queued at once, if there is some and nobody waits for it.
     pub(super) fn try_pass(&self, cost: Cost) -> bool {
-        let permit = self.semaphore.try_acquire_many(cost.0);
-        permit.map(|permit| permit.forget()).is_ok()
+        let take = || self.semaphore.try_acquire_many(cost.0).map(|permit| permit.forget()).is_ok();
+        take() || self.settle() && take()
     }
 
     /// How much room a mail with so many octets of content takes.
@@ -76,11 +84,20 @@ impl Intake {
         }
     }
 
-    /// Whether room that is to be given back is given back at once, because more than so many wait for some, or because
-    /// it is much. Otherwise what several mails took is given back together: each by itself costs as much as planning
-    /// it.
-    pub(super) fn is_wanted(&self, room: Room, few: usize) -> bool {
-        self.waiting.load(Relaxed) > few || room.0 * PARTS >= self.permits as usize
+    /// The same for one mail, where so many that wait need not know of it at once: they will [settle](Self::settle).
+    pub(super) fn give_back(&self, cost: Cost, but: usize) {
+        self.margin.room.fetch_add(cost.0 as usize, SeqCst);
+        // Each looks behind what it has written: either this one sees that somebody waits, or that one sees the room.
+        if self.margin.waiting.load(SeqCst) > but {
+            self.settle();
+        }
+    }
+
+    /// Makes room that was [given back](Self::give_back) known. Whether there was any.
+    pub(super) fn settle(&self) -> bool {
+        let room = Room(self.margin.room.swap(0, SeqCst));
+        self.free(room);
+        room.0 > 0
     }
 }
 
@@ -89,14 +106,14 @@ struct Waits<'a>(&'a AtomicUsize);
 
 impl<'a> Waits<'a> {
     fn among(all: &'a AtomicUsize) -> Self {
-        all.fetch_add(1, Relaxed);
+        all.fetch_add(1, SeqCst);
         Self(all)
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
@@ -178,25 +195,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_whether_somebody_waits() {
-        let intake = Intake::new(MIN_COST);
+    fn what_is_given_back_is_there_for_whoever_asks() {
+        let intake = Intake::new(2 * MIN_COST);
         let cost = intake.cost(3);
-        assert!(intake.try_pass(cost));
-        let mut one = Box::pin(intake.clone().enter(cost));
-        assert!((&mut one).now_or_never().is_none());
-        let none = Room::default();
-        assert!(intake.is_wanted(none, 0) && !intake.is_wanted(none, 1));
-        drop(one);
-        assert!(!intake.is_wanted(none, 0));
-    }
-
-    #[test]
-    fn much_room_is_given_back_at_once() {
-        let intake = Intake::new(80 * MIN_COST);
-        let mut room = Room::default();
-        room += intake.cost(9 * MIN_COST);
-        assert!(!intake.is_wanted(room, 0));
-        room += intake.cost(3);
-        assert!(intake.is_wanted(room, 0));
+        assert!(intake.try_pass(cost) && intake.try_pass(cost));
+        intake.give_back(cost, 0);
+        assert_eq!(intake.semaphore.available_permits(), 0);
+        assert!(intake.try_pass(cost), "for whoever does not wait");
+        intake.give_back(cost, 0);
+        assert!(intake.clone().enter(cost).now_or_never().is_some(), "for whoever would");
+        let mut waits = Box::pin(intake.clone().enter(intake.cost(2 * MIN_COST)));
+        assert!((&mut waits).now_or_never().is_none());
+        intake.give_back(cost, 1);
+        assert!((&mut waits).now_or_never().is_none(), "not at once for whoever asks again");
+        intake.give_back(cost, 0);
+        assert!(waits.now_or_never().is_some(), "at once for anybody else");
     }
 }

@@ -10,7 +10,7 @@ use futures_core::Stream;
 use posthaste_session::Mail;
 
 use super::delivery::{Arrival, Line, Waiter};
-use super::intake::{Closed, Entrance, Room};
+use super::intake::{Closed, Entrance};
 use super::shared::Shared;
 use super::submission::Submission;
 use crate::ledger::Ledgers;
@@ -44,8 +44,6 @@ pub struct SendAll<S> {
     batch: Vec<Mail>,
     /// Reports that were collected and not taken yet.
     arrivals: VecDeque<Arrival>,
-    /// Room of reports that were taken, and that is to be given back.
-    room: Room,
     /// Reports that were taken since mails were last asked for.
     taken: usize,
     next_place: u64,
@@ -70,7 +68,6 @@ impl<S> SendAll<S> {
             has_more: true,
             batch: Vec::new(),
             arrivals: VecDeque::new(),
-            room: Room::default(),
             taken: 0,
             next_place: 0,
             unreported: 0,
@@ -104,37 +101,43 @@ impl<S> SendAll<S> {
         self.unreported += count;
         self.shared.submit_all(&mut self.batch, first, &self.line, &mut self.ledgers);
     }
-
-    fn give_back_room(&mut self) {
-        self.shared.intake.free(std::mem::take(&mut self.room));
-    }
 }
 
 impl<S: Stream<Item = Mail>> SendAll<S> {
     /// Takes mails as far as there is room. `Ready` when there may be more.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(waiting) = &mut self.waiting {
-            let entrance = ready!(waiting.entrance.as_mut().poll(cx));
-            let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
-            match entrance {
-                Ok(entrance) => {
-                    entrance.pass();
-                    self.put(mail);
-                }
-                Err(Closed) => {
-                    self.is_late = true;
-                    let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
-                    self.shared.report_drained(mail, waiter);
-                }
-            }
-        }
+        ready!(self.poll_waiting(cx));
         // One at a time, then, so that reports do not pile up.
         if self.is_late && self.unreported > 0 {
             return Poll::Pending;
         }
-        let result = self.poll_batch(cx);
+        let mut result = self.poll_batch(cx);
         self.submit_batch();
+        if self.waiting.is_some() {
+            // From now on it counts among those who wait.
+            result = self.poll_waiting(cx);
+            self.submit_batch();
+        }
         result
+    }
+
+    /// `Ready` when no mail waits for room any more.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
+        let entrance = ready!(waiting.entrance.as_mut().poll(cx));
+        let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
+        match entrance {
+            Ok(entrance) => {
+                entrance.pass();
+                self.put(mail);
+            }
+            Err(Closed) => {
+                self.is_late = true;
+                let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
+                self.shared.report_drained(mail, waiter);
+            }
+        }
+        Poll::Ready(())
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -164,7 +167,7 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
         let this = self.get_mut();
         if this.arrivals.is_empty() || this.has_more || this.taken >= BATCH {
             this.taken = 0;
-            this.give_back_room();
+            this.shared.intake.settle();
             this.has_more = this.poll_take(cx).is_ready();
             if this.arrivals.is_empty() {
                 this.line.collect(&mut this.arrivals, cx.waker());
@@ -172,13 +175,10 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
         }
         if let Some(Arrival { place, report, cost }) = this.arrivals.pop_front() {
             this.unreported -= 1;
-            if let Some(cost) = cost {
-                this.room += cost;
-            }
             this.taken += 1;
-            let own = usize::from(this.waiting.is_some());
-            if this.arrivals.is_empty() || this.shared.intake.is_wanted(this.room, own) {
-                this.give_back_room();
+            if let Some(cost) = cost {
+                let own = usize::from(this.waiting.is_some());
+                this.shared.intake.give_back(cost, own);
             }
             return Poll::Ready(Some((place, report)));
         }
@@ -196,6 +196,6 @@ impl<S> Drop for SendAll<S> {
         self.submit_batch();
         let left = self.line.desert();
         self.shared.free(left.into_iter().chain(self.arrivals.drain(..)));
-        self.give_back_room();
+        self.shared.intake.settle();
     }
 }
