@@ -9,7 +9,6 @@ use futures_util::{StreamExt, stream};
 use posthaste::scheduler::{PipeliningPolicy, SchedulerConfig};
 use posthaste::session::{Pipelining, Window};
 use posthaste::{Content, Envelope, ForwardPath, Mail, Mailbox, Mailer};
-
 use tokio::runtime;
 
 use crate::load::{FROM, Load, TO};
