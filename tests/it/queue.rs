@@ -114,29 +114,33 @@ fn what_is_counted_holds_no_text() {
     holds_no_text::<posthaste::connection::ErrorKind>();
 }
 
-/// What is taken gives room at once where there is little: also to whoever takes it.
+/// What is taken gives room at once where there is little, also to whoever takes it: a stream whose next mail
+/// waits for room does not come first.
 #[tokio::test]
 async fn a_report_can_be_followed_by_another_mail() {
-    let sink = sink("").await;
-    let config = SchedulerConfig { intake: 80 * 1024, ..SchedulerConfig::default() };
-    let mailer = Mailer::builder(&sink.addr().to_string()).unwrap().scheduler(config);
-    let mailer = mailer.build().unwrap();
-    let mails = stream::iter((0..81).map(|number| mail(number, 1)));
-    let mut reports = pin!(mailer.send_all(mails));
-    // All that there is room for is reported, and nothing of it is taken.
-    let first = reports.next().await;
-    wait_until(Duration::from_secs(10), "80 mails", || (sink.stats().mails >= 80).then_some(()))
-        .await;
-    assert!(first.is_some());
-    let mut followed = 0;
-    while reports.next().await.is_some() {
-        let sent = mailer.send(mail(100 + followed, 1));
-        let report = tokio::time::timeout(Duration::from_secs(10), sent).await;
-        assert!(report.expect("room for one mail").is_delivered());
-        followed += 1;
+    const MAILS: usize = 81;
+    for room in [1, 8, 80] {
+        let sink = sink("").await;
+        let config = SchedulerConfig { intake: room * 1024, ..SchedulerConfig::default() };
+        let mailer = Mailer::builder(&sink.addr().to_string()).unwrap().scheduler(config);
+        let mailer = mailer.build().unwrap();
+        let mails = stream::iter((0..MAILS).map(|number| mail(number, 1)));
+        let mut reports = pin!(mailer.send_all(mails));
+        // All that there is room for is reported, and nothing of it is taken.
+        let first = reports.next().await;
+        let is_full = || (sink.stats().mails >= room as u64).then_some(());
+        wait_until(Duration::from_secs(10), "a full queue", is_full).await;
+        assert!(first.is_some());
+        let mut followed = 0;
+        while reports.next().await.is_some() {
+            let sent = mailer.send(mail(100 + followed, 1));
+            let report = tokio::time::timeout(Duration::from_secs(10), sent).await;
+            assert!(report.expect("room for one mail").is_delivered());
+            followed += 1;
+        }
+        assert_eq!(followed, MAILS - 1, "{room} KiB");
+        mailer.shutdown().await;
     }
-    assert_eq!(followed, 80);
-    mailer.shutdown().await;
 }
 
 /// A connection that has had its share ends with the last mail, whose report does not wait for that: a server

@@ -84,11 +84,11 @@ impl Intake {
         }
     }
 
-    /// The same for one mail, where so many that wait need not know of it at once: they will [settle](Self::settle).
-    pub(super) fn give_back(&self, cost: Cost, but: usize) {
+    /// The same for one mail, of which only who waits already needs to know at once.
+    pub(super) fn give_back(&self, cost: Cost) {
         self.margin.room.fetch_add(cost.0 as usize, SeqCst);
         // Each looks behind what it has written: either this one sees that somebody waits, or that one sees the room.
-        if self.margin.waiting.load(SeqCst) > but {
+        if self.margin.waiting.load(SeqCst) > 0 {
             self.settle();
         }
     }
@@ -199,16 +199,14 @@ mod tests {
         let intake = Intake::new(2 * MIN_COST);
         let cost = intake.cost(3);
         assert!(intake.try_pass(cost) && intake.try_pass(cost));
-        intake.give_back(cost, 0);
+        intake.give_back(cost);
         assert_eq!(intake.semaphore.available_permits(), 0);
         assert!(intake.try_pass(cost), "for whoever does not wait");
-        intake.give_back(cost, 0);
+        intake.give_back(cost);
         assert!(intake.clone().enter(cost).now_or_never().is_some(), "for whoever would");
         let mut waits = Box::pin(intake.clone().enter(intake.cost(2 * MIN_COST)));
         assert!((&mut waits).now_or_never().is_none());
-        intake.give_back(cost, 1);
-        assert!((&mut waits).now_or_never().is_none(), "not at once for whoever asks again");
-        intake.give_back(cost, 0);
-        assert!(waits.now_or_never().is_some(), "at once for anybody else");
+        intake.give_back(cost);
+        assert!(waits.now_or_never().is_some(), "at once for whoever waits");
     }
 }

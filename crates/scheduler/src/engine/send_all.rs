@@ -54,8 +54,12 @@ pub struct SendAll<S> {
 
 struct Waiting {
     mail: Mail,
-    entrance: Pin<Box<dyn Future<Output = Result<Entrance, Closed>> + Send>>,
+    /// Its place in the queue for room, only while the stream itself is waiting: whoever handles a report may
+    /// want room, too, and does not poll the stream meanwhile.
+    entrance: Option<BoxFuture<Result<Entrance, Closed>>>,
 }
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<S> SendAll<S> {
     pub(super) fn new(shared: Arc<Shared>, to: Submission, mails: S) -> Self {
@@ -111,32 +115,46 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
         if self.is_late && self.unreported > 0 {
             return Poll::Pending;
         }
-        let mut result = self.poll_batch(cx);
+        let result = self.poll_batch(cx);
         self.submit_batch();
-        if self.waiting.is_some() {
-            // From now on it counts among those who wait.
-            result = self.poll_waiting(cx);
-            self.submit_batch();
-        }
         result
     }
 
     /// `Ready` when no mail waits for room any more.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
-        let entrance = ready!(waiting.entrance.as_mut().poll(cx));
-        let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
-        match entrance {
-            Ok(entrance) => {
-                entrance.pass();
-                self.put(mail);
+        let result = match &mut waiting.entrance {
+            Some(entrance) => ready!(entrance.as_mut().poll(cx)).map(Entrance::pass),
+            None => {
+                let intake = &self.shared.intake;
+                if !intake.try_pass(intake.cost(waiting.mail.content.len())) {
+                    return Poll::Pending;
+                }
+                Ok(())
             }
+        };
+        let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
+        match result {
+            Ok(()) => self.put(mail),
             Err(Closed) => {
                 self.is_late = true;
                 let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
                 self.shared.report_drained(mail, waiter);
             }
         }
+        Poll::Ready(())
+    }
+
+    /// Queues up for room, where a mail waits for it. `Ready` when there may be more mails.
+    fn poll_enter(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(waiting) = &mut self.waiting else { return Poll::Pending };
+        if waiting.entrance.is_none() {
+            let intake = self.shared.intake.clone();
+            let cost = intake.cost(waiting.mail.content.len());
+            waiting.entrance = Some(Box::pin(intake.enter(cost)));
+        }
+        ready!(self.poll_waiting(cx));
+        self.submit_batch();
         Poll::Ready(())
     }
 
@@ -150,9 +168,8 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
             let intake = &self.shared.intake;
             let cost = intake.cost(mail.content.len());
             if !intake.try_pass(cost) {
-                let entrance = Box::pin(intake.clone().enter(cost));
-                self.waiting = Some(Waiting { mail, entrance });
-                return Poll::Ready(());
+                self.waiting = Some(Waiting { mail, entrance: None });
+                return Poll::Pending;
             }
             self.put(mail);
         }
@@ -176,12 +193,15 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
         if let Some(Arrival { place, report, cost }) = this.arrivals.pop_front() {
             this.unreported -= 1;
             this.taken += 1;
+            if let Some(waiting) = &mut this.waiting {
+                waiting.entrance = None;
+            }
             if let Some(cost) = cost {
-                let own = usize::from(this.waiting.is_some());
-                this.shared.intake.give_back(cost, own);
+                this.shared.intake.give_back(cost);
             }
             return Poll::Ready(Some((place, report)));
         }
+        this.has_more |= this.poll_enter(cx).is_ready();
         if this.has_more {
             cx.waker().wake_by_ref();
         }
