@@ -33,10 +33,9 @@ use crate::measure::Run;
 use crate::rival::Rival;
 use crate::settings::Settings;
 use benches::load::Load;
-
-/// That of the command, for all clients in Rust.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// The allocator of the command, for all clients in Rust.
+#[cfg(target_os = "linux")]
+use mimalloc as _;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();

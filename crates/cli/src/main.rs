@@ -27,10 +27,9 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use exit::Exit;
-
-/// A mail is made by one thread and freed by another, which the system's allocator does under a lock.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// Takes the place of malloc: a mail is made by one thread and freed by another, which the system's does under a lock.
+#[cfg(target_os = "linux")]
+use mimalloc as _;
 
 /// Gets mails accepted by mail servers, as fast as protocol and servers allow, and says for every recipient what
 /// happened.

@@ -123,6 +123,7 @@ fn push_others(out: &mut Vec<u8>, parameters: &[Parameter], extensions: &Extensi
     }
 }
 
+#[inline]
 pub(crate) fn rcpt(
     out: &mut Vec<u8>,
     forward_path: &ForwardPath,
@@ -145,10 +146,14 @@ pub(crate) fn rcpt(
 }
 
 /// `BDAT chunk-size [LAST]`, behind which the octets follow at once (RFC 3030 section 2).
+#[inline]
 pub(crate) fn bdat(out: &mut Vec<u8>, octets: usize, is_last: bool) {
     out.extend_from_slice(b"BDAT ");
     push_decimal(out, octets);
-    out.extend_from_slice(if is_last { b" LAST\r\n" } else { b"\r\n" });
+    if is_last {
+        out.extend_from_slice(b" LAST");
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// `AUTH mechanism [initial-response]`; an empty initial response is `=` (RFC 4954 section 4).

@@ -258,6 +258,7 @@ impl Session {
     }
 
     /// How many more mails can be submitted now without being held up here.
+    #[inline]
     pub fn room(&self) -> usize {
         match self.phase {
             Phase::Ready if !self.quits => {
@@ -465,6 +466,7 @@ impl Session {
     }
 
     /// What goes on from here never holds a secret, but for challenges, which must stay what they are.
+    #[inline(always)]
     fn handle_reply(&mut self, now: Instant, reply: Reply<'_>) {
         if reply.has_bare_lf() && self.config.line_ends == LineEnds::Crlf {
             return self.violate(now, Violation::BareLf);

@@ -85,6 +85,7 @@ pub(crate) enum Cut {
 
 impl Transaction {
     /// A transaction for a mail, but for the recipients that are `withheld`, by their places in order.
+    #[inline(always)]
     pub(crate) fn new(id: TransactionId, mail: Mail, withheld: &[usize]) -> Self {
         let mut recipients: Vec<_> =
             mail.envelope.forward_paths().iter().map(|_| Recipient::Pending).collect();
@@ -216,6 +217,7 @@ impl Transaction {
         }
     }
 
+    #[inline]
     fn answer(&mut self, recipient: Recipient) {
         if let Some(slot) = self.recipients.get_mut(self.cursor) {
             *slot = recipient;
@@ -268,17 +270,25 @@ impl Transaction {
     }
 
     /// Ends the transaction; `reply` is the positive final reply, if there was one.
-    pub(crate) fn finish(self, now: Instant, reply: Option<ReplyBuf>) -> Finished {
-        let Self { id, mail, refusal, recipients, starts_over, timing, .. } = self;
+    pub(crate) fn finish(self, now: Instant, mut reply: Option<ReplyBuf>) -> Finished {
+        let Self { id, mail, refusal, recipients, starts_over, timing, mut accepted, .. } = self;
         let not_sent = if starts_over { NotSent::Pipelining } else { NotSent::AllOrNothing };
-        let outcome = |recipient| match (recipient, &refusal, &reply) {
-            (Recipient::Refused(refusal), _, _) => Outcome::Refused(refusal),
-            (Recipient::Delivered(reply), _, _) => Outcome::Delivered(reply),
-            (Recipient::Withheld, _, _) => Outcome::NotSent(NotSent::Limit),
-            (Recipient::TurnedAway, _, _) => Outcome::NotSent(NotSent::Pipelining),
-            (_, Some(refusal), _) => Outcome::Refused(refusal.clone()),
-            (Recipient::Accepted, None, Some(reply)) => Outcome::Delivered(reply.clone()),
-            (Recipient::Accepted | Recipient::Pending, None, _) => Outcome::NotSent(not_sent),
+        let mut reply_of_next = || {
+            accepted -= 1;
+            // The last one needs no copy.
+            if accepted == 0 { reply.take() } else { reply.clone() }
+        };
+        let outcome = |recipient| match (recipient, &refusal) {
+            (Recipient::Refused(refusal), _) => Outcome::Refused(refusal),
+            (Recipient::Delivered(reply), _) => Outcome::Delivered(reply),
+            (Recipient::Withheld, _) => Outcome::NotSent(NotSent::Limit),
+            (Recipient::TurnedAway, _) => Outcome::NotSent(NotSent::Pipelining),
+            (_, Some(refusal)) => Outcome::Refused(refusal.clone()),
+            (Recipient::Accepted, None) => match reply_of_next() {
+                Some(reply) => Outcome::Delivered(reply),
+                None => Outcome::NotSent(not_sent),
+            },
+            (Recipient::Pending, None) => Outcome::NotSent(not_sent),
         };
         let outcomes = recipients.into_iter().map(outcome).collect();
         Finished { id, mail, outcomes, timing: Timing { finished: Some(now), ..timing } }

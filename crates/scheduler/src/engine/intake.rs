@@ -59,10 +59,9 @@ impl Intake {
         permits.map(Entrance).map_err(|_| Closed)
     }
 
-    /// Takes room for mails that are queued at once, if there is some and nobody waits for it.
-    pub(super) fn try_pass(&self, cost: Cost) -> bool {
-        let take = || self.semaphore.try_acquire_many(cost.0).map(|permit| permit.forget()).is_ok();
-        take() || self.settle() && take()
+    /// What was [given back](Self::give_back), for whoever has several mails to queue at once.
+    pub(super) fn purse(&self) -> Purse<'_> {
+        Purse { intake: self, room: self.margin.room.swap(0, SeqCst) }
     }
 
     /// How much room a mail with so many octets of content takes.
@@ -85,19 +84,50 @@ impl Intake {
     }
 
     /// The same for one mail, of which only who waits already needs to know at once.
-    pub(super) fn give_back(&self, cost: Cost) {
-        self.margin.room.fetch_add(cost.0 as usize, SeqCst);
+    pub(super) fn give_back(&self, Cost(cost): Cost) {
+        self.add_to_margin(cost as usize);
+    }
+
+    fn add_to_margin(&self, room: usize) {
+        self.margin.room.fetch_add(room, SeqCst);
         // Each looks behind what it has written: either this one sees that somebody waits, or that one sees the room.
         if self.margin.waiting.load(SeqCst) > 0 {
             self.settle();
         }
     }
 
-    /// Makes room that was [given back](Self::give_back) known. Whether there was any.
-    pub(super) fn settle(&self) -> bool {
-        let room = Room(self.margin.room.swap(0, SeqCst));
-        self.free(room);
-        room.0 > 0
+    /// Makes room that was [given back](Self::give_back) known.
+    pub(super) fn settle(&self) {
+        self.free(Room(self.margin.room.swap(0, SeqCst)));
+    }
+}
+
+/// Room that nobody else has. What is left is [given back](Intake::give_back) in the end.
+#[derive(Debug)]
+pub(super) struct Purse<'a> {
+    intake: &'a Intake,
+    /// In permits.
+    room: usize,
+}
+
+impl Purse<'_> {
+    /// Takes room for a mail that is queued at once, if there is some and nobody waits for it.
+    pub(super) fn pay(&mut self, Cost(cost): Cost) -> bool {
+        if let Some(left) = self.room.checked_sub(cost as usize) {
+            self.room = left;
+            return true;
+        }
+        // With what else is free it may be enough.
+        self.intake.free(Room(std::mem::take(&mut self.room)));
+        self.intake.semaphore.try_acquire_many(cost).map(|permit| permit.forget()).is_ok()
+    }
+}
+
+impl Drop for Purse<'_> {
+    fn drop(&mut self) {
+        if self.room > 0 {
+            self.intake.add_to_margin(self.room);
+        }
     }
 }
 
@@ -164,11 +194,11 @@ mod tests {
     #[track_caller]
     fn check(intake: &Intake, octets: usize, free: usize) {
         let cost = intake.cost(octets);
-        assert!(intake.try_pass(cost));
+        assert!(intake.purse().pay(cost));
         assert_eq!(intake.semaphore.available_permits(), free);
         drop(intake.share(octets));
         assert_eq!(intake.semaphore.available_permits(), 4);
-        assert!(intake.try_pass(cost));
+        assert!(intake.purse().pay(cost));
         let mut room = Room::default();
         room += cost;
         intake.free(room);
@@ -189,19 +219,19 @@ mod tests {
         let intake = Intake::new(MIN_COST);
         let cost = intake.cost(3);
         let entrance = intake.clone().enter(cost).now_or_never().unwrap().unwrap();
-        assert!(!intake.try_pass(cost));
+        assert!(!intake.purse().pay(cost));
         drop(entrance);
-        assert!(intake.try_pass(cost));
+        assert!(intake.purse().pay(cost));
     }
 
     #[test]
     fn what_is_given_back_is_there_for_whoever_asks() {
         let intake = Intake::new(2 * MIN_COST);
         let cost = intake.cost(3);
-        assert!(intake.try_pass(cost) && intake.try_pass(cost));
+        assert!(intake.purse().pay(cost) && intake.purse().pay(cost));
         intake.give_back(cost);
         assert_eq!(intake.semaphore.available_permits(), 0);
-        assert!(intake.try_pass(cost), "for whoever does not wait");
+        assert!(intake.purse().pay(cost), "for whoever does not wait");
         intake.give_back(cost);
         assert!(intake.clone().enter(cost).now_or_never().is_some(), "for whoever would");
         let mut waits = Box::pin(intake.clone().enter(intake.cost(2 * MIN_COST)));

@@ -210,6 +210,7 @@ impl Lane {
     }
 
     /// Enters what attempts came to.
+    #[inline]
     fn enter(&mut self, state: &mut State, now: Time) {
         for Over { job, attempt, closing } in &mut self.over {
             let Some(entry) = state.job_mut(*job) else { continue };
@@ -256,6 +257,7 @@ impl Lane {
     }
 
     /// Notes that an attempt is over.
+    #[inline]
     fn end_attempt(&mut self, Sending { job, started, .. }: Sending, outcomes: Vec<Outcome>) {
         let connection = if self.has_delivered { Freshness::Used } else { Freshness::Fresh };
         self.has_delivered |= outcomes.iter().any(Outcome::is_delivered);

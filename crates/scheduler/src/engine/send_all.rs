@@ -10,7 +10,7 @@ use futures_core::Stream;
 use posthaste_session::Mail;
 
 use super::delivery::{Arrival, Line, Waiter};
-use super::intake::{Closed, Entrance};
+use super::intake::{Closed, Entrance, Purse};
 use super::shared::Shared;
 use super::submission::Submission;
 use crate::ledger::Ledgers;
@@ -88,6 +88,7 @@ impl<S> SendAll<S> {
     }
 
     /// Queues a mail that has room, by itself if it is for many, or else with the next ones.
+    #[inline(always)]
     fn put(&mut self, mail: Mail) {
         if !self.shared.is_for_many(&mail) {
             self.batch.push(mail);
@@ -110,32 +111,39 @@ impl<S> SendAll<S> {
 impl<S: Stream<Item = Mail>> SendAll<S> {
     /// Takes mails as far as there is room. `Ready` when there may be more.
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(self.poll_waiting(cx));
+        let shared = Arc::clone(&self.shared);
+        let mut purse = shared.intake.purse();
+        ready!(self.poll_waiting(cx, &mut purse));
         // One at a time, then, so that reports do not pile up.
         if self.is_late && self.unreported > 0 {
             return Poll::Pending;
         }
-        let result = self.poll_batch(cx);
+        let result = self.poll_batch(cx, &mut purse);
         self.submit_batch();
         result
     }
 
     /// `Ready` when no mail waits for room any more.
-    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(waiting) = &mut self.waiting else { return Poll::Ready(()) };
-        let result = match &mut waiting.entrance {
-            Some(entrance) => ready!(entrance.as_mut().poll(cx)).map(Entrance::pass),
-            None => {
-                let intake = &self.shared.intake;
-                if !intake.try_pass(intake.cost(waiting.mail.content.len())) {
-                    return Poll::Pending;
-                }
-                Ok(())
-            }
-        };
+    fn poll_waiting(&mut self, cx: &mut Context<'_>, purse: &mut Purse<'_>) -> Poll<()> {
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.entrance.is_some()) {
+            return self.poll_entrance(cx);
+        }
         let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
-        match result {
-            Ok(()) => self.put(mail),
+        self.pass(mail, purse)
+    }
+
+    /// The same for a mail that has its place in the queue.
+    fn poll_entrance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(Waiting { entrance: Some(entrance), .. }) = &mut self.waiting else {
+            return Poll::Ready(());
+        };
+        let entrance = ready!(entrance.as_mut().poll(cx));
+        let Some(Waiting { mail, .. }) = self.waiting.take() else { return Poll::Ready(()) };
+        match entrance {
+            Ok(entrance) => {
+                entrance.pass();
+                self.put(mail);
+            }
             Err(Closed) => {
                 self.is_late = true;
                 let waiter = Waiter::Stream(self.next_place(), Arc::clone(&self.line));
@@ -143,6 +151,29 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
             }
         }
         Poll::Ready(())
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>, purse: &mut Purse<'_>) -> Poll<()> {
+        while self.batch.len() < BATCH {
+            let Some(mails) = &mut self.mails else { return Poll::Pending };
+            let Some(mail) = ready!(mails.as_mut().poll_next(cx)) else {
+                self.mails = None;
+                return Poll::Pending;
+            };
+            ready!(self.pass(mail, purse));
+        }
+        Poll::Ready(())
+    }
+
+    /// Queues a mail if there is room for it, or else lets it wait.
+    #[inline(always)]
+    fn pass(&mut self, mail: Mail, purse: &mut Purse<'_>) -> Poll<()> {
+        if purse.pay(self.shared.intake.cost(mail.content.len())) {
+            self.put(mail);
+            return Poll::Ready(());
+        }
+        self.waiting = Some(Waiting { mail, entrance: None });
+        Poll::Pending
     }
 
     /// Queues up for room, where a mail waits for it. `Ready` when there may be more mails.
@@ -153,26 +184,8 @@ impl<S: Stream<Item = Mail>> SendAll<S> {
             let cost = intake.cost(waiting.mail.content.len());
             waiting.entrance = Some(Box::pin(intake.enter(cost)));
         }
-        ready!(self.poll_waiting(cx));
+        ready!(self.poll_entrance(cx));
         self.submit_batch();
-        Poll::Ready(())
-    }
-
-    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.batch.len() < BATCH {
-            let Some(mails) = &mut self.mails else { return Poll::Pending };
-            let Some(mail) = ready!(mails.as_mut().poll_next(cx)) else {
-                self.mails = None;
-                return Poll::Pending;
-            };
-            let intake = &self.shared.intake;
-            let cost = intake.cost(mail.content.len());
-            if !intake.try_pass(cost) {
-                self.waiting = Some(Waiting { mail, entrance: None });
-                return Poll::Pending;
-            }
-            self.put(mail);
-        }
         Poll::Ready(())
     }
 }
@@ -184,7 +197,6 @@ impl<S: Stream<Item = Mail>> Stream for SendAll<S> {
         let this = self.get_mut();
         if this.arrivals.is_empty() || this.has_more || this.taken >= BATCH {
             this.taken = 0;
-            this.shared.intake.settle();
             this.has_more = this.poll_take(cx).is_ready();
             if this.arrivals.is_empty() {
                 this.line.collect(&mut this.arrivals, cx.waker());

@@ -104,6 +104,7 @@ impl Planner {
 
     /// A connection has room for another mail in the same moment in which it was [given](Self::pull) one: but for the
     /// mails that it has had, nothing has changed that could tell it to end.
+    #[inline]
     pub fn pull_more(
         &mut self,
         now: Time,

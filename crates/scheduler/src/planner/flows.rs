@@ -47,7 +47,7 @@ impl Planner {
                 let server = self.server_mut(id);
                 server.own_turns = server.own_turns.wrapping_add(1);
             }
-            self.pop_from_flow(flow, cost);
+            self.pop_from_flow(flow, (head, cost));
             if self.has_limits() {
                 self.take_from_server(now, id, cost);
                 self.pace_next(now, destination, flow);
@@ -59,9 +59,13 @@ impl Planner {
 
     /// The flow whose turn it is at a server. Mails that only it may be sent are like any others of
     /// their class; being few, they go first, but for one turn in [`OTHERS`].
+    #[inline]
     fn next_flow(&self, id: ServerId) -> Option<Key> {
         let server = self.server(id);
         let others = self.destination(server.destination).queue.next();
+        if server.own.is_empty() {
+            return others;
+        }
         let Some(own) = server.own.next() else { return others };
         let class = |key: Key| self.flows.get(key).map(|flow| flow.name.class);
         let Some(other) = others else { return Some(own) };
@@ -141,10 +145,11 @@ impl Planner {
         self.remove_flow_if_empty(id);
     }
 
-    fn pop_from_flow(&mut self, id: Key, cost: Cost) {
+    /// Takes its head, which costs so much.
+    fn pop_from_flow(&mut self, id: Key, head: (Key, Cost)) {
         let Some(flow) = self.flows.get_mut(id) else { return };
         let queue = queue_of(&mut self.destinations, &mut self.servers, flow.name);
-        queue.pop((id, flow), cost, &mut self.jobs);
+        queue.pop((id, flow), head, &mut self.jobs);
     }
 
     pub(super) fn set_flow_waits(&mut self, id: Key, waits: Waits) {
@@ -164,6 +169,7 @@ impl Planner {
         Some(key)
     }
 
+    #[inline]
     fn flow_named(&mut self, name: FlowName) -> Key {
         if let Some(key) = self.find_flow(name) {
             return key;

@@ -137,6 +137,7 @@ impl Planner {
     /// # Panics
     ///
     /// As [`submit`](Self::submit).
+    #[inline]
     pub fn submit_more(&mut self, now: Time, job: NewJob, out: &mut Vec<Action>) -> JobId {
         let NewJob { destination, class, tenant, recipients, octets, expires } = job;
         assert!(destination.index() < self.destinations.len(), "no such destination");

@@ -199,12 +199,19 @@ pub(super) fn is_dear(cost: Cost) -> bool {
     price(cost) > DEAR
 }
 
-fn weight(class: Class) -> u64 {
+/// What a mail of this price costs its class, by the weight of the class.
+fn share_of_class(price: u64, class: Class) -> u64 {
     match class {
-        Class::Interactive => 8,
-        Class::Normal => 3,
-        Class::Bulk => 1,
+        Class::Interactive => price / 8,
+        Class::Normal => price / 3,
+        Class::Bulk => price,
     }
+}
+
+/// The same for its flow.
+fn share_of_flow(price: u64, weight: u16) -> u64 {
+    // The usual weight, and the division would take longer than all the rest.
+    if weight == 1 { price } else { price / u64::from(weight) }
 }
 
 impl Queue {
@@ -280,6 +287,7 @@ impl Queue {
         self.put_back(key, flow);
     }
 
+    #[inline]
     pub(super) fn push(
         &mut self,
         (key, flow): (Key, &mut Flow),
@@ -318,35 +326,35 @@ impl Queue {
         self.put_back(key, flow);
     }
 
-    /// Takes the head of a flow, whose turn it was; the flow and its class pay.
+    /// Takes the [head](Flow::head) of a flow, whose turn it was; the flow and its class pay.
+    #[inline(always)]
     pub(super) fn pop(
         &mut self,
         (key, flow): (Key, &mut Flow),
-        cost: Cost,
+        (job, cost): (Key, Cost),
         jobs: &mut Slots<Job>,
-    ) -> Option<Key> {
-        let job = flow.head(jobs)?;
+    ) {
         let turn = (flow.pass, key);
-        let (len, runnable) = (flow.len(), flow.runnable());
+        let runnable = flow.runnable();
         let is_again = jobs.get(job).is_some_and(|job| job.is_again);
         let list = if is_again { &mut flow.again } else { &mut flow.fresh };
         list.remove(job, jobs);
         let is_kept_waiting = !is_again && !flow.again.is_empty();
         flow.turns = if is_kept_waiting { flow.turns + 1 } else { 0 };
-        self.len = self.len - len + flow.len();
-        self.runnable = self.runnable - runnable + flow.runnable();
+        let runnable_now = flow.runnable();
+        self.len -= 1;
+        self.runnable = self.runnable - runnable + runnable_now;
 
         let price = price(cost) * SCALE;
         let ring = &mut self.classes[flow.name.class as usize];
         self.now = self.now.max(ring.pass);
-        ring.pass = ring.pass.saturating_add(price / weight(flow.name.class));
+        ring.pass = ring.pass.saturating_add(share_of_class(price, flow.name.class));
         ring.now = ring.now.max(flow.pass);
-        flow.pass = flow.pass.saturating_add(price / u64::from(flow.weight));
-        if flow.runnable() == 0 {
+        flow.pass = flow.pass.saturating_add(share_of_flow(price, flow.weight));
+        if runnable_now == 0 {
             ring.flows.remove(turn);
         } else {
             ring.flows.postpone(turn, flow.pass);
         }
-        Some(job)
     }
 }

@@ -14,6 +14,7 @@ use crate::transaction::{Cut, Next, Transaction};
 
 impl Session {
     /// The receive cursor: one reply, which answers the oldest command without one.
+    #[inline(always)]
     pub(crate) fn handle_transfer_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let Some(&expected) = self.transfer.expected.front() else {
             return self.handle_unsolicited(now, reply);
@@ -218,6 +219,7 @@ impl Session {
         self.finish_transactions(now, None);
     }
 
+    #[inline]
     fn handle_mail_reply(&mut self, now: Instant, reply: Reply<'_>) {
         match reply.code().severity() {
             // With a new transaction begun, what was open before is not any more.
@@ -234,6 +236,7 @@ impl Session {
         }
     }
 
+    #[inline]
     fn handle_rcpt_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let Some(transaction) = self.transfer.transactions.front_mut() else { return };
         let is_ignored = transaction.starts_over || transaction.is_refused();

@@ -217,6 +217,7 @@ impl Session {
 }
 
 /// The MAIL command for a mail, with the parameters that the server offers.
+#[inline]
 pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions) {
     let Mail { envelope, content, .. } = mail;
     let body = match content.has_8bit() {
@@ -234,6 +235,7 @@ pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions
 }
 
 /// The RCPT command for the recipient at a place.
+#[inline]
 pub(super) fn write_rcpt(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions, place: usize) {
     let Mail { envelope, .. } = mail;
     if let Some(forward_path) = envelope.forward_paths().get(place) {

@@ -89,6 +89,7 @@ impl Session {
     }
 
     /// The reply to the content of a mail whose envelope may have been refused.
+    #[inline]
     pub(super) fn handle_streamed_reply(&mut self, now: Instant, reply: Reply<'_>) {
         let Some(front) = self.transfer.transactions.front_mut() else { return };
         let is_taken = front.has_accepted() && !front.is_refused() && !front.starts_over;
