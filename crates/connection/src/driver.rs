@@ -4,8 +4,8 @@ use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use posthaste_session::{CloseReason, DerivedKey, Event, Session};
@@ -106,8 +106,8 @@ impl<D: Dispatch> Driver<D> {
         mut stream: S,
     ) -> Option<S> {
         let deadline = self.session.poll_deadline().unwrap_or_else(now);
-        let mut timer = std::pin::pin!(sleep_until(deadline.into()));
-        let stopped = poll_fn(|cx| self.poll(cx, &mut stream, timer.as_mut())).await;
+        let mut alarm = Alarm { timer: pin!(sleep_until(deadline.into())), registered: None };
+        let stopped = poll_fn(|cx| self.poll(cx, &mut stream, &mut alarm)).await;
         match stopped {
             Stopped::StartTls => Some(stream),
             Stopped::Closed => {
@@ -130,13 +130,12 @@ impl<D: Dispatch> Driver<D> {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut S,
-        mut timer: Pin<&mut Sleep>,
+        alarm: &mut Alarm<'_>,
     ) -> Poll<Stopped> {
         let mut has_more = true;
         for _ in 0..MAX_ROUNDS {
             let heard = self.read(cx, stream);
-            if heard.is_none() && !has_more && self.await_deadline(cx, timer.as_mut()).is_pending()
-            {
+            if heard.is_none() && !has_more && alarm.poll(cx, self.deadline()).is_pending() {
                 if self.session.in_flight() == 0 {
                     self.session.shrink();
                 }
@@ -319,17 +318,34 @@ impl<D: Dispatch> Driver<D> {
             self.session.handle_eof(now);
         }
     }
+}
 
-    /// Ready when a deadline has passed. The timer is only ever moved when it fires or must fire
-    /// earlier: a deadline that is put off with each reply costs nothing.
-    fn await_deadline(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<()> {
-        let Some(deadline) = self.deadline() else { return Poll::Pending };
-        if timer.deadline() > deadline.into() {
-            timer.as_mut().reset(deadline.into());
+/// The timer of a driver. It is only ever moved when it fires or must fire earlier: a deadline that is put off with
+/// each reply costs nothing.
+struct Alarm<'a> {
+    timer: Pin<&'a mut Sleep>,
+    /// Whom the timer wakes.
+    registered: Option<Waker>,
+}
+
+impl Alarm<'_> {
+    /// Ready when a deadline has passed.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        let is_early = self.timer.deadline() <= deadline.into() && !self.timer.is_elapsed();
+        if is_early && self.registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            return Poll::Pending;
         }
-        ready!(timer.as_mut().poll(cx));
-        timer.as_mut().reset(deadline.into());
-        timer.poll(cx)
+        self.registered = None;
+        if self.timer.deadline() > deadline.into() {
+            self.timer.as_mut().reset(deadline.into());
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            self.timer.as_mut().reset(deadline.into());
+            ready!(self.timer.as_mut().poll(cx));
+        }
+        self.registered = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 

@@ -20,7 +20,7 @@ pub const MAX_LINE: usize = 998;
 /// What ends a line.
 const CRLF: &[u8] = b"\r\n";
 /// What ends content (RFC 5321 section 4.1.1.4), where the content has its own final CRLF.
-const TERMINATOR: &[u8] = b".\r\n";
+pub(crate) const TERMINATOR: &[u8] = b".\r\n";
 /// The same where the final CRLF is missing.
 const TERMINATOR_WITH_CRLF: &[u8] = b"\r\n.\r\n";
 
@@ -246,6 +246,12 @@ impl Content {
     /// Whether the header section has UTF-8 in it, so that the server must offer SMTPUTF8 (RFC 6531).
     pub fn header_needs_smtputf8(&self) -> bool {
         self.0.header_needs_smtputf8
+    }
+
+    /// Whether its octets are what goes out before the terminator: no dot has to be doubled.
+    pub(crate) fn is_clean(&self) -> bool {
+        matches!(self.0.transparency, Transparency::Clean)
+            && self.0.behind.as_ref().is_none_or(Self::is_clean)
     }
 
     /// Number of slices that the wire form consists of, the terminator included.

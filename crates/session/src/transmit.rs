@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use zeroize::Zeroize;
 
-use crate::content::{ChunkCursor, Content, ContentCursor};
+use crate::content::{ChunkCursor, Content, ContentCursor, TERMINATOR};
 
 /// The queue of what the driver has to write. Positions count octets since the session began.
 #[derive(Default)]
@@ -60,6 +60,12 @@ impl Transmit {
 
     /// Appends content with its transparency and terminator, and says where it ends.
     pub(crate) fn push_content(&mut self, content: Content) -> u64 {
+        if content.is_clean() {
+            let octets = content.len();
+            self.push_part(content, 0..octets);
+            // In one slice with the commands behind it.
+            return self.push_command(|out| out.extend_from_slice(TERMINATOR));
+        }
         self.queued += ContentCursor::wire_len(&content) as u64;
         self.chunks.push_back(Chunk::Content(ContentCursor::new(content)));
         self.queued
@@ -206,10 +212,11 @@ mod tests {
             let mut transmit = Transmit::default();
             transmit.push_content(Content::new(".a\r\nb\r\n").unwrap());
             transmit.push_command(|out| out.extend_from_slice(b"MAIL\r\n"));
+            transmit.push_content(Content::new("c").unwrap());
             let end = transmit.push_command(|out| out.extend_from_slice(b"DATA\r\n"));
             assert_eq!(
                 drain(&mut transmit, step),
-                b"..a\r\nb\r\n.\r\nMAIL\r\nDATA\r\n",
+                b"..a\r\nb\r\n.\r\nMAIL\r\nc\r\n.\r\nDATA\r\n",
                 "step {step}"
             );
             assert_eq!(transmit.written(), end);

@@ -439,6 +439,29 @@ async fn a_plain_connection_is_not_used_again_where_tls_is_demanded() {
     assert!(demanding_notes.submitted().is_empty());
 }
 
+/// A clock that ran before the handshake runs behind it, too.
+#[tokio::test]
+async fn silence_within_tls_ends_at_its_deadline() {
+    let authority = Authority::new();
+    for security in [Security::StartTls, Security::Implicit] {
+        let timeouts = Timeouts::uniform(Duration::from_secs(1));
+        let (result, notes) = run_with(
+            &authority.settings(),
+            security,
+            Config { timeouts, ..require() },
+            async |listener| {
+                let acceptor = authority.acceptor(&["127.0.0.1"]);
+                let mut peer = accept_tls(listener, security, &acceptor).await.unwrap();
+                peer.hear_envelope(0).await;
+                peer.hear_end().await;
+            },
+        )
+        .await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(notes.closed(), CloseReason::Timeout { stage: Stage::Mail }, "{security:?}");
+    }
+}
+
 /// ST-21: a handshake that takes too long is given up as one that fails, and told apart from it.
 #[tokio::test]
 async fn a_stalled_handshake_is_followed_by_a_new_connection_without_tls() {

@@ -4,6 +4,8 @@
 //! taken once for all attempts that are over by now, and for all mails that there is room for.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -67,12 +69,15 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
                 config.tls = TlsPolicy::Off;
             }
         };
-        let run = connector.run(adjust, &mut lane);
-        // Dropped, it gives every mail its outcome.
-        let result = tokio::select! {
-            biased;
-            result = run => Some(result),
-            () = port.stopped() => None,
+        let result = {
+            // Dropped, it gives every mail its outcome.
+            let mut run = pin!(connector.run(adjust, &mut lane));
+            let mut registered = None;
+            let run_or_stop = |cx: &mut Context<'_>| match run.as_mut().poll(cx) {
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => port.poll_stopped(cx, &mut registered).map(|()| None),
+            };
+            poll_fn(run_or_stop).await
         };
         lane.end(result);
     };

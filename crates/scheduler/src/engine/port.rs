@@ -2,10 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use posthaste_session::Pipelining;
-use tokio::sync::Notify;
 
 /// Orders for a driver. A driver that has none finds that out without taking a lock.
 #[derive(Debug, Default)]
@@ -14,14 +13,17 @@ pub(super) struct Port {
     /// There is a session that mails may be in, so QUIT has to wait for them.
     is_ready: AtomicBool,
     /// The connection is to end, driver or not.
-    stop: Notify,
+    is_stopped: AtomicBool,
     mailbox: Mutex<Mailbox>,
 }
 
 #[derive(Debug, Default)]
 struct Mailbox {
     orders: Orders,
+    /// Whoever takes orders.
     waker: Option<Waker>,
+    /// Whoever ends the connection.
+    stopper: Option<Waker>,
 }
 
 /// What a driver is to do.
@@ -45,20 +47,19 @@ impl Port {
     pub(super) fn tell(&self, order: impl FnOnce(&mut Orders)) {
         let mut mailbox = self.lock();
         order(&mut mailbox.orders);
-        let waker = mailbox.waker.take();
+        let mut wakers = [mailbox.waker.take(), None];
         let stops = match mailbox.orders.end {
             Some(End::Abort) => true,
             Some(End::Quit) => !self.is_ready.load(Acquire),
             None => false,
         };
         if stops {
-            self.stop.notify_one();
+            self.is_stopped.store(true, Release);
+            wakers[1] = mailbox.stopper.take();
         }
         self.is_signalled.store(true, Release);
         drop(mailbox);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// From now on QUIT is for the driver to obey.
@@ -66,10 +67,19 @@ impl Port {
         self.is_ready.store(true, Release);
     }
 
-    /// Returns when the connection is to end although nobody asks for orders: it is being opened, or what
-    /// is under way has to be cut off.
-    pub(super) async fn stopped(&self) {
-        self.stop.notified().await;
+    /// Ready when the connection is to end although nobody asks for orders: it is being opened, or what
+    /// is under way has to be cut off. `registered` is the waker that this was called with last, which is not
+    /// registered again.
+    pub(super) fn poll_stopped(
+        &self,
+        cx: &mut Context<'_>,
+        registered: &mut Option<Waker>,
+    ) -> Poll<()> {
+        if !registered.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            self.lock().stopper = Some(cx.waker().clone());
+            *registered = Some(cx.waker().clone());
+        }
+        if self.is_stopped.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// The orders that have come, if any.
