@@ -22,8 +22,9 @@ const READ_SIZE: usize = 16 * 1024;
 /// content. One mail a write costs the kernel 5 µs a mail, 16 cost 0.5, 40 cost 0.36, 128 cost 0.28, and
 /// more than that do not cost less.
 const MANY_SLICES: usize = 384;
-/// The same within TLS, which takes 64 KiB at once, and looks at all slices for each record of 16 KiB.
-const TLS_SLICES: usize = 192;
+/// The same within TLS, which looks at all slices for each record of 16 KiB: two records, which the server reads while
+/// the next ones are encrypted.
+const TLS_SLICES: usize = 64;
 /// Slices written at once where there are at most [`FEW_MAILS`]: so few that they cost nothing to lay out.
 const FEW_SLICES: usize = 32;
 const FEW_MAILS: usize = 8;
