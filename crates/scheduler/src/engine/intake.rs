@@ -61,7 +61,8 @@ impl Intake {
 
     /// What was [given back](Self::give_back), for whoever has several mails to queue at once.
     pub(super) fn purse(&self) -> Purse<'_> {
-        Purse { intake: self, room: self.margin.room.swap(0, SeqCst) }
+        let is_closed = self.semaphore.is_closed();
+        Purse { intake: self, room: if is_closed { 0 } else { self.margin.room.swap(0, SeqCst) } }
     }
 
     /// How much room a mail with so many octets of content takes.
@@ -222,6 +223,17 @@ mod tests {
         assert!(!intake.purse().pay(cost));
         drop(entrance);
         assert!(intake.purse().pay(cost));
+    }
+
+    #[test]
+    fn nobody_passes_any_more() {
+        let intake = Intake::new(2 * MIN_COST);
+        let cost = intake.cost(3);
+        assert!(intake.purse().pay(cost));
+        intake.give_back(cost);
+        intake.close();
+        assert!(!intake.purse().pay(cost));
+        assert_eq!(intake.enter(cost).now_or_never().unwrap().unwrap_err(), Closed);
     }
 
     #[test]
