@@ -14,9 +14,9 @@ use crate::xtext::xtext;
 
 /// How the content is announced with MAIL, each only where the server offers its extension.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct MailParameters {
-    /// `SIZE=` (RFC 1870).
-    pub(crate) size: Option<usize>,
+pub(crate) struct MailParameters<'a> {
+    /// `SIZE=` (RFC 1870), in decimal.
+    pub(crate) size: Option<&'a str>,
     /// `BODY=` (RFC 6152, RFC 3030).
     pub(crate) body: Body,
     /// `SMTPUTF8` (RFC 6531).
@@ -58,7 +58,7 @@ pub(crate) fn helo(out: &mut Vec<u8>, name: &ClientName) {
 pub(crate) fn mail(
     out: &mut Vec<u8>,
     reverse_path: &ReversePath,
-    parameters: MailParameters,
+    parameters: MailParameters<'_>,
     options: Option<&MailOptions>,
     extensions: &Extensions,
 ) {
@@ -67,7 +67,7 @@ pub(crate) fn mail(
     out.push(b'>');
     if let Some(size) = parameters.size {
         out.extend_from_slice(b" SIZE=");
-        push_decimal(out, size);
+        out.extend_from_slice(size.as_bytes());
     }
     match parameters.body {
         Body::Plain => {}
@@ -145,11 +145,11 @@ pub(crate) fn rcpt(
     out.extend_from_slice(b"\r\n");
 }
 
-/// `BDAT chunk-size [LAST]`, behind which the octets follow at once (RFC 3030 section 2).
+/// `BDAT chunk-size [LAST]`, behind which so many octets, in decimal, follow at once (RFC 3030 section 2).
 #[inline]
-pub(crate) fn bdat(out: &mut Vec<u8>, octets: usize, is_last: bool) {
+pub(crate) fn bdat(out: &mut Vec<u8>, octets: &str, is_last: bool) {
     out.extend_from_slice(b"BDAT ");
-    push_decimal(out, octets);
+    out.extend_from_slice(octets.as_bytes());
     if is_last {
         out.extend_from_slice(b" LAST");
     }
@@ -175,10 +175,6 @@ pub(crate) fn auth(out: &mut Vec<u8>, mechanism: Mechanism, initial_response: Op
 pub(crate) fn auth_response(out: &mut Vec<u8>, response: &[u8]) {
     push_base64(out, response);
     out.extend_from_slice(b"\r\n");
-}
-
-fn push_decimal(out: &mut Vec<u8>, number: usize) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn push(out: &mut Vec<u8>, parts: &[&str]) {
@@ -225,13 +221,13 @@ mod tests {
         check(|out| ehlo(out, &"a.example".parse().unwrap()), "EHLO a.example\r\n");
         check(|out| helo(out, &"[127.0.0.1]".parse().unwrap()), "HELO [127.0.0.1]\r\n");
         check(|out| lhlo(out, &"a.example".parse().unwrap()), "LHLO a.example\r\n"); // LMTP-01
-        check(|out| bdat(out, 1000, false), "BDAT 1000\r\n"); // CHUNK-02
-        check(|out| bdat(out, 0, true), "BDAT 0 LAST\r\n"); // CHUNK-04
+        check(|out| bdat(out, "1000", false), "BDAT 1000\r\n"); // CHUNK-02
+        check(|out| bdat(out, "0", true), "BDAT 0 LAST\r\n"); // CHUNK-04
         let none = Extensions::default();
         let plain = MailParameters::default();
         let null = ReversePath::Null;
         check(|out| mail(out, &null, plain, None, &none), "MAIL FROM:<>\r\n"); // CMD-04
-        let all = MailParameters { size: Some(1024), body: Body::EightBit, smtputf8: true };
+        let all = MailParameters { size: Some("1024"), body: Body::EightBit, smtputf8: true };
         let from = "a@b".parse().unwrap();
         let line = "MAIL FROM:<a@b> SIZE=1024 BODY=8BITMIME SMTPUTF8\r\n";
         check(|out| mail(out, &from, all, None, &none), line);

@@ -47,7 +47,6 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         waits: false,
         is_dismissed: false,
         pulled: VecDeque::new(),
-        submitting: None,
         in_flight: VecDeque::new(),
         over: Vec::new(),
         arrivals: Vec::new(),
@@ -100,9 +99,7 @@ struct Lane {
     is_dismissed: bool,
     /// Mails that the driver is about to take, in this very poll but for those that it has no room for.
     pulled: VecDeque<(Sending, Mail)>,
-    /// The job whose mail was handed to the driver this moment.
-    submitting: Option<Sending>,
-    /// What is in the session, the oldest first.
+    /// What is in the session, or was handed to the driver this moment, the oldest first.
     in_flight: VecDeque<Sending>,
     /// Attempts that are over, which the planner does not know yet.
     over: Vec<Over>,
@@ -199,7 +196,7 @@ impl Lane {
             return None;
         }
         let (sending, mail) = self.pulled.pop_front()?;
-        self.submitting = Some(sending);
+        self.in_flight.push_back(sending);
         Some(Command::Submit(mail))
     }
 
@@ -352,11 +349,11 @@ impl Dispatch for Lane {
     }
 
     fn handle_submitted(&mut self, result: Result<TransactionId, SubmitError>) {
-        let Some(sending) = self.submitting.take() else { return };
-        match result.map_err(|error| (error.reason, error.mail)) {
-            Ok(_) => self.in_flight.push_back(sending),
-            Err((SubmitErrorReason::Unsendable(reason), _)) => self.unsendable(sending.job, reason),
-            Err((SubmitErrorReason::NoRoom, mail)) => self.give_back(sending, &mail),
+        let Err(SubmitError { mail, reason }) = result else { return };
+        let Some(sending) = self.in_flight.pop_back() else { return };
+        match reason {
+            SubmitErrorReason::Unsendable(reason) => self.unsendable(sending.job, reason),
+            SubmitErrorReason::NoRoom => self.give_back(sending, &mail),
         }
     }
 

@@ -76,8 +76,9 @@ pub(super) fn needs_smtputf8(mail: &Mail) -> bool {
 /// Whether every command stays as short as the server may demand. Only parameters can make one longer.
 fn check_lengths(envelope: &Envelope, extensions: &Extensions) -> Result<(), Unsendable> {
     let mut line = Vec::new();
+    let mut largest = itoa::Buffer::new();
     let parameters = MailParameters {
-        size: extensions.size().map(|_| usize::MAX),
+        size: extensions.size().map(|_| largest.format(usize::MAX)),
         body: if extensions.eight_bit_mime() { Body::EightBit } else { Body::Plain },
         smtputf8: extensions.smtputf8(),
     };

@@ -55,9 +55,11 @@ impl Session {
             // Of that the phase takes care.
             To::Quit => {}
         }
-        let is_answered =
-            |next: &Expected| next.to == To::Quit && matches!(self.phase, Phase::Ready);
-        if self.transfer.expected.front().is_some_and(is_answered) {
+        // It may only stand behind the last content.
+        let is_quit = |next: &Expected| next.to == To::Quit && matches!(self.phase, Phase::Ready);
+        if matches!(to, To::Content | To::Streamed)
+            && self.transfer.expected.front().is_some_and(is_quit)
+        {
             self.transfer.expected.clear();
             self.phase = Phase::Quitting(CloseReason::Quit);
         }

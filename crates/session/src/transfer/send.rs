@@ -79,7 +79,10 @@ impl Session {
     }
 
     fn send_mail(&mut self, now: Instant, mode: Pipelining) -> bool {
-        let end = self.send(To::Mail, write_mail);
+        let end = self.send(To::Mail, |out, mail, extensions| {
+            let mut size = itoa::Buffer::new();
+            write_mail(out, mail, size.format(mail.content.len()), extensions);
+        });
         self.transfer.budget.mail_sent();
         self.transfer.needs_reset |= mode == Pipelining::Stream;
         self.transfer.has_streamed = mode == Pipelining::Stream;
@@ -152,7 +155,8 @@ impl Session {
         let flight = transfer.flight_of_next();
         let chunk_start = self.transmit.queued();
         self.rearm |= transfer.expected.is_empty();
-        let begins = self.command(|out| command::bdat(out, end - start, is_last));
+        let mut octets = itoa::Buffer::new();
+        let begins = self.command(|out| command::bdat(out, octets.format(end - start), is_last));
         self.record_content(end - start);
         let position = self.transmit.push_part(content, start..end);
         for _ in 0..replies {
@@ -216,9 +220,9 @@ impl Session {
     }
 }
 
-/// The MAIL command for a mail, with the parameters that the server offers.
+/// The MAIL command for a mail of a size, in decimal, with the parameters that the server offers.
 #[inline]
-pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions) {
+pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, size: &str, extensions: &Extensions) {
     let Mail { envelope, content, .. } = mail;
     let body = match content.has_8bit() {
         true if content.is_binary() => Body::Binary,
@@ -227,7 +231,7 @@ pub(super) fn write_mail(out: &mut Vec<u8>, mail: &Mail, extensions: &Extensions
         _ => Body::Plain,
     };
     let parameters = MailParameters {
-        size: extensions.size().map(|_| content.len()),
+        size: extensions.size().map(|_| size),
         body,
         smtputf8: extensions.smtputf8() && needs_smtputf8(mail),
     };

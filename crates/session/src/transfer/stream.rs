@@ -50,6 +50,8 @@ impl Session {
         let start = transmit.queued();
         let mail = &transaction.mail;
         let octets = mail.content.len();
+        let mut size = itoa::Buffer::new();
+        let size = size.format(octets);
         let mut mail_end = start;
         let mut recipients = 0;
         let begins = transmit.push_command(|out| {
@@ -63,7 +65,7 @@ impl Session {
                 out.extend_from_slice(command::RSET);
                 expect(To::Reset, out);
             }
-            write_mail(out, mail, extensions);
+            write_mail(out, mail, size, extensions);
             mail_end = expect(To::Mail, out);
             let mut next = transaction.next_recipient(0);
             while let Some(place) = next {
@@ -72,7 +74,7 @@ impl Session {
                 recipients += 1;
                 next = transaction.next_recipient(place + 1);
             }
-            command::bdat(out, octets, true);
+            command::bdat(out, size, true);
         });
         let end = transmit.push_part(mail.content.clone(), 0..octets);
         transfer.expected.push_back(Expected { to: To::Streamed, begins, end });
