@@ -102,25 +102,29 @@ fn a_rate_of_ones_own() {
         let what = "for 20 seconds, to a percent; for 3 it did. POSTHASTE_SLOW=1 has all";
         skip::left_out("limits::a_rate_of_ones_own", what);
     }
+    // What else the machine does only makes it worse.
+    let tries = if is_slow { 1 } else { 3 };
     for connections in ["1", "200"] {
-        let mut scene = Scene::with_sink(&[]);
-        let mails = seconds * 500;
-        scene.mails("in.jsonl", mails);
-        let args = ["send", "{sink}", "--jsonl", "{}/in.jsonl", "--rate", "500/s", "-c"];
-        scene.run(&[&args[..], &[connections]].concat()).exits(0);
-        let (_, stored) = scene.end();
-        let times = Times::of(&stored);
-        let (rate, most) = (times.per_second(), times.most_within(10_000));
-        let uneven_share = times.share_of_more_than(5, 9_900);
-        println!(
-            "{connections} connections: {rate:.1}/s, at most {most} in 10 ms, more than 5 in \
-             9.9 ms before {:.2} % of them",
-            uneven_share * 100.0
-        );
-        assert_eq!(stored.len(), mails);
-        assert!((slowest..=501.0).contains(&rate), "{rate}");
-        assert!(most <= crowd, "{most}");
-        assert!(uneven_share <= uneven, "{uneven_share}");
+        let is_even = (0..tries).any(|_| {
+            let mut scene = Scene::with_sink(&[]);
+            let mails = seconds * 500;
+            scene.mails("in.jsonl", mails);
+            let args = ["send", "{sink}", "--jsonl", "{}/in.jsonl", "--rate", "500/s", "-c"];
+            scene.run(&[&args[..], &[connections]].concat()).exits(0);
+            let (_, stored) = scene.end();
+            let times = Times::of(&stored);
+            let (rate, most) = (times.per_second(), times.most_within(10_000));
+            let uneven_share = times.share_of_more_than(5, 9_900);
+            println!(
+                "{connections} connections: {rate:.1}/s, at most {most} in 10 ms, more than 5 in \
+                 9.9 ms before {:.2} % of them",
+                uneven_share * 100.0
+            );
+            assert_eq!(stored.len(), mails);
+            assert!(rate <= 501.0, "{rate}");
+            rate >= slowest && most <= crowd && uneven_share <= uneven
+        });
+        assert!(is_even, "{connections} connections: see above");
     }
 }
 
