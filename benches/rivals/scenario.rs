@@ -43,8 +43,8 @@ impl Scenario {
     }
 
     /// How long a run takes, and how often it is done, where that is asked for. Far away it takes
-    /// long until all connections are open, and the rate is the line's, which does not vary. A Postfix takes more in its
-    /// first second than later, so that it is sent as long near as far.
+    /// long until all connections are open, and the rate is the line's, which does not vary. What a Postfix takes varies from
+    /// second to second, so that it is sent as long near as far.
     pub(crate) fn turns(&self, run: Duration, rounds: usize) -> (Duration, usize) {
         if self.round_trip.is_zero() && self.server != Kind::Postfix {
             return (run, rounds);

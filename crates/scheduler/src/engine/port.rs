@@ -47,19 +47,20 @@ impl Port {
     pub(super) fn tell(&self, order: impl FnOnce(&mut Orders)) {
         let mut mailbox = self.lock();
         order(&mut mailbox.orders);
-        let mut wakers = [mailbox.waker.take(), None];
+        let waker = mailbox.waker.take();
         let stops = match mailbox.orders.end {
             Some(End::Abort) => true,
             Some(End::Quit) => !self.is_ready.load(Acquire),
             None => false,
         };
+        let mut stopper = None;
         if stops {
             self.is_stopped.store(true, Release);
-            wakers[1] = mailbox.stopper.take();
+            stopper = mailbox.stopper.take();
         }
         self.is_signalled.store(true, Release);
         drop(mailbox);
-        wakers.into_iter().flatten().for_each(Waker::wake);
+        waker.into_iter().chain(stopper).for_each(Waker::wake);
     }
 
     /// From now on QUIT is for the driver to obey.

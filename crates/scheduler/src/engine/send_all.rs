@@ -1,12 +1,12 @@
 //! A stream of mails in, a stream of reports out.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use futures_core::future::BoxFuture;
 use posthaste_session::Mail;
 
 use super::delivery::{Arrival, Line, Waiter};
@@ -56,10 +56,8 @@ struct Waiting {
     mail: Mail,
     /// Its place in the queue for room, only while the stream itself is waiting: whoever handles a report may
     /// want room, too, and does not poll the stream meanwhile.
-    entrance: Option<BoxFuture<Result<Entrance, Closed>>>,
+    entrance: Option<BoxFuture<'static, Result<Entrance, Closed>>>,
 }
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<S> SendAll<S> {
     pub(super) fn new(shared: Arc<Shared>, to: Submission, mails: S) -> Self {
