@@ -137,10 +137,10 @@ impl Transaction {
         self.timing.mail = Some(now);
     }
 
-    /// All of the mail is queued, and so many replies are to come.
-    pub(crate) fn streamed(&mut self, replies: usize) {
+    /// All that goes ahead of the replies is queued in one flight, of this mode, and so many replies are to come.
+    pub(crate) fn flies(&mut self, flight: Pipelining, replies: usize) {
         self.outstanding = replies;
-        self.flight = Pipelining::Stream;
+        self.flight = flight;
         self.next = Next::Done;
     }
 

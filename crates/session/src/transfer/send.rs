@@ -61,6 +61,9 @@ impl Session {
         if mode == Pipelining::Stream && next == Next::Mail && self.streams_next() {
             return self.send_streamed(now);
         }
+        if next == Next::Mail && self.is_one_flight(mode) {
+            return self.send_envelope(now);
+        }
         let transfer = &mut self.transfer;
         let needs_reset =
             transfer.needs_reset || mode == Pipelining::Stream && transfer.has_streamed;
@@ -178,7 +181,7 @@ impl Session {
     }
 
     /// Whether this mail's content goes by BDAT.
-    fn uses_bdat(&self, mail: &Mail) -> bool {
+    pub(super) fn uses_bdat(&self, mail: &Mail) -> bool {
         let wants = mail.content.is_binary() || self.config.chunking == Chunking::Always;
         wants && self.extensions.chunking() || self.pipelining() == Pipelining::Stream
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use posthaste_reply::{Reply, Severity};
 
-use super::send::{write_mail, write_rcpt};
+use super::envelope::Queued;
 use super::{CHUNK_SIZE, Expected, To};
 use crate::command;
 use crate::config::{Chunking, Pipelining, Protocol};
@@ -39,47 +39,22 @@ impl Session {
 
     /// Queues the next mail, from RSET to the end of its content.
     pub(super) fn send_streamed(&mut self, now: Instant) -> bool {
-        self.rearm |= self.transfer.expected.is_empty();
-        let Self { transfer, transmit, extensions, .. } = self;
+        // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
+        let resets = self.transfer.needs_reset || self.transfer.has_streamed;
+        (self.transfer.needs_reset, self.transfer.has_streamed) = (true, true);
+        let bdat = |out: &mut Vec<u8>, size: &str| command::bdat(out, size, true);
+        let Some(queued) = self.push_envelope(resets, bdat) else { return false };
+        let Queued { start, mail_end, end: begins, recipients } = queued;
+        let Self { transfer, transmit, .. } = self;
         let Some(transaction) = transfer.transactions.get_mut(transfer.sending) else {
             return false;
         };
-        // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
-        let resets = transfer.needs_reset || transfer.has_streamed;
-        (transfer.needs_reset, transfer.has_streamed) = (true, true);
-        let start = transmit.queued();
-        let mail = &transaction.mail;
-        let octets = mail.content.len();
-        let mut size = itoa::Buffer::new();
-        let size = size.format(octets);
-        let mut mail_end = start;
-        let mut recipients = 0;
-        let begins = transmit.push_command(|out| {
-            let before = out.len();
-            let mut expect = |to, out: &Vec<u8>| {
-                let end = start + (out.len() - before) as u64;
-                transfer.expected.push_back(Expected { to, begins: 0, end });
-                end
-            };
-            if resets {
-                out.extend_from_slice(command::RSET);
-                expect(To::Reset, out);
-            }
-            write_mail(out, mail, size, extensions);
-            mail_end = expect(To::Mail, out);
-            let mut next = transaction.next_recipient(0);
-            while let Some(place) = next {
-                write_rcpt(out, mail, extensions, place);
-                expect(To::Rcpt, out);
-                recipients += 1;
-                next = transaction.next_recipient(place + 1);
-            }
-            command::bdat(out, size, true);
-        });
-        let end = transmit.push_part(mail.content.clone(), 0..octets);
+        let content = transaction.mail.content.clone();
+        let octets = content.len();
+        let end = transmit.push_part(content, 0..octets);
         transfer.expected.push_back(Expected { to: To::Streamed, begins, end });
         // MAIL and BDAT are answered, too.
-        transaction.streamed(recipients + 2);
+        transaction.flies(Pipelining::Stream, recipients + 2);
         transaction.mail_queued(now, mail_end);
         transaction.content_begins(now, end - transmit.written());
         transaction.content_queued(end);
