@@ -1,18 +1,18 @@
 //! What an engine shows of itself: to observers, and to subscribers of `tracing`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste::Mailer;
 use posthaste::scheduler::{
-    Class, DestinationLimits, Observation, Observer, PlannerConfig, RetryPolicy, Scheduler,
+    Class, DestinationLimits, Observation, Observer, PlannerConfig, Record, RetryPolicy, Scheduler,
     SchedulerConfig, Submission, TenantId,
 };
 use posthaste_sink::Sink;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::engine::{mail, sink};
@@ -65,6 +65,32 @@ async fn mails_are_known_by_their_number() {
     sink.shutdown().await;
 }
 
+/// Panics when a mail is put off, once.
+#[derive(Default)]
+struct Upset(AtomicBool);
+
+impl Observer for Upset {
+    fn observe(&self, observation: Observation<'_>) {
+        let is_put_off = matches!(observation, Observation::Record(Record::Deferred { .. }));
+        assert!(!is_put_off || self.0.swap(true, Ordering::Relaxed), "upset, as it should be");
+    }
+}
+
+/// An observer that panics takes a connection with it, and no mail: neither the one that it saw, nor the next one, which
+/// that connection had just taken.
+#[tokio::test]
+async fn an_observer_that_panics_loses_no_mail() {
+    let upset = Arc::new(Upset::default());
+    let (scheduler, to, sink) = deferring(Some(Arc::clone(&upset) as Arc<dyn Observer>)).await;
+    let (first, second) =
+        tokio::join!(scheduler.send(to, mail(1, 1)), scheduler.send(to, mail(2, 1)));
+    assert!(upset.0.load(Ordering::Relaxed));
+    assert!(first.is_delivered(), "{first:?}");
+    assert!(second.is_delivered(), "{second:?}");
+    scheduler.shutdown(Duration::from_secs(10)).await;
+    sink.shutdown().await;
+}
+
 /// Writes down every span and event, as one line each.
 #[derive(Default)]
 struct Lines {
@@ -101,7 +127,7 @@ impl Subscriber for Collector {
         self.0.lines.lock().unwrap().push(line.0);
     }
 
-    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record(&self, _: &Id, _: &tracing::span::Record<'_>) {}
     fn record_follows_from(&self, _: &Id, _: &Id) {}
     fn enter(&self, _: &Id) {}
     fn exit(&self, _: &Id) {}

@@ -60,20 +60,6 @@ impl Line {
         Self { to, platform: Mutex::default() }
     }
 
-    /// Hands reports over, at once so that the other side is woken once. Leaves what nobody wants.
-    pub(super) fn arrive(&self, arrivals: &mut Vec<Arrival>) {
-        let mut platform = self.lock();
-        if platform.is_deserted {
-            return;
-        }
-        platform.arrivals.extend(arrivals.drain(..));
-        let waker = platform.waker.take();
-        drop(platform);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
     /// Takes all that has arrived, in exchange for an empty queue. Without anything, `waker` is woken when
     /// something comes.
     pub(super) fn collect(&self, arrivals: &mut VecDeque<Arrival>, waker: &Waker) {
@@ -93,6 +79,38 @@ impl Line {
 
     fn lock(&self) -> MutexGuard<'_, Platform> {
         self.platform.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reports that go the same way together, so that the other side is woken once. Mostly it is one, which needs no memory.
+#[derive(Debug)]
+pub(super) struct Convoy {
+    pub(super) line: Arc<Line>,
+    pub(super) first: Arrival,
+    pub(super) more: Vec<Arrival>,
+}
+
+impl Convoy {
+    /// Hands the reports over. Gives them back where nobody wants them.
+    pub(super) fn arrive(self) -> Option<Self> {
+        let mut platform = self.line.lock();
+        if platform.is_deserted {
+            drop(platform);
+            return Some(self);
+        }
+        platform.arrivals.push_back(self.first);
+        platform.arrivals.extend(self.more);
+        let waker = platform.waker.take();
+        drop(platform);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        None
+    }
+
+    /// The reports.
+    pub(super) fn arrivals(self) -> impl Iterator<Item = Arrival> {
+        std::iter::once(self.first).chain(self.more)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -15,9 +16,9 @@ use posthaste_session::{
     Chunking, CloseReason, Config, Event, Finished, Mail, NotSent, Outcome, Session, Stage,
     SubmitError, SubmitErrorReason, TlsPolicy, TransactionId, Unsendable,
 };
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use super::delivery::Arrival;
 use super::observe::Observation;
 use super::port::{End, Orders, Port};
 use super::shared::Shared;
@@ -49,7 +50,7 @@ pub(super) fn open(shared: &Arc<Shared>, open: Open) {
         pulled: VecDeque::new(),
         in_flight: VecDeque::new(),
         over: Vec::new(),
-        arrivals: Vec::new(),
+        heard: None,
         info: None,
         avoids_tls: tls == Use::Never,
         has_delivered: false,
@@ -103,8 +104,8 @@ struct Lane {
     in_flight: VecDeque<Sending>,
     /// Attempts that are over, which the planner does not know yet.
     over: Vec<Over>,
-    /// What reports are collected in on their way; empty between any two calls.
-    arrivals: Vec<Arrival>,
+    /// When the last of them was.
+    heard: Option<Instant>,
     info: Option<Info>,
     /// TLS was not even tried.
     avoids_tls: bool,
@@ -195,59 +196,36 @@ impl Lane {
         if room == 0 {
             return None;
         }
-        let (sending, mail) = self.pulled.pop_front()?;
+        self.pulled.pop_front().map(|pulled| self.hand_over(pulled))
+    }
+
+    /// Gives the driver a mail, which it takes at once.
+    fn hand_over(&mut self, (sending, mail): (Sending, Mail)) -> Command {
         self.in_flight.push_back(sending);
-        Some(Command::Submit(mail))
+        Command::Submit(mail)
     }
 
-    /// Tells the planner what is over, and takes up to so many mails.
-    fn exchange(&mut self, room: usize) {
-        let shared = Arc::clone(&self.shared);
-        let _busy = shared.busy();
-        shared.plan(|state, now| {
-            self.enter(state, now);
-            self.pull(state, now, room.min(MAX_PULLED));
+    /// Tells the planner what is over, and takes up to so many mails, the first of which it returns.
+    fn exchange(&mut self, room: usize) -> Option<(Sending, Mail)> {
+        let Self { shared, connection, over, pulled, heard, .. } = self;
+        let busy = shared.busy();
+        let mut first = None;
+        let (pull, panic) = busy.try_plan(heard.take(), |state, now| {
+            enter(state, now, *connection, over);
+            pull(state, now, *connection, room.min(MAX_PULLED), &mut first, pulled)
         });
-        shared.report_by(&mut self.arrivals, self.over.drain(..).filter_map(Over::done));
-    }
-
-    /// Enters what attempts came to.
-    #[inline]
-    fn enter(&mut self, state: &mut State, now: Time) {
-        for Over { job, attempt, closing } in &mut self.over {
-            let Some(entry) = state.job_mut(*job) else { continue };
-            attempt.ended = now;
-            let result = entry.ledger.attempted(attempt);
-            state.planner.finished(now, self.connection, *job, result, &mut state.actions);
-            if result.again.is_none() {
-                *closing = state.take_job(*job);
-            }
+        if let Some(cause) = panic {
+            // From there it is given back.
+            pulled.extend(first);
+            resume_unwind(cause);
         }
-    }
-
-    /// Takes mails from the planner, as far as the connection is to have some.
-    fn pull(&mut self, state: &mut State, now: Time, most: usize) {
-        let mut octets = 0;
-        while self.pulled.len() < most && octets < MAX_PULLED_OCTETS {
-            let State { planner, actions, .. } = state;
-            let pull = match self.pulled.is_empty() {
-                true => planner.pull(now, self.connection, actions),
-                false => planner.pull_more(now, self.connection, actions),
-            };
-            match pull {
-                Pull::Quit => return self.is_dismissed = true,
-                Pull::Wait => return self.waits = true,
-                Pull::Job { job, recipients } => {
-                    let Some(Entry { ledger, number, .. }) = state.job_mut(job) else { return };
-                    // A job has recipients left as long as the planner knows it.
-                    let Some(mail) = ledger.next_attempt(recipients) else { return };
-                    let span = trace::attempt(number.get());
-                    octets += mail.content.len();
-                    let sending = Sending { job, mail: number.get(), started: now, span };
-                    self.pulled.push_back((sending, mail));
-                }
-            }
+        shared.report(over.drain(..).filter_map(Over::done));
+        match pull {
+            Some(Pull::Quit) => self.is_dismissed = true,
+            Some(Pull::Wait) => self.waits = true,
+            Some(Pull::Job { .. }) | None => {}
         }
+        first
     }
 
     /// Gives back memory that is not in use: the wait may be long.
@@ -255,7 +233,6 @@ impl Lane {
         self.pulled.shrink_to_fit();
         self.in_flight.shrink_to_fit();
         self.over.shrink_to_fit();
-        self.arrivals.shrink_to_fit();
     }
 
     /// Notes that an attempt is over.
@@ -282,10 +259,10 @@ impl Lane {
 
     /// The server cannot be given this mail.
     fn unsendable(&mut self, job: JobId, reason: Unsendable) {
-        let (shared, connection) = (Arc::clone(&self.shared), self.connection);
-        let _busy = shared.busy();
+        let (shared, connection) = (&self.shared, self.connection);
+        let busy = shared.busy();
         let is_the_connections = self.lacks(reason);
-        let done = shared.plan(|state, now| {
+        let done = busy.plan(|state, now| {
             if is_the_connections {
                 state.planner.tls_wanted(connection);
                 let result = state.job_mut(job)?.ledger.unsendable_here(now);
@@ -312,8 +289,55 @@ impl Lane {
         let observation =
             Observation::Attempted(self.server, self.connection, &finished, sending.mail);
         self.shared.observe(observation);
+        self.heard = finished.timing.finished.map(Instant::from_std);
         self.end_attempt(sending, finished.outcomes);
     }
+}
+
+/// Enters what attempts came to.
+#[inline]
+fn enter(state: &mut State, now: Time, connection: ConnectionId, over: &mut [Over]) {
+    for Over { job, attempt, closing } in over {
+        let Some(entry) = state.job_mut(*job) else { continue };
+        attempt.ended = now;
+        let result = entry.ledger.attempted(attempt);
+        state.planner.finished(now, connection, *job, result, &mut state.actions);
+        if result.again.is_none() {
+            *closing = state.take_job(*job);
+        }
+    }
+}
+
+/// Takes mails from the planner, as far as the connection is to have some: up to so many, the `first` of which has a
+/// place of its own. Gives what the planner said last, if it was no mail.
+fn pull(
+    state: &mut State,
+    now: Time,
+    connection: ConnectionId,
+    most: usize,
+    first: &mut Option<(Sending, Mail)>,
+    more: &mut VecDeque<(Sending, Mail)>,
+) -> Option<Pull> {
+    let mut octets = 0;
+    while more.len() + usize::from(first.is_some()) < most && octets < MAX_PULLED_OCTETS {
+        let State { planner, actions, .. } = state;
+        let pull = match first {
+            None => planner.pull(now, connection, actions),
+            Some(_) => planner.pull_more(now, connection, actions),
+        };
+        let Pull::Job { job, recipients } = pull else { return Some(pull) };
+        let Some(Entry { ledger, number, .. }) = state.job_mut(job) else { break };
+        // A job has recipients left as long as the planner knows it.
+        let Some(mail) = ledger.next_attempt(recipients) else { break };
+        let span = trace::attempt(number.get());
+        octets += mail.content.len();
+        let sending = Sending { job, mail: number.get(), started: now, span };
+        match first {
+            None => *first = Some((sending, mail)),
+            Some(_) => more.push_back((sending, mail)),
+        }
+    }
+    None
 }
 
 impl Over {
@@ -333,8 +357,10 @@ impl Dispatch for Lane {
             let room =
                 if self.is_ready && !self.waits && self.pulled.is_empty() { room } else { 0 };
             if room > 0 || !self.over.is_empty() {
-                self.exchange(room);
-                continue;
+                match self.exchange(room) {
+                    Some(pulled) => return Poll::Ready(self.hand_over(pulled)),
+                    None => continue,
+                }
             }
             if self.in_flight.is_empty() {
                 self.shrink();
@@ -410,14 +436,14 @@ impl Dispatch for Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         self.give_back_pulled();
-        let shared = Arc::clone(&self.shared);
-        let _busy = shared.busy();
-        shared.plan(|state, now| {
-            self.enter(state, now);
-            state.remove_port(self.connection);
-            state.planner.connection_closed(now, self.connection, self.ending, &mut state.actions);
+        let Self { shared, connection, ending, over, .. } = self;
+        let busy = shared.busy();
+        busy.plan(|state, now| {
+            enter(state, now, *connection, over);
+            state.remove_port(*connection);
+            state.planner.connection_closed(now, *connection, *ending, &mut state.actions);
         });
-        shared.report(self.over.drain(..).filter_map(Over::done));
+        shared.report(over.drain(..).filter_map(Over::done));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What all handles, all drivers and the clock share.
 
+use std::any::Any;
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::AtomicUsize;
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::clock::{Due, Precision, Watch};
-use super::delivery::{Addressee, Arrival, Line, Waiter};
+use super::delivery::{Addressee, Arrival, Convoy, Line, Waiter};
 use super::intake::{Intake, Room};
 use super::observe::{Observation, Observer};
 use super::state::{Done, Entry, Left, State};
@@ -60,7 +61,11 @@ impl Shared {
     }
 
     pub(super) fn now(&self) -> Time {
-        Time::after_epoch(self.epoch.elapsed())
+        self.time(Instant::now())
+    }
+
+    fn time(&self, at: Instant) -> Time {
+        Time::after_epoch(at.saturating_duration_since(self.epoch))
     }
 
     /// A panic under the lock has been reported already, and the books are whole between any two calls.
@@ -74,42 +79,28 @@ impl Shared {
     }
 
     /// As long as this is kept, somebody has more to say.
-    pub(super) fn busy(&self) -> Busy<'_> {
+    pub(super) fn busy(self: &Arc<Self>) -> Busy<'_> {
         self.busy.fetch_add(1, SeqCst);
         Busy(self)
     }
 
     /// Lets the planner think, then does what it wants done.
     pub(super) fn plan<T>(self: &Arc<Self>, think: impl FnOnce(&mut State, Time) -> T) -> T {
-        let _busy = self.busy();
-        let mut state = self.lock();
-        // Read under the lock, so that it does not go back for the planner.
-        let now = self.now();
-        let result = think(&mut state, now);
-        let left = (!state.actions.is_empty()).then(|| state.obey(now));
-        let due = state.planner.next_deadline();
-        if due.is_some_and(|due| due < state.armed) {
-            state.armed = due.unwrap_or(Time::NEVER);
-            self.earlier.notify_one();
-        }
-        drop(state);
-        if let Some(left) = left {
-            self.finish(left);
-        }
-        result
+        self.busy().plan(think)
     }
 
-    /// Does what does not need the lock.
-    fn finish(self: &Arc<Self>, left: Left) {
+    /// Does what does not need the lock. Whatever an observer does, all of it; gives its panic.
+    fn finish(self: &Arc<Self>, left: Left) -> Option<Panic> {
         let Left { open, records, done } = left;
         for open in open {
             lane::open(self, open);
         }
+        let mut panic = None;
         for record in records {
             trace::record(&record);
-            self.observe(Observation::Record(record));
+            panic = self.try_observe(Observation::Record(record)).or(panic);
         }
-        self.report(done);
+        self.try_report(done).or(panic)
     }
 
     pub(super) fn observe(&self, observation: Observation<'_>) {
@@ -118,30 +109,30 @@ impl Shared {
         }
     }
 
-    /// Hands out the reports of those mails of which these were the last jobs.
-    pub(super) fn report(&self, done: impl IntoIterator<Item = Done>) {
-        self.report_by(&mut Vec::new(), done);
+    /// The same, but gives the panic of an observer.
+    fn try_observe(&self, observation: Observation<'_>) -> Option<Panic> {
+        let observer = self.observer.as_ref()?;
+        catch_unwind(AssertUnwindSafe(|| observer.observe(observation))).err()
     }
 
-    /// The same for whoever does so often: what reports are collected in is empty before and after.
-    pub(super) fn report_by(
-        &self,
-        arrivals: &mut Vec<Arrival>,
-        done: impl IntoIterator<Item = Done>,
-    ) {
-        let mut for_line: Option<Arc<Line>> = None;
-        let done = done.into_iter();
-        // Whatever an observer does, each report gets to whoever waits for it.
+    /// Hands out the reports of those mails of which these were the last jobs.
+    pub(super) fn report(&self, done: impl IntoIterator<Item = Done>) {
+        if let Some(cause) = self.try_report(done) {
+            resume_unwind(cause);
+        }
+    }
+
+    /// The same, but gives the panic of an observer: each report gets to whoever waits for it.
+    fn try_report(&self, done: impl IntoIterator<Item = Done>) -> Option<Panic> {
         let mut panic = None;
-        arrivals.reserve(done.size_hint().1.unwrap_or_default());
+        let mut convoy: Option<Convoy> = None;
         for Done { report, addressee, number, octets } in done {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
-            if let Some(observer) = &self.observer {
+            if self.observer.is_some() {
                 let Submission { class, tenant, .. } = waiter.to();
                 let mail = number.get();
                 let observed = Observation::Reported { mail, class, tenant, report: &report };
-                let observe = AssertUnwindSafe(|| observer.observe(observed));
-                panic = catch_unwind(observe).err().or(panic);
+                panic = self.try_observe(observed).or(panic);
             }
             match waiter {
                 // Whoever has gone away does not want to know.
@@ -150,26 +141,29 @@ impl Shared {
                     drop(single.sender.send((report, share)));
                 }
                 Waiter::Stream(place, line) => {
-                    if for_line.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &line)) {
-                        self.hand_over(for_line.take(), arrivals);
-                    }
                     let cost = octets.map(|octets| self.intake.cost(octets));
-                    arrivals.push(Arrival { place, report, cost });
-                    for_line = Some(line);
+                    let arrival = Arrival { place, report, cost };
+                    match &mut convoy {
+                        Some(convoy) if Arc::ptr_eq(&convoy.line, &line) => {
+                            convoy.more.push(arrival)
+                        }
+                        _ => {
+                            let next = Convoy { line, first: arrival, more: Vec::new() };
+                            self.hand_over(convoy.replace(next));
+                        }
+                    }
                 }
             }
         }
-        self.hand_over(for_line, arrivals);
-        if let Some(cause) = panic {
-            resume_unwind(cause);
-        }
+        self.hand_over(convoy);
+        panic
     }
 
-    fn hand_over(&self, line: Option<Arc<Line>>, arrivals: &mut Vec<Arrival>) {
-        let Some(line) = line else { return };
-        line.arrive(arrivals);
-        // What nobody wants takes no room either.
-        self.free(arrivals.drain(..));
+    fn hand_over(&self, convoy: Option<Convoy>) {
+        if let Some(convoy) = convoy.and_then(Convoy::arrive) {
+            // What nobody wants takes no room either.
+            self.free(convoy.arrivals());
+        }
     }
 
     /// Gives back the room of reports that nobody will take.
@@ -284,10 +278,10 @@ impl Shared {
 
     /// Gives the jobs up that are not being sent; those that are have their last attempt.
     pub(super) fn cancel(self: &Arc<Self>, jobs: &[JobId]) {
-        let _busy = self.busy();
+        let busy = self.busy();
         for &job in jobs {
             let done =
-                self.plan(|state, now| match state.planner.cancel(now, job, &mut state.actions) {
+                busy.plan(|state, now| match state.planner.cancel(now, job, &mut state.actions) {
                     Cancelled::Removed => {
                         state.close(job, |ledger| ledger.give_up(now, GiveUp::Cancelled, 0, None))
                     }
@@ -308,7 +302,43 @@ impl Shared {
 }
 
 /// See [`Shared::busy`].
-pub(super) struct Busy<'a>(&'a Shared);
+pub(super) struct Busy<'a>(&'a Arc<Shared>);
+
+impl Busy<'_> {
+    /// See [`Shared::plan`].
+    pub(super) fn plan<T>(&self, think: impl FnOnce(&mut State, Time) -> T) -> T {
+        let (result, panic) = self.try_plan(None, think);
+        if let Some(cause) = panic {
+            resume_unwind(cause);
+        }
+        result
+    }
+
+    /// The same for what was heard a moment ago, if it is known when. Gives the panic of an observer: what came of the
+    /// thought is not lost.
+    pub(super) fn try_plan<T>(
+        &self,
+        heard: Option<Instant>,
+        think: impl FnOnce(&mut State, Time) -> T,
+    ) -> (T, Option<Panic>) {
+        let Self(shared) = self;
+        let mut state = shared.lock();
+        let now = heard.map_or_else(|| shared.now(), |heard| shared.time(heard));
+        let now = state.advance(now);
+        let result = think(&mut state, now);
+        let left = (!state.actions.is_empty()).then(|| state.obey(now));
+        let due = state.planner.next_deadline();
+        if due.is_some_and(|due| due < state.armed) {
+            state.armed = due.unwrap_or(Time::NEVER);
+            shared.earlier.notify_one();
+        }
+        drop(state);
+        (result, left.and_then(|left| shared.finish(left)))
+    }
+}
+
+/// What an observer panicked with.
+pub(super) type Panic = Box<dyn Any + Send>;
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {

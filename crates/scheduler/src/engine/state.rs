@@ -20,6 +20,8 @@ pub(super) struct State {
     pub(super) planner: Planner,
     /// What the planner wants done; empty but for the moment between its thought and its obeyance.
     pub(super) actions: Vec<Action>,
+    /// When the planner thought last.
+    thought: Time,
     /// When the clock will look next.
     pub(super) armed: Time,
     /// By [`ServerId::index`].
@@ -99,6 +101,7 @@ impl State {
         Self {
             planner,
             actions: Vec::new(),
+            thought: Time::EPOCH,
             armed: Time::NEVER,
             hosts: Vec::new(),
             jobs: Pages::new(),
@@ -109,6 +112,12 @@ impl State {
 
     pub(super) fn is_empty(&self) -> bool {
         self.planner.jobs() == 0 && self.planner.connections() == 0
+    }
+
+    /// The time for the planner's next thought: it does not go back for the planner.
+    pub(super) fn advance(&mut self, now: Time) -> Time {
+        self.thought = self.thought.max(now);
+        self.thought
     }
 
     /// The number of a new mail; no other has it.
