@@ -1,7 +1,7 @@
 //! Opens connections to one server and runs a session on each.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use posthaste_session::{
@@ -31,6 +31,8 @@ struct Inner {
     /// The server as errors name it.
     name: String,
     config: Config,
+    /// What the last session was told, as long as there is one that was. Most are told the same, and share it.
+    told: Mutex<Weak<Config>>,
     /// What to call this side; `None`: the address literal of the connection.
     client_name: Option<ClientName>,
     dial: DialSettings,
@@ -72,7 +74,8 @@ impl Connector {
             #[cfg(unix)]
             ServerAddress::Unix(_) => None,
         };
-        let inner = Inner { server, name, config, client_name, dial, tls, tls_name };
+        let told = Mutex::default();
+        let inner = Inner { server, name, config, told, client_name, dial, tls, tls_name };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -239,7 +242,7 @@ impl Connector {
         attempt: Attempt,
         adjust: &impl Fn(&mut Config),
         info: &Info,
-    ) -> Result<Config, Error> {
+    ) -> Result<Arc<Config>, Error> {
         let mut config = self.config_for(attempt, adjust);
         config.client_name = self.inner.client_name.clone().unwrap_or_else(|| {
             // Who comes by a Unix socket is on this machine.
@@ -250,7 +253,7 @@ impl Connector {
                 Error::new(ErrorKind::Local, &self.inner.name).with_source(error)
             })?);
         }
-        Ok(config)
+        Ok(self.inner.tell(config))
     }
 
     async fn secure<S: AsyncRead + AsyncWrite + Unpin>(
@@ -285,6 +288,20 @@ impl Connector {
     }
 }
 
+impl Inner {
+    fn tell(&self, config: Config) -> Arc<Config> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match told.upgrade() {
+            Some(told) if *told == config => told,
+            _ => {
+                let config = Arc::new(config);
+                *told = Arc::downgrade(&config);
+                config
+            }
+        }
+    }
+}
+
 /// What is tried on one connection.
 #[derive(Clone, Copy)]
 struct Attempt {
@@ -312,6 +329,20 @@ mod tests {
         fn handle_submitted(&mut self, _result: Result<TransactionId, SubmitError>) {}
 
         fn handle_event(&mut self, _event: Event, _session: &Session) {}
+    }
+
+    #[test]
+    fn sessions_that_are_told_the_same_share_it() {
+        let tls = TlsClient::new(&TlsSettings::default()).unwrap();
+        let config = Config::new("client.example".parse().unwrap());
+        let server = Server::smtp("mx.example", 25);
+        let connector = Connector::new(server, config, None, DialSettings::default(), tls).unwrap();
+        let config = connector.config();
+        let first = connector.inner.tell(config.clone());
+        assert!(Arc::ptr_eq(&first, &connector.inner.tell(config.clone())));
+        let other = connector.inner.tell(Config { transcript: true, ..config.clone() });
+        assert!(other.transcript && !Arc::ptr_eq(&first, &other));
+        assert!(!Arc::ptr_eq(&first, &connector.inner.tell(config.clone())), "only the last one");
     }
 
     /// What every connection costs as long as it is open, beside its stream and what the session

@@ -25,9 +25,12 @@ const MANY_SLICES: usize = 384;
 /// The same within TLS, which looks at all slices for each record of 16 KiB: two records, which the server reads while
 /// the next ones are encrypted.
 const TLS_SLICES: usize = 64;
-/// Slices written at once where there are at most [`FEW_MAILS`]: so few that they cost nothing to lay out.
+/// Slices written at once where there are at most [`FEW_MAILS`]: to lay out more costs more than to write again.
 const FEW_SLICES: usize = 32;
 const FEW_MAILS: usize = 8;
+/// The same for a content, and the envelope of the mail behind it.
+const CROSS_SLICES: usize = 8;
+const CROSS_MAILS: usize = 2;
 /// Octets that are copied together rather than written from where they are: the kernel takes a quarter of a
 /// microsecond more for several slices than for one, in which it could copy them twice.
 const FLAT_SIZE: usize = 4 * 1024;
@@ -232,10 +235,15 @@ impl<D: Dispatch> Driver<D> {
     ) -> bool {
         let could_write = self.reads_until.is_none();
         while self.session.has_transmit() && self.reads_until.is_none() {
-            let result = match self.session.in_flight() {
-                ..=FEW_MAILS => self.poll_write_few(cx, stream),
-                _ if self.session.is_tls() => self.poll_write::<_, TLS_SLICES>(cx, stream),
-                _ => self.poll_write::<_, MANY_SLICES>(cx, stream),
+            let mails = self.session.in_flight();
+            let result = if mails <= CROSS_MAILS {
+                self.poll_write_few::<_, CROSS_SLICES>(cx, stream)
+            } else if mails <= FEW_MAILS {
+                self.poll_write_few::<_, FEW_SLICES>(cx, stream)
+            } else if self.session.is_tls() {
+                self.poll_write::<_, TLS_SLICES>(cx, stream)
+            } else {
+                self.poll_write::<_, MANY_SLICES>(cx, stream)
             };
             match result {
                 Poll::Pending => return false,
@@ -268,12 +276,12 @@ impl<D: Dispatch> Driver<D> {
     }
 
     /// The same for what few mails have to say, as one slice if it is short.
-    fn poll_write_few<S: AsyncWrite + Unpin>(
+    fn poll_write_few<S: AsyncWrite + Unpin, const SLICES: usize>(
         &self,
         cx: &mut Context<'_>,
         stream: &mut S,
     ) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(&[]); FEW_SLICES];
+        let mut slices = [IoSlice::new(&[]); SLICES];
         let used = self.session.poll_transmit(&mut slices);
         let slices = &slices[..used];
         if slices.iter().map(|slice| slice.len()).sum::<usize>() > FLAT_SIZE {

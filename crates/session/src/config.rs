@@ -12,8 +12,8 @@ use crate::domain::ClientName;
 use crate::stage::Stage;
 use crate::xclient::Xclient;
 
-/// Settings of one session.
-#[derive(Clone, Debug)]
+/// Settings of a session.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// What the client calls itself.
     pub client_name: ClientName,
@@ -71,7 +71,7 @@ impl Config {
 }
 
 /// Octets that nobody can guess, for one session.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Entropy([u8; Self::LENGTH]);
 
 impl Entropy {

@@ -41,6 +41,19 @@ pub struct Credentials {
     login_starts_with_user: bool,
 }
 
+/// Clones are equal; what somebody else has put together is not, since no secrets are compared.
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { identity, mechanisms, plaintext, initial_response, login_starts_with_user } =
+            self;
+        Arc::ptr_eq(identity, &other.identity)
+            && *mechanisms == other.mechanisms
+            && *plaintext == other.plaintext
+            && *initial_response == other.initial_response
+            && *login_starts_with_user == other.login_starts_with_user
+    }
+}
+
 /// Who somebody is and how that is proven.
 pub(crate) struct Identity {
     user: String,

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::time::Instant;
 
 use posthaste_reply::{Escaped, Extensions, Framer, Mechanism, Reply, ReplyBuf, ReplyCode};
@@ -116,7 +117,7 @@ pub(crate) const MAX_STORED_REPLY: usize = 1024;
 /// ```
 #[derive(Debug)]
 pub struct Session {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) phase: Phase,
     pub(crate) framer: Framer,
     /// Octets of a reply that has not ended yet.
@@ -174,13 +175,14 @@ pub(crate) enum Phase {
 }
 
 impl Session {
-    /// Begins a session on a plaintext connection that was just opened.
-    pub fn new(now: Instant, config: Config) -> Self {
+    /// Begins a session on a plaintext connection that was just opened. Sessions that are told the same can share it.
+    pub fn new(now: Instant, config: impl Into<Arc<Config>>) -> Self {
         Self::with_tls(now, config, ImplicitTls::No)
     }
 
     /// Begins a session on a connection that was just opened.
-    pub fn with_tls(now: Instant, config: Config, tls: ImplicitTls) -> Self {
+    pub fn with_tls(now: Instant, config: impl Into<Arc<Config>>, tls: ImplicitTls) -> Self {
+        let config = config.into();
         let mut session = Self {
             untold: Untold::new(config.xclient.as_ref()),
             framer: Framer::new(config.limits),
