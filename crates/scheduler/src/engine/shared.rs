@@ -126,7 +126,8 @@ impl Shared {
     fn try_report(&self, done: impl IntoIterator<Item = Done>) -> Option<Panic> {
         let mut panic = None;
         let mut convoy: Option<Convoy> = None;
-        for Done { report, addressee, number, octets } in done {
+        let mut done = done.into_iter();
+        while let Some(Done { report, addressee, number, octets }) = done.next() {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
             if self.observer.is_some() {
                 let Submission { class, tenant, .. } = waiter.to();
@@ -142,14 +143,14 @@ impl Shared {
                 }
                 Waiter::Stream(place, line) => {
                     let cost = octets.map(|octets| self.intake.cost(octets));
-                    let arrival = Arrival { place, report, cost };
                     match &mut convoy {
                         Some(convoy) if Arc::ptr_eq(&convoy.line, &line) => {
-                            convoy.more.push(arrival)
+                            convoy.more.push(Arrival { place, report, cost });
                         }
                         _ => {
-                            let next = Convoy { line, first: arrival, more: Vec::new() };
-                            self.hand_over(convoy.replace(next));
+                            let first = Arrival { place, report, cost };
+                            let more = Vec::with_capacity(done.size_hint().1.unwrap_or_default());
+                            self.hand_over(convoy.replace(Convoy { line, first, more }));
                         }
                     }
                 }
