@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use posthaste::Mailer;
 use posthaste::scheduler::{
     Class, DestinationLimits, Observation, Observer, PlannerConfig, Record, RetryPolicy, Scheduler,
@@ -16,6 +17,8 @@ use tracing::span::{Attributes, Id};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::engine::{mail, sink};
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A scheduler for a sink that defers the first mail of each recipient once.
 async fn deferring(observer: Option<Arc<dyn Observer>>) -> (Scheduler, Submission, Sink) {
@@ -65,14 +68,16 @@ async fn mails_are_known_by_their_number() {
     sink.shutdown().await;
 }
 
-/// Panics when a mail is put off, once.
-#[derive(Default)]
-struct Upset(AtomicBool);
+/// Panics when it sees something for the first time.
+struct Upset {
+    by: fn(&Observation<'_>) -> bool,
+    is_over: AtomicBool,
+}
 
 impl Observer for Upset {
     fn observe(&self, observation: Observation<'_>) {
-        let is_put_off = matches!(observation, Observation::Record(Record::Deferred { .. }));
-        assert!(!is_put_off || self.0.swap(true, Ordering::Relaxed), "upset, as it should be");
+        let is_upset = (self.by)(&observation) && !self.is_over.swap(true, Ordering::Relaxed);
+        assert!(!is_upset, "upset, as it should be");
     }
 }
 
@@ -80,15 +85,23 @@ impl Observer for Upset {
 /// that connection had just taken.
 #[tokio::test]
 async fn an_observer_that_panics_loses_no_mail() {
-    let upset = Arc::new(Upset::default());
-    let (scheduler, to, sink) = deferring(Some(Arc::clone(&upset) as Arc<dyn Observer>)).await;
-    let (first, second) =
-        tokio::join!(scheduler.send(to, mail(1, 1)), scheduler.send(to, mail(2, 1)));
-    assert!(upset.0.load(Ordering::Relaxed));
-    assert!(first.is_delivered(), "{first:?}");
-    assert!(second.is_delivered(), "{second:?}");
-    scheduler.shutdown(Duration::from_secs(10)).await;
-    sink.shutdown().await;
+    let causes: [fn(&Observation<'_>) -> bool; 3] = [
+        |seen| matches!(seen, Observation::Attempted(..)),
+        |seen| matches!(seen, Observation::Record(Record::Deferred { .. })),
+        |seen| matches!(seen, Observation::Reported { .. }),
+    ];
+    for by in causes {
+        let upset = Arc::new(Upset { by, is_over: AtomicBool::new(false) });
+        let (scheduler, to, sink) = deferring(Some(Arc::clone(&upset) as Arc<dyn Observer>)).await;
+        let sends = (1..=4).map(|number| scheduler.send(to, mail(number, 1)));
+        let reports = tokio::time::timeout(PATIENCE, join_all(sends)).await.unwrap();
+        assert!(upset.is_over.load(Ordering::Relaxed));
+        for report in reports {
+            assert!(report.is_delivered(), "{report:?}");
+        }
+        scheduler.shutdown(Duration::from_secs(10)).await;
+        sink.shutdown().await;
+    }
 }
 
 /// Writes down every span and event, as one line each.

@@ -214,12 +214,12 @@ impl Lane {
             enter(state, now, *connection, over);
             pull(state, now, *connection, room.min(MAX_PULLED), &mut first, pulled)
         });
+        let panic = shared.try_report(over.drain(..).filter_map(Over::done)).or(panic);
         if let Some(cause) = panic {
             // From there it is given back.
             pulled.extend(first);
             resume_unwind(cause);
         }
-        shared.report(over.drain(..).filter_map(Over::done));
         match pull {
             Some(Pull::Quit) => self.is_dismissed = true,
             Some(Pull::Wait) => self.waits = true,
@@ -288,9 +288,12 @@ impl Lane {
         trace::attempted(&sending.span, &finished);
         let observation =
             Observation::Attempted(self.server, self.connection, &finished, sending.mail);
-        self.shared.observe(observation);
+        let panic = self.shared.try_observe(observation);
         self.heard = finished.timing.finished.map(Instant::from_std);
         self.end_attempt(sending, finished.outcomes);
+        if let Some(cause) = panic {
+            resume_unwind(cause);
+        }
     }
 }
 

@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// The same, but gives the panic of an observer.
-    fn try_observe(&self, observation: Observation<'_>) -> Option<Panic> {
+    pub(super) fn try_observe(&self, observation: Observation<'_>) -> Option<Panic> {
         let observer = self.observer.as_ref()?;
         catch_unwind(AssertUnwindSafe(|| observer.observe(observation))).err()
     }
@@ -123,7 +123,7 @@ impl Shared {
     }
 
     /// The same, but gives the panic of an observer: each report gets to whoever waits for it.
-    fn try_report(&self, done: impl IntoIterator<Item = Done>) -> Option<Panic> {
+    pub(super) fn try_report(&self, done: impl IntoIterator<Item = Done>) -> Option<Panic> {
         let mut panic = None;
         let mut convoy: Option<Convoy> = None;
         let mut done = done.into_iter();
