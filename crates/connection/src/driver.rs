@@ -146,9 +146,7 @@ impl<D: Dispatch> Driver<D> {
                 return Poll::Pending;
             }
             // A round takes microseconds, so one look at the clock does for all of it.
-            let now = heard.unwrap_or_else(now);
-            // What has come in time counts, however late it is read.
-            self.expire(now);
+            let now = heard.unwrap_or_else(|| self.expire());
             self.handle_events();
             if let Some(stopped) = self.stopped() {
                 return Poll::Ready(stopped);
@@ -317,15 +315,17 @@ impl<D: Dispatch> Driver<D> {
         self.session.poll_deadline().into_iter().chain(self.reads_until).min()
     }
 
-    /// Ends what has a deadline that has passed.
-    fn expire(&mut self, now: Instant) {
-        if self.deadline().is_none_or(|deadline| now < deadline) {
-            return;
+    /// Ends what has a deadline that has passed, and says when it looked. Only where nothing was heard: what has come in
+    /// time counts, however late it is read.
+    fn expire(&mut self) -> Instant {
+        let now = now();
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.session.handle_timeout(now);
+            if self.reads_until.is_some() {
+                self.session.handle_eof(now);
+            }
         }
-        self.session.handle_timeout(now);
-        if self.reads_until.is_some() {
-            self.session.handle_eof(now);
-        }
+        now
     }
 }
 

@@ -49,6 +49,11 @@ impl Budget {
         if envelope.forward_paths().len() <= most && most_domains.is_none() {
             return None;
         }
+        Some(self.share_out(most, most_domains, envelope))
+    }
+
+    #[cold]
+    fn share_out(&self, most: usize, most_domains: Option<usize>, envelope: &Envelope) -> Share {
         let mut share = Share::default();
         let mut admitted = 0;
         for (place, path) in envelope.forward_paths().iter().enumerate() {
@@ -60,7 +65,7 @@ impl Budget {
                 share.withheld.push(place);
             }
         }
-        Some(share)
+        share
     }
 
     /// Takes note that a mail with these domains is sent.

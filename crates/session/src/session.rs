@@ -41,6 +41,13 @@ pub enum SubmitErrorReason {
     Unsendable(Unsendable),
 }
 
+impl SubmitError {
+    #[cold]
+    fn new(mail: Mail, reason: SubmitErrorReason) -> Self {
+        Self { mail: Box::new(mail), reason }
+    }
+}
+
 /// Octets of a stored reply that are kept for an outcome; a server may say up to 64 KiB to each of
 /// thousands of recipients.
 pub(crate) const MAX_STORED_REPLY: usize = 1024;
@@ -216,18 +223,17 @@ impl Session {
     ///
     /// Gives the mail back when there is no [`room`](Self::room) for it, or when this server cannot be given it.
     pub fn submit(&mut self, now: Instant, mail: Mail) -> Result<TransactionId, SubmitError> {
-        let refuse = |mail, reason| Err(SubmitError { mail: Box::new(mail), reason });
         if self.room() == 0 {
-            return refuse(mail, SubmitErrorReason::NoRoom);
+            return Err(SubmitError::new(mail, SubmitErrorReason::NoRoom));
         }
         if let Err(unsendable) = self.check_sendable(&mail) {
-            return refuse(mail, SubmitErrorReason::Unsendable(unsendable));
+            return Err(SubmitError::new(mail, SubmitErrorReason::Unsendable(unsendable)));
         }
         let share = self.transfer.share(self.extensions.limits(), &mail);
         if let Some(share) = &share
             && let Err(reason) = self.check_share(now, share, &mail)
         {
-            return refuse(mail, reason);
+            return Err(SubmitError::new(mail, reason));
         }
         let id = self.transfer.add(mail, share);
         self.settle(now);
@@ -235,6 +241,7 @@ impl Session {
     }
 
     /// Whether what the server's limits leave is enough for this mail to begin.
+    #[cold]
     fn check_share(
         &mut self,
         now: Instant,

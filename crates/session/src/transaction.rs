@@ -119,6 +119,7 @@ impl Transaction {
     }
 
     /// As good as new, for another try in another way.
+    #[cold]
     pub(crate) fn start_over(self) -> Self {
         let is_withheld = |place: &usize| matches!(self.recipients[*place], Recipient::Withheld);
         let withheld: Vec<_> = (0..self.recipients.len()).filter(is_withheld).collect();

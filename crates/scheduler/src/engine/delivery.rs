@@ -114,6 +114,14 @@ impl Convoy {
     }
 }
 
+impl Single {
+    /// Hands the report over. Whoever has gone away does not want to know.
+    #[inline(never)]
+    pub(super) fn arrive(self, report: Report, share: Option<Share>) {
+        drop(self.sender.send((report, share)));
+    }
+}
+
 impl Waiter {
     /// Where the mail was to go.
     pub(super) fn to(&self) -> Submission {
@@ -182,12 +190,19 @@ impl Addressee {
     pub(super) fn complete(self, report: Report) -> Option<(Waiter, Report)> {
         match self {
             Self::Stream(place, line) => Some((Waiter::Stream(place, line), report)),
-            Self::Other(other) => match *other {
-                Other::One(single) => Some((Waiter::One(single), report)),
-                Other::Batch(place, _, mail) => {
-                    mail.lock().unwrap_or_else(PoisonError::into_inner).complete(place, report)
-                }
-            },
+            Self::Other(other) => other.complete(report),
+        }
+    }
+}
+
+impl Other {
+    #[inline(never)]
+    fn complete(self, report: Report) -> Option<(Waiter, Report)> {
+        match self {
+            Self::One(single) => Some((Waiter::One(single), report)),
+            Self::Batch(place, _, mail) => {
+                mail.lock().unwrap_or_else(PoisonError::into_inner).complete(place, report)
+            }
         }
     }
 }

@@ -84,11 +84,15 @@ impl Port {
     }
 
     /// The orders that have come, if any.
+    #[inline]
     pub(super) fn take(&self) -> Option<Orders> {
-        if !self.is_signalled.load(Acquire) || !self.is_signalled.swap(false, AcqRel) {
-            return None;
-        }
-        Some(std::mem::take(&mut self.lock().orders))
+        if self.is_signalled.load(Acquire) { self.take_signalled() } else { None }
+    }
+
+    #[cold]
+    fn take_signalled(&self) -> Option<Orders> {
+        let is_signalled = self.is_signalled.swap(false, AcqRel);
+        is_signalled.then(|| std::mem::take(&mut self.lock().orders))
     }
 
     /// Whom to wake at the next order. One that came before is still to be [taken](Self::take).

@@ -21,6 +21,7 @@ use super::submission::Submission;
 use super::{SchedulerConfig, lane, trace};
 use crate::ledger::{InDoubtPolicy, Ledger, Ledgers};
 use crate::planner::{Cancelled, GiveUp, JobId, NewJob, Planner};
+use crate::report::Report;
 use crate::time::Time;
 
 /// See the module.
@@ -130,16 +131,11 @@ impl Shared {
         while let Some(Done { report, addressee, number, octets }) = done.next() {
             let Some((waiter, report)) = addressee.complete(report) else { continue };
             if self.observer.is_some() {
-                let Submission { class, tenant, .. } = waiter.to();
-                let mail = number.get();
-                let observed = Observation::Reported { mail, class, tenant, report: &report };
-                panic = self.try_observe(observed).or(panic);
+                panic = self.observe_report(&waiter, number, &report).or(panic);
             }
             match waiter {
-                // Whoever has gone away does not want to know.
                 Waiter::One(single) => {
-                    let share = octets.map(|octets| self.intake.share(octets));
-                    drop(single.sender.send((report, share)));
+                    single.arrive(report, octets.map(|octets| self.intake.share(octets)));
                 }
                 Waiter::Stream(place, line) => {
                     let cost = octets.map(|octets| self.intake.cost(octets));
@@ -158,6 +154,18 @@ impl Shared {
         }
         self.hand_over(convoy);
         panic
+    }
+
+    #[inline(never)]
+    fn observe_report(
+        &self,
+        waiter: &Waiter,
+        number: NonZeroU64,
+        report: &Report,
+    ) -> Option<Panic> {
+        let Submission { class, tenant, .. } = waiter.to();
+        let mail = number.get();
+        self.try_observe(Observation::Reported { mail, class, tenant, report })
     }
 
     fn hand_over(&self, convoy: Option<Convoy>) {

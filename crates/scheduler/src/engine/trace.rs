@@ -5,7 +5,8 @@
 
 use posthaste_connection::{Connector, Error};
 use posthaste_session::{CloseReason, Finished, Outcome};
-use tracing::{Span, debug, debug_span, trace};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span, debug, debug_span, trace};
 
 use crate::planner::{ConnectionId, Record};
 
@@ -15,15 +16,25 @@ pub(super) fn connection(connector: &Connector, connection: ConnectionId) -> Spa
 }
 
 /// Within the span of a connection.
+#[inline]
 pub(super) fn attempt(mail: u64) -> Span {
+    if LevelFilter::current() < Level::DEBUG { Span::none() } else { new_attempt(mail) }
+}
+
+#[inline(never)]
+fn new_attempt(mail: u64) -> Span {
     debug_span!("attempt", mail)
 }
 
+#[inline]
 pub(super) fn attempted(span: &Span, finished: &Finished) {
-    // Counting is not for free.
-    if span.is_disabled() {
-        return;
+    if !span.is_disabled() {
+        count_attempt(span, finished);
     }
+}
+
+#[inline(never)]
+fn count_attempt(span: &Span, finished: &Finished) {
     let (mut delivered, mut refused, mut not_sent, mut in_doubt) = (0u32, 0u32, 0u32, 0u32);
     for outcome in &finished.outcomes {
         match outcome {

@@ -49,8 +49,7 @@ impl Planner {
             }
             self.pop_from_flow(flow, (head, cost));
             if self.has_limits() {
-                self.take_from_server(now, id, cost);
-                self.pace_next(now, destination, flow);
+                self.take_from_limits(now, id, flow, cost);
             }
             self.remove_flow_if_empty(flow);
             return Some(head);
@@ -66,6 +65,12 @@ impl Planner {
         if server.own.is_empty() {
             return others;
         }
+        self.next_of_both(server, others)
+    }
+
+    /// The same where there are some.
+    #[cold]
+    fn next_of_both(&self, server: &Server, others: Option<Key>) -> Option<Key> {
         let Some(own) = server.own.next() else { return others };
         let class = |key: Key| self.flows.get(key).map(|flow| flow.name.class);
         let Some(other) = others else { return Some(own) };
@@ -90,13 +95,16 @@ impl Planner {
         next.is_some_and(|(_, cost)| is_dear(cost))
     }
 
-    fn take_from_server(&mut self, now: Time, id: ServerId, cost: Cost) {
+    #[cold]
+    fn take_from_limits(&mut self, now: Time, id: ServerId, flow: Key, cost: Cost) {
         let server = &mut self.servers[id.index()];
         for limit in &server.rates {
             let limit = &mut self.limits[limit.index()];
             limit.take(now, cost);
             server.paced_until = server.paced_until.max(limit.earliest());
         }
+        let destination = server.destination;
+        self.pace_next(now, destination, flow);
     }
 
     /// How many mails of a destination no limit of a tenant holds up.

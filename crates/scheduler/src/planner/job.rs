@@ -205,16 +205,33 @@ impl Planner {
         let was_bounded = self.server(server).window.limit().is_some();
         self.answered(now, connection, &result, out);
         self.learn_from(now, server, job, &result, out);
-        let Some(again) = result.again else {
-            self.forget_job(job.0);
+        if let Some(again) = result.again {
+            self.tried(now, (connection, server), (job, cancelled), &result, again, out);
             self.rest(now, connection);
+            self.balance(now, destination, out);
             self.yield_idle(out);
-            let phase = self.connections.get(connection.0).map(|found| found.phase);
-            if was_bounded || matches!(phase, Some(Phase::Waiting | Phase::Closing)) {
-                self.balance(now, destination, out);
-            }
             return;
-        };
+        }
+        self.forget_job(job.0);
+        self.rest(now, connection);
+        self.yield_idle(out);
+        let phase = self.connections.get(connection.0).map(|found| found.phase);
+        if was_bounded || matches!(phase, Some(Phase::Waiting | Phase::Closing)) {
+            self.balance(now, destination, out);
+        }
+    }
+
+    /// An attempt of a job did not settle it.
+    #[inline(never)]
+    fn tried(
+        &mut self,
+        now: Time,
+        (connection, server): (ConnectionId, ServerId),
+        (job, cancelled): (JobId, bool),
+        result: &AttemptResult,
+        again: Again,
+        out: &mut Vec<Action>,
+    ) {
         let charge = again.charge;
         if result.answer != Answer::Exhausted {
             self.note_interruption(connection, job, charge);
@@ -243,9 +260,6 @@ impl Planner {
                 self.blame(now, (job, part), (server, Blame::MailOrServer), out);
             }
         }
-        self.rest(now, connection);
-        self.balance(now, destination, out);
-        self.yield_idle(out);
     }
 
     /// A mail was throttled, which is free as long as it happens to all. Its server is left alone.

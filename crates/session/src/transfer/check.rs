@@ -44,6 +44,7 @@ impl Session {
     }
 
     /// Whether the conditions among the options can be met; wishes need no check.
+    #[cold]
     fn check_options(&self, options: &MailOptions) -> Result<(), Unsendable> {
         let extensions = &self.extensions;
         let is_verified = self.tls().is_some_and(|tls| tls.is_verified);

@@ -279,20 +279,27 @@ impl Session {
                 self.unexpected(now, Stage::Data, reply)
             }
             Severity::TransientNegative | Severity::PermanentNegative => {
-                let mail_was_refused = transaction.is_refused();
-                if accepted && !starts_over {
-                    transaction.refuse(Stage::Data, stored(reply));
-                }
-                // With MAIL accepted a transaction is open, and the next MAIL would fall into it.
-                if !mail_was_refused && !starts_over {
-                    self.transfer.leave_open(recipients);
-                }
-                if !starts_over {
-                    self.prove(flight);
-                }
-                self.finish_transactions(now, None);
+                self.handle_refused_data(now, flight, reply)
             }
         }
+    }
+
+    #[inline(never)]
+    fn handle_refused_data(&mut self, now: Instant, flight: Pipelining, reply: Reply<'_>) {
+        let Some(transaction) = self.transfer.transactions.front_mut() else { return };
+        let (recipients, starts_over) = (transaction.accepted(), transaction.starts_over);
+        let mail_was_refused = transaction.is_refused();
+        if recipients > 0 && !starts_over {
+            transaction.refuse(Stage::Data, stored(reply));
+        }
+        // With MAIL accepted a transaction is open, and the next MAIL would fall into it.
+        if !mail_was_refused && !starts_over {
+            self.transfer.leave_open(recipients);
+        }
+        if !starts_over {
+            self.prove(flight);
+        }
+        self.finish_transactions(now, None);
     }
 
     fn send_content(&mut self, now: Instant) {

@@ -18,9 +18,14 @@ impl Session {
     pub(crate) fn fill(&mut self, now: Instant) {
         while self.send_next(now) {}
         let is_spent = self.transfer.is_spent(self.extensions.limits());
-        if !(self.quits || is_spent) || !matches!(self.phase, Phase::Ready) {
-            return;
+        if (self.quits || is_spent) && matches!(self.phase, Phase::Ready) {
+            self.wind_down(is_spent);
         }
+    }
+
+    /// Says QUIT as soon as it may be said.
+    #[cold]
+    fn wind_down(&mut self, is_spent: bool) {
         let is_idle = self.transfer.transactions.is_empty() && self.transfer.expected.is_empty();
         // A mail that cannot begin any more is handed back.
         if self.quits && is_idle || is_spent && self.transfer.expected.is_empty() {
@@ -64,6 +69,12 @@ impl Session {
         if next == Next::Mail && self.is_one_flight(mode) {
             return self.send_envelope(now);
         }
+        self.send_step(now, mode, next)
+    }
+
+    /// Queues one command of a mail that does not go out in one flight.
+    #[inline(never)]
+    fn send_step(&mut self, now: Instant, mode: Pipelining, next: Next) -> bool {
         let transfer = &mut self.transfer;
         let needs_reset =
             transfer.needs_reset || mode == Pipelining::Stream && transfer.has_streamed;
