@@ -140,7 +140,8 @@ impl Planner {
         }
         let patient_until = destination.pulled + PATIENCE;
         match self.choose_server(now, id) {
-            Opening::Later(at) => Opening::Later(at),
+            // A server of a worse preference may have mails of its own.
+            Opening::Later(at) => Opening::Later(at.min(self.own_admitted_at(now, id))),
             opens if usable < backlog => opens,
             Opening::Now(_) if connecting > 0 => Opening::Later(Time::NEVER),
             opens if now >= patient_until => opens,

@@ -4,8 +4,8 @@ use posthaste_scheduler::planner::Unit;
 use posthaste_scheduler::{Class, InDoubtPolicy};
 use posthaste_session::Pipelining;
 use posthaste_testkit::simulation::{
-    CapWords, DestinationPlan, Latency, LimitPlan, Limited, Millis, Poisoning, Scenario,
-    ServerModel, ServerPlan, SessionCap, SessionLimit, TooMany, Trouble, Wave,
+    Bucket, CapWords, DestinationPlan, Greylist, Latency, LimitPlan, Limited, Millis, Poisoning,
+    Scenario, ServerModel, ServerPlan, SessionCap, SessionLimit, TooMany, Trouble, Wave,
 };
 
 /// What a campaign prints can be pasted here.
@@ -154,6 +154,231 @@ fn who_is_woken_may_send() {
         let tally = scenario(8, servers, limits, vec![all_at_once(100)]).run().tally();
         assert!(tally.wakes_for_nothing * 5 <= tally.attempts, "{per:?}: {tally:?}");
     }
+}
+
+/// Mails that only a server of a worse preference may be sent do not wait for a better one that is paced.
+#[test]
+fn mails_of_a_servers_own_go_when_it_takes_them() {
+    let scenario = Scenario {
+        seed: 10266606216099067256,
+        in_doubt: InDoubtPolicy::Report,
+        destinations: vec![
+            DestinationPlan {
+                max_connections: 3,
+                max_mails_per_connection: Some(6),
+                servers: vec![ServerPlan {
+                    preference: 0,
+                    weight: 1,
+                    model: ServerModel {
+                        connect: Latency::Between(Millis(1), Millis(154)),
+                        round_trip: Latency::Exponential { least: Millis(1), mean: Millis(1) },
+                        service: Latency::Between(Millis(813), Millis(1706)),
+                        capacity: vec![],
+                        sessions: SessionLimit {
+                            steps: vec![],
+                            refusal: TooMany::Greeting421,
+                            evicts: false,
+                        },
+                        session_cap: None,
+                        recipient_cap: None,
+                        rate: None,
+                        greylist: None,
+                        balancer: None,
+                        deferred: 0,
+                        refused: 0,
+                        dropped_in_content: 0,
+                        dropped_at_end: 67,
+                        poison: 3..3,
+                        poisoning: Poisoning::Breaks,
+                        bears: Pipelining::Off,
+                        outages: vec![],
+                        trouble: Trouble::Refuses,
+                    },
+                }],
+            },
+            DestinationPlan {
+                max_connections: 4,
+                max_mails_per_connection: None,
+                servers: vec![
+                    ServerPlan {
+                        preference: 0,
+                        weight: 1,
+                        model: ServerModel {
+                            connect: Latency::Between(Millis(80), Millis(142)),
+                            round_trip: Latency::Between(Millis(1), Millis(68)),
+                            service: Latency::Between(Millis(1489), Millis(2259)),
+                            capacity: vec![],
+                            sessions: SessionLimit {
+                                steps: vec![],
+                                refusal: TooMany::Greeting421,
+                                evicts: false,
+                            },
+                            session_cap: None,
+                            recipient_cap: None,
+                            rate: None,
+                            greylist: None,
+                            balancer: None,
+                            deferred: 0,
+                            refused: 0,
+                            dropped_in_content: 0,
+                            dropped_at_end: 0,
+                            poison: 11..12,
+                            poisoning: Poisoning::Breaks,
+                            bears: Pipelining::Off,
+                            outages: vec![
+                                Millis(4767)..Millis(13995),
+                                Millis(22985)..Millis(59038),
+                            ],
+                            trouble: Trouble::Overloaded,
+                        },
+                    },
+                    ServerPlan {
+                        preference: 1,
+                        weight: 1,
+                        model: ServerModel {
+                            connect: Latency::Exponential { least: Millis(88), mean: Millis(89) },
+                            round_trip: Latency::Between(Millis(8), Millis(33)),
+                            service: Latency::Exponential {
+                                least: Millis(1197),
+                                mean: Millis(2341),
+                            },
+                            capacity: vec![],
+                            sessions: SessionLimit {
+                                steps: vec![],
+                                refusal: TooMany::Greeting421,
+                                evicts: false,
+                            },
+                            session_cap: None,
+                            recipient_cap: None,
+                            rate: Some(Bucket { mails: 1, per: Millis(5628) }),
+                            greylist: Some(Greylist { delay: Millis(1000), says: false }),
+                            balancer: None,
+                            deferred: 0,
+                            refused: 0,
+                            dropped_in_content: 0,
+                            dropped_at_end: 0,
+                            poison: 0..0,
+                            poisoning: Poisoning::Breaks,
+                            bears: Pipelining::Off,
+                            outages: vec![],
+                            trouble: Trouble::Refuses,
+                        },
+                    },
+                    ServerPlan {
+                        preference: 1,
+                        weight: 1,
+                        model: ServerModel {
+                            connect: Latency::Exponential { least: Millis(1), mean: Millis(24) },
+                            round_trip: Latency::Exponential { least: Millis(1), mean: Millis(1) },
+                            service: Latency::Exponential { least: Millis(156), mean: Millis(156) },
+                            capacity: vec![],
+                            sessions: SessionLimit {
+                                steps: vec![(Millis(0), 1)],
+                                refusal: TooMany::Mail421,
+                                evicts: false,
+                            },
+                            session_cap: None,
+                            recipient_cap: None,
+                            rate: None,
+                            greylist: None,
+                            balancer: None,
+                            deferred: 0,
+                            refused: 0,
+                            dropped_in_content: 0,
+                            dropped_at_end: 20,
+                            poison: 0..0,
+                            poisoning: Poisoning::Breaks,
+                            bears: Pipelining::Off,
+                            outages: vec![
+                                Millis(26207)..Millis(30350),
+                                Millis(30784)..Millis(30884),
+                                Millis(44263)..Millis(44363),
+                            ],
+                            trouble: Trouble::Refuses,
+                        },
+                    },
+                ],
+            },
+            DestinationPlan {
+                max_connections: 1,
+                max_mails_per_connection: None,
+                servers: vec![ServerPlan {
+                    preference: 0,
+                    weight: 1,
+                    model: ServerModel {
+                        connect: Latency::Exponential { least: Millis(1), mean: Millis(1) },
+                        round_trip: Latency::Exponential { least: Millis(1), mean: Millis(1) },
+                        service: Latency::Between(Millis(1), Millis(1810)),
+                        capacity: vec![],
+                        sessions: SessionLimit {
+                            steps: vec![],
+                            refusal: TooMany::Greeting421,
+                            evicts: false,
+                        },
+                        session_cap: None,
+                        recipient_cap: None,
+                        rate: None,
+                        greylist: None,
+                        balancer: None,
+                        deferred: 0,
+                        refused: 0,
+                        dropped_in_content: 0,
+                        dropped_at_end: 0,
+                        poison: 0..0,
+                        poisoning: Poisoning::Breaks,
+                        bears: Pipelining::Off,
+                        outages: vec![Millis(11414)..Millis(37561), Millis(44089)..Millis(45865)],
+                        trouble: Trouble::Hangs,
+                    },
+                }],
+            },
+        ],
+        tenants: vec![],
+        limits: vec![
+            LimitPlan {
+                of: Limited::Destination(0),
+                unit: Unit::Mails,
+                count: 9,
+                per: Millis(1460),
+            },
+            LimitPlan {
+                of: Limited::Destination(3),
+                unit: Unit::Connections,
+                count: 5,
+                per: Millis(2251),
+            },
+        ],
+        waves: vec![
+            Wave {
+                at: Millis(2403),
+                every: Millis(0),
+                mails: 45,
+                destination: 0,
+                spread: 2,
+                tenant: 0,
+                class: Class::Normal,
+                recipients: 4,
+                octets: 100,
+                lifetime: None,
+            },
+            Wave {
+                at: Millis(39743),
+                every: Millis(198),
+                mails: 26,
+                destination: 1,
+                spread: 2,
+                tenant: 0,
+                class: Class::Interactive,
+                recipients: 1,
+                octets: 100,
+                lifetime: Some(Millis(75881)),
+            },
+        ],
+        cancelled: vec![],
+        drain: None,
+        crash: None,
+    };
+    scenario.run();
 }
 
 /// Without what formatting is free to add.
