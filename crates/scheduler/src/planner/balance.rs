@@ -122,26 +122,34 @@ impl Planner {
 
     /// Whether the mails that may be started want one more connection, and to which server.
     fn opening(&mut self, now: Time, id: DestinationId) -> Opening {
-        let destination = self.destination(id);
-        let Census { open, connecting, .. } = destination.connections;
-        let usable = destination.connections.usable();
-        let backlog = self.backlog(id);
-        if !destination.waits.is_for_limit()
+        if !self.destination(id).waits.is_for_limit()
             && let Some(server) = self.wanted_by_its_own(now, id)
         {
             return Opening::Now(server);
         }
+        match self.opening_for_others(now, id) {
+            // Those that a server has of its own do not wait for what the others wait for.
+            Opening::Later(at) => Opening::Later(at.min(self.own_admitted_at(now, id))),
+            opens => opens,
+        }
+    }
+
+    /// The same for the mails that any server may be sent.
+    fn opening_for_others(&mut self, now: Time, id: DestinationId) -> Opening {
+        let destination = self.destination(id);
+        let Census { open, connecting, .. } = destination.connections;
+        let usable = destination.connections.usable();
+        let backlog = self.backlog(id);
         let runnable = destination.admits(destination.queue.runnable());
         if runnable <= self.spare(id, |it| it.coming + it.connecting) {
-            return Opening::Later(self.own_admitted_at(now, id));
+            return Opening::Later(Time::NEVER);
         }
         if open >= destination.limits.max_connections {
             return Opening::Later(Time::NEVER);
         }
         let patient_until = destination.pulled + PATIENCE;
         match self.choose_server(now, id) {
-            // A server of a worse preference may have mails of its own.
-            Opening::Later(at) => Opening::Later(at.min(self.own_admitted_at(now, id))),
+            Opening::Later(at) => Opening::Later(at),
             opens if usable < backlog => opens,
             Opening::Now(_) if connecting > 0 => Opening::Later(Time::NEVER),
             opens if now >= patient_until => opens,

@@ -222,3 +222,30 @@ fn a_mail_of_a_secondary_is_sent_although_the_primary_works() {
     let secondary = world.connect();
     assert_eq!(world.pull(secondary), Some(job));
 }
+
+/// The mails that the primary is to have wait for it; that of the secondary goes as soon as the secondary takes it.
+#[test]
+fn a_mail_of_a_secondary_does_not_wait_for_the_primary() {
+    let mut world = World::default();
+    let destination = world.primary_and_secondary(4);
+    let job = world.submit(destination);
+    let primary = world.connect();
+    world.planner.open(world.now, ServerId(1), &mut world.out);
+    let secondary = world.connect();
+    world.send(secondary, greylisted());
+    for connection in [primary, secondary] {
+        world.rest(connection);
+        world.close(connection, Closed::Unremarkable);
+    }
+    for (server, until) in [(0, 500_000), (1, 300_000)] {
+        world.planner.server_mut(ServerId(server)).sending.until = at(until);
+    }
+    world.submit(destination);
+    world.advance(at(299_000));
+    assert_eq!(world.planner.server(ServerId(1)).own.runnable(), 1);
+    assert_eq!(world.opened(), []);
+    assert_eq!(world.planner.next_deadline(), Some(at(300_000)));
+    world.advance(at(300_000));
+    let secondary = world.connect();
+    assert_eq!(world.pull(secondary), Some(job));
+}
