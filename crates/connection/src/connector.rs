@@ -289,6 +289,7 @@ impl Connector {
 }
 
 impl Inner {
+    /// The same as the last session was told, where it is the same.
     fn tell(&self, config: Config) -> Arc<Config> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         match told.upgrade() {
@@ -331,12 +332,16 @@ mod tests {
         fn handle_event(&mut self, _event: Event, _session: &Session) {}
     }
 
-    #[test]
-    fn sessions_that_are_told_the_same_share_it() {
+    fn connector() -> Connector {
         let tls = TlsClient::new(&TlsSettings::default()).unwrap();
         let config = Config::new("client.example".parse().unwrap());
         let server = Server::smtp("mx.example", 25);
-        let connector = Connector::new(server, config, None, DialSettings::default(), tls).unwrap();
+        Connector::new(server, config, None, DialSettings::default(), tls).unwrap()
+    }
+
+    #[test]
+    fn sessions_that_are_told_the_same_share_it() {
+        let connector = connector();
         let config = connector.config();
         let first = connector.inner.tell(config.clone());
         assert!(Arc::ptr_eq(&first, &connector.inner.tell(config.clone())));
@@ -349,10 +354,7 @@ mod tests {
     /// keeps elsewhere.
     #[test]
     fn a_connection_is_small() {
-        let tls = TlsClient::new(&TlsSettings::default()).unwrap();
-        let config = Config::new("client.example".parse().unwrap());
-        let server = Server::smtp("mx.example", 25);
-        let connector = Connector::new(server, config, None, DialSettings::default(), tls).unwrap();
+        let connector = connector();
         let mut dispatch = Nothing;
         let size = size_of_val(&connector.run(|_| {}, &mut dispatch));
         assert!(size <= 2048, "{size} octets");

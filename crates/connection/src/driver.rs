@@ -25,7 +25,7 @@ const MANY_SLICES: usize = 384;
 /// The same within TLS, which looks at all slices for each record of 16 KiB: two records, which the server reads while
 /// the next ones are encrypted.
 const TLS_SLICES: usize = 64;
-/// Slices written at once where there are at most [`FEW_MAILS`]: to lay out more costs more than to write again.
+/// Slices written at once where there are at most [`FEW_MAILS`]: more would be laid out for nothing.
 const FEW_SLICES: usize = 32;
 const FEW_MAILS: usize = 8;
 /// The same for a content, and the envelope of the mail behind it.

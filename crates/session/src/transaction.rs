@@ -138,8 +138,8 @@ impl Transaction {
         self.timing.mail = Some(now);
     }
 
-    /// All that goes ahead of the replies is queued in one flight, of this mode, and so many replies are to come.
-    pub(crate) fn flies(&mut self, flight: Pipelining, replies: usize) {
+    /// The whole envelope is queued in a flight of this mode, and so many replies are to come.
+    pub(crate) fn envelope_queued(&mut self, flight: Pipelining, replies: usize) {
         self.outstanding = replies;
         self.flight = flight;
         self.next = Next::Done;

@@ -252,6 +252,20 @@ impl Transfer {
         self.is_open |= recipients > 0;
     }
 
+    /// Whether RSET goes ahead of the next mail. A server may keep the transaction of a refused BDAT open, and take the
+    /// next content under its reverse-path.
+    fn wants_reset(&self, mode: Pipelining) -> bool {
+        self.needs_reset || mode == Pipelining::Stream && self.has_streamed
+    }
+
+    /// The same for the mail that is sent now.
+    fn take_reset(&mut self, mode: Pipelining) -> bool {
+        let wants_reset = self.wants_reset(mode);
+        let is_streamed = mode == Pipelining::Stream;
+        (self.needs_reset, self.has_streamed) = (is_streamed, is_streamed);
+        wants_reset
+    }
+
     /// The highest mode in which something was sent that has no final reply yet.
     fn flight(&self) -> Pipelining {
         let flights = self.transactions.iter().map(|transaction| transaction.flight);

@@ -12,18 +12,6 @@ use crate::session::Session;
 /// Commands around those that name the recipients: RSET, MAIL and DATA.
 const AROUND: usize = 3;
 
-/// The commands of an envelope that are queued.
-pub(super) struct Queued {
-    /// Where they begin.
-    pub(super) start: u64,
-    /// Where MAIL ends.
-    pub(super) mail_end: u64,
-    /// Where the last one ends.
-    pub(super) end: u64,
-    /// How many recipients they name.
-    pub(super) recipients: usize,
-}
-
 impl Session {
     /// Whether the next mail's envelope goes out in one go, DATA included, once its MAIL may go out.
     pub(super) fn is_one_flight(&self, mode: Pipelining) -> bool {
@@ -37,35 +25,28 @@ impl Session {
     }
 
     /// Queues the next mail from RSET, where one is needed, to DATA.
-    pub(super) fn send_envelope(&mut self, now: Instant) -> bool {
+    pub(super) fn send_envelope(&mut self, now: Instant, mode: Pipelining) -> bool {
         let flight = self.transfer.flight_of_next().max(Pipelining::Envelope);
-        let resets = std::mem::take(&mut self.transfer.needs_reset);
-        self.transfer.has_streamed = false;
+        let resets = self.transfer.take_reset(mode);
         let data = |out: &mut Vec<u8>, _: &str| out.extend_from_slice(command::DATA);
-        let Some(queued) = self.push_envelope(resets, data) else { return false };
-        let Queued { start, mail_end, end, recipients } = queued;
+        let Some(end) = self.push_envelope(now, flight, resets, data) else { return false };
         self.transfer.expect(To::Data, end);
-        if let Some(transaction) = self.transfer.transactions.get_mut(self.transfer.sending) {
-            // MAIL and DATA are answered, too.
-            transaction.flies(flight, recipients + 2);
-            transaction.mail_queued(now, mail_end);
-        }
         self.transfer.sending += 1;
-        self.transfer.budget.mail_sent();
-        self.record_commands(end - start);
         true
     }
 
     /// Queues the commands of the next mail's envelope and what comes `last`, which gets the size of the content in
-    /// decimal; and the expectations of their replies, but for the last one.
+    /// decimal and has one reply; and the expectations of the replies, but for that one. Says where all of it ends.
     pub(super) fn push_envelope(
         &mut self,
+        now: Instant,
+        flight: Pipelining,
         resets: bool,
         last: impl FnOnce(&mut Vec<u8>, &str),
-    ) -> Option<Queued> {
+    ) -> Option<u64> {
         let Self { transfer, transmit, extensions, .. } = self;
         self.rearm |= transfer.expected.is_empty();
-        let transaction = transfer.transactions.get(transfer.sending)?;
+        let transaction = transfer.transactions.get_mut(transfer.sending)?;
         let mail = &transaction.mail;
         let mut size = itoa::Buffer::new();
         let size = size.format(mail.content.len());
@@ -94,6 +75,11 @@ impl Session {
             }
             last(out, size);
         });
-        Some(Queued { start, mail_end, end, recipients })
+        // MAIL is answered, too, and what comes last.
+        transaction.envelope_queued(flight, recipients + 2);
+        transaction.mail_queued(now, mail_end);
+        transfer.budget.mail_sent();
+        self.record_commands(end - start);
+        Some(end)
     }
 }

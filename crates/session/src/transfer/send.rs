@@ -67,7 +67,7 @@ impl Session {
             return self.send_streamed(now);
         }
         if next == Next::Mail && self.is_one_flight(mode) {
-            return self.send_envelope(now);
+            return self.send_envelope(now, mode);
         }
         self.send_step(now, mode, next)
     }
@@ -75,11 +75,8 @@ impl Session {
     /// Queues one command of a mail that does not go out in one flight.
     #[inline(never)]
     fn send_step(&mut self, now: Instant, mode: Pipelining, next: Next) -> bool {
-        let transfer = &mut self.transfer;
-        let needs_reset =
-            transfer.needs_reset || mode == Pipelining::Stream && transfer.has_streamed;
-        if needs_reset && next == Next::Mail {
-            (transfer.needs_reset, transfer.has_streamed) = (false, false);
+        if next == Next::Mail && self.transfer.wants_reset(mode) {
+            (self.transfer.needs_reset, self.transfer.has_streamed) = (false, false);
             self.send(To::Reset, |out, _, _| out.extend_from_slice(command::RSET));
             return true;
         }

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use posthaste_reply::{Reply, Severity};
 
-use super::envelope::Queued;
-use super::{CHUNK_SIZE, Expected, To};
+use super::{CHUNK_SIZE, To};
 use crate::command;
 use crate::config::{Chunking, Pipelining, Protocol};
 use crate::event::Objection;
@@ -39,28 +38,19 @@ impl Session {
 
     /// Queues the next mail, from RSET to the end of its content.
     pub(super) fn send_streamed(&mut self, now: Instant) -> bool {
-        // A server may keep the transaction of a refused BDAT open, and take the next content under its reverse-path.
-        let resets = self.transfer.needs_reset || self.transfer.has_streamed;
-        (self.transfer.needs_reset, self.transfer.has_streamed) = (true, true);
+        let resets = self.transfer.take_reset(Pipelining::Stream);
         let bdat = |out: &mut Vec<u8>, size: &str| command::bdat(out, size, true);
-        let Some(queued) = self.push_envelope(resets, bdat) else { return false };
-        let Queued { start, mail_end, end: begins, recipients } = queued;
+        let begins = self.push_envelope(now, Pipelining::Stream, resets, bdat);
         let Self { transfer, transmit, .. } = self;
-        let Some(transaction) = transfer.transactions.get_mut(transfer.sending) else {
-            return false;
-        };
+        let transaction = transfer.transactions.get_mut(transfer.sending);
+        let (Some(begins), Some(transaction)) = (begins, transaction) else { return false };
         let content = transaction.mail.content.clone();
         let octets = content.len();
         let end = transmit.push_part(content, 0..octets);
-        transfer.expected.push_back(Expected { to: To::Streamed, begins, end });
-        // MAIL and BDAT are answered, too.
-        transaction.flies(Pipelining::Stream, recipients + 2);
-        transaction.mail_queued(now, mail_end);
         transaction.content_begins(now, end - transmit.written());
         transaction.content_queued(end);
+        transfer.expect_part(To::Streamed, begins, end);
         transfer.sending += 1;
-        transfer.budget.mail_sent();
-        self.record_commands(begins - start);
         self.record_content(octets);
         true
     }
