@@ -62,6 +62,12 @@ fn reply_code(input: &[u8]) -> Parsed<'_, ReplyCode> {
 /// `( "-" / SP ) [ textstring ] line-end`, or `line-end`
 #[inline(always)]
 fn behind_code(input: &[u8]) -> Parsed<'_, Line<'_>> {
+    // Measured: what nearly all lines are, in one look.
+    if let [separator @ (b'-' | b' '), text @ .., b'\r', b'\n'] = input
+        && !text.ends_with(b"\r")
+    {
+        return Ok((&[], Line { is_last: *separator == b' ', has_bare_lf: false, text }));
+    }
     let (has_bare_lf, line) = match input {
         [line @ .., b'\r', b'\r', b'\n'] => (false, line),
         [line @ .., b'\r', b'\n'] => (false, line),
@@ -87,6 +93,12 @@ pub(crate) fn leading_status_code(text: &[u8]) -> Parsed<'_, EnhancedStatusCode>
     }
     let (rest, code) = status_code(skip_blanks(text))?;
     if rest.first().is_none_or(is_blank) { Ok((rest, code)) } else { Err(FAILED) }
+}
+
+/// Whether a text that begins with this octet may begin with a [status code](leading_status_code).
+#[inline(always)]
+pub(crate) fn may_start_status_code(first: u8) -> bool {
+    matches!(first, b'2' | b'4' | b'5') || is_blank(&first)
 }
 
 /// `class "." DIGIT "." DIGIT` before SP, as nearly all are. Measured: a third of the time that

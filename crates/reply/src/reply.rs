@@ -237,6 +237,7 @@ mod tests {
             Some("5.7.1"),
             &["a", "5.7.1 b", "5.7.2 c", "d"],
         );
+        check(b"550-a\r\n550- 5.7.1 b\r\n550 c\r\n", 550, Some("5.7.1"), &["a", " 5.7.1 b", "c"]);
         // REP-24: kept although it contradicts.
         check(b"450 5.1.1 x\r\n", 450, Some("5.1.1"), &["5.1.1 x"]);
     }
@@ -255,6 +256,7 @@ mod tests {
             (&b"250-a\r\n250 b\r\n"[..], false),
             (b"250-a\n250 b\r\n", true),
             (b"250-a\r\n250 b\n", true),
+            (b"250-a\r\n250-word\n250 c\r\n", true),
             (b"250\n", true),
             (b"250\r\r\n", false),
         ] {
