@@ -119,7 +119,7 @@ impl Framer {
             && end <= so_far.bound(self.limits)
             && let Some(line) = buffer.get(so_far.octets..end)
         {
-            if so_far.lines == 0 || !so_far.is_plain(buffer, line) {
+            if !so_far.is_plain(buffer, line) {
                 let Ok((_, (code, line))) = grammar::line(line) else { break };
                 if so_far.code.is_some_and(|first| first != code) {
                     break;
@@ -192,15 +192,14 @@ impl SoFar {
     }
 
     /// Whether a whole line says no more than that there is another one, as most of a long reply do: it begins like the
-    /// first one, which has one behind it, ends in CRLF, and has no status code that matters. Measured: that needs a
-    /// fifth of what the grammar does.
+    /// first one, which has one behind it, ends in CRLF, and has no status code that matters. Measured: looking no
+    /// further takes a tenth of the time off a reply of twelve lines.
     #[inline]
     fn is_plain(&self, buffer: &[u8], line: &[u8]) -> bool {
-        let [first, .., b'\r', b'\n'] = line.get(START_LENGTH..).unwrap_or_default() else {
-            return false;
-        };
-        line.first_chunk::<START_LENGTH>() == buffer.first_chunk()
-            && (self.enhanced.is_some() || !grammar::may_start_status_code(*first))
+        self.lines > 0
+            && line.first_chunk::<START_LENGTH>() == buffer.first_chunk()
+            && matches!(line.get(START_LENGTH..), Some([first, .., b'\r', b'\n'])
+                if self.enhanced.is_some() || !grammar::may_start_status_code(*first))
     }
 
     /// Checks code and separator of the next line, as far as they are there.
